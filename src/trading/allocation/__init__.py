@@ -1,0 +1,1 @@
+"""From wished weights to orders that may legally be sent."""

@@ -1,0 +1,339 @@
+"""The engine driven by recorded sessions in this process: backtests, and parity afterwards.
+
+Thousands of parameter sets in one compiled loop are ``backtest.sweep``.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cache
+from typing import Any
+
+from trading.domain.actions import ActionKind, CorporateAction
+from trading.domain.arrays import IntArray
+from trading.domain.decision import Decision, TradingState
+from trading.domain.instrument import Exchange
+from trading.domain.market import RawPanel, Tick
+from trading.domain.order import Fill, Order, OrderAck, OrderIntent, OrderStatus, OrderUpdate
+from trading.domain.rules import MarketRules, as_array
+from trading.errors import UsageError
+from trading.execution.decide import Policy, RiskState, View, Views
+from trading.execution.engine import (
+    Accepted,
+    Applied,
+    Booked,
+    Cancel,
+    Command,
+    Deny,
+    SessionEnd,
+    SessionStart,
+    Submit,
+    Timer,
+    TradingEngine,
+)
+from trading.sessions import SessionCalendar
+from trading.simulation.account import Account
+from trading.simulation.matching import BASIS_POINTS, Execution, Matcher, WorkingOrder
+from trading.simulation.paths import Print, daily_prints
+
+# A dividend is paid on old shares, so it comes before a split of the same morning.
+_ACTION_ORDER = (ActionKind.CASH_DIVIDEND, ActionKind.SPLIT, ActionKind.DELISTING)
+
+Instants = Sequence[tuple[datetime, Sequence[Print]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionResult:
+    """What one session decided and did."""
+
+    session: date
+    decision: Decision | None
+    orders: tuple[Order, ...]
+    booked: tuple[Booked, ...]
+    denied: tuple[Deny, ...]
+    equity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacktestResult:
+    """A whole run. ``equity`` has one value a session, in minor units, after the close."""
+
+    sessions: tuple[date, ...]
+    equity: tuple[int, ...]
+    days: tuple[SessionResult, ...]
+    applied: tuple[Applied, ...]
+    starting_cash: int
+    final_cash: int
+    ambiguous_fills: int
+    positions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def cash_difference(self) -> int:
+        """Cash in the books less cash recomputed from every fill, fee and action: 0."""
+        cash = self.starting_cash
+        for day in self.days:
+            for booked in day.booked:
+                cash -= booked.intent.side.sign * booked.fill.amount
+                cash -= booked.booking.commission + booked.booking.tax
+        cash += sum(applied.effect.cash for applied in self.applied)
+        return self.final_cash - cash
+
+
+def run(
+    views: Views,
+    raw: RawPanel,
+    actions: Iterable[CorporateAction],
+    calendar: SessionCalendar,
+    rules: MarketRules,
+    policy: Policy,
+    *,
+    cash: int,
+    first: date,
+    last: date,
+    progress: Callable[[int, int], None] | None = None,
+) -> BacktestResult:
+    """Trade every session from ``first`` to ``last`` and return what happened.
+
+    The session before ``first`` must be in the panel: a decision needs a yesterday.
+    """
+    by_session = actions_by_session(actions)
+    rows = [
+        row
+        for row in range(1, len(raw.sessions))
+        if first <= raw.sessions[row].astype(date) <= last
+    ]
+    if not rows:
+        raise UsageError(f"{first}부터 {last}까지 거래할 수 있는 기록이 없습니다.")
+    engine = TradingEngine(
+        policy,
+        Account(policy.market, cash),
+        RiskState(peak=cash, cooldown=0, state=TradingState.ACTIVE),
+        fees_of(rules, calendar),
+    )
+    matcher = Matcher(round(policy.orders.participation * BASIS_POINTS))
+    days = []
+    for done, row in enumerate(rows):
+        session = raw.sessions[row].astype(date)
+        view = views.at(row, held=engine.account.positions)
+        open_ts, close_ts = calendar.open_close(session)
+        start = session_start(
+            view, raw, row, by_session.get(session, ()), rules, engine, open_ts, close_ts
+        )
+        days.append(
+            run_session(engine, matcher, start, view, daily_instants(raw, row, view, start))
+        )
+        if progress is not None:
+            progress(done + 1, len(rows))
+    return BacktestResult(
+        sessions=tuple(day.session for day in days),
+        equity=tuple(day.equity for day in days),
+        days=tuple(days),
+        applied=tuple(engine.applied),
+        starting_cash=cash,
+        final_cash=engine.account.cash,
+        ambiguous_fills=engine.ambiguous_fills,
+        positions={s: p.quantity for s, p in engine.account.positions.items()},
+    )
+
+
+def session_start(
+    view: View,
+    raw: RawPanel,
+    row: int,
+    actions: Sequence[CorporateAction],
+    rules: MarketRules,
+    engine: TradingEngine,
+    open_ts: datetime,
+    close_ts: datetime,
+) -> SessionStart:
+    """Return the event that begins the session in ``row``, with references of all it concerns."""
+    concerned = {*view.symbols, *engine.account.positions}
+    return SessionStart(
+        session=view.session,
+        open_ts=open_ts,
+        close_ts=close_ts,
+        actions=actions,
+        reference={
+            symbol: int(raw.reference[row, i])
+            for i, symbol in enumerate(raw.symbols)
+            if symbol in concerned
+        },
+        withholding_ppb=rules.dividend_withholding_ppb(view.session),
+    )
+
+
+def run_session(
+    engine: TradingEngine,
+    matcher: Matcher,
+    start: SessionStart,
+    view: View | None,
+    instants: Instants,
+) -> SessionResult:
+    """Drive the engine through one session of prints.
+
+    At each instant all resting orders meet their print first; then, instrument by instrument,
+    the engine hears of its fills and of the print, and answers. ``view`` is ``None`` for a
+    session in which nothing is decided.
+    """
+    engine.handle(start)
+    driver = _Driver(engine, matcher)
+    if view is not None:
+        matcher.open_session(
+            {s: (int(view.lower[i]), int(view.upper[i])) for i, s in enumerate(view.symbols)}
+        )
+        driver.carry(engine.handle(Timer(ts=start.open_ts, view=view)), start.open_ts)
+    for ts, prints in instants:
+        matched = [(trade, matcher.on_print(trade)) for trade in prints]
+        for trade, executions in matched:
+            for execution in executions:
+                driver.deliver(execution, ts)
+            tick = Tick(
+                symbol=trade.symbol,
+                price=trade.price,
+                volume=trade.volume,
+                cumulative_volume=0,
+                ts_event=ts,
+                ts_recv=ts,
+                auction=trade.auction,
+            )
+            driver.carry(engine.handle(tick), ts)
+        if ts < start.close_ts:
+            driver.carry(engine.handle(Timer(ts=ts)), ts)
+    engine.handle(SessionEnd(ts=start.close_ts))
+    return SessionResult(
+        session=start.session,
+        decision=engine.decisions[-1] if engine.decisions else None,
+        orders=tuple(engine.orders.values()),
+        booked=tuple(engine.booked),
+        denied=tuple(driver.denied),
+        equity=engine.equity(),
+    )
+
+
+class _Driver:
+    """Carries commands to the matcher and executions back, in one process."""
+
+    def __init__(self, engine: TradingEngine, matcher: Matcher) -> None:
+        self.denied: list[Deny] = []
+        self._engine = engine
+        self._matcher = matcher
+        self._numbered = 0
+
+    def carry(self, commands: Iterable[Command], ts: datetime) -> None:
+        for command in commands:
+            match command:
+                case Submit(intent=intent):
+                    self._submit(intent, ts)
+                case Cancel(order=order):
+                    self._matcher.cancel(order.venue_order_id)
+                    self._engine.handle(
+                        OrderUpdate(
+                            venue_order_id=order.venue_order_id,
+                            symbol=order.intent.symbol,
+                            status=OrderStatus.CANCELED,
+                            ts_event=ts,
+                            ts_recv=ts,
+                        )
+                    )
+                case Deny():
+                    self.denied.append(command)
+
+    def deliver(self, execution: Execution, ts: datetime) -> None:
+        fill = Fill(
+            symbol=execution.symbol,
+            side=execution.side,
+            quantity=execution.quantity,
+            amount=execution.quantity * execution.price,
+            venue_order_id=execution.order_id,
+            ts_event=ts,
+            ts_recv=ts,
+        )
+        self.carry(self._engine.handle(fill), ts)
+
+    def _submit(self, intent: OrderIntent, ts: datetime) -> None:
+        self._numbered += 1
+        number = f"{self._numbered:010d}"
+        ack = OrderAck(venue_order_id=number, branch="", ts_event=ts)
+        self.carry(self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack)), ts)
+        order = WorkingOrder(
+            order_id=number,
+            symbol=intent.symbol,
+            side=intent.side,
+            quantity=intent.quantity,
+            limit=intent.limit,
+        )
+        for execution in self._matcher.submit(order):
+            self.deliver(execution, ts)
+
+
+def daily_instants(raw: RawPanel, row: int, view: View, start: SessionStart) -> Instants:
+    """Return the prints of one session's daily bars, by instant, instruments in view order."""
+    by_instant: dict[datetime, list[Print]] = {}
+    column = {symbol: i for i, symbol in enumerate(raw.symbols)}
+    for symbol in view.symbols:
+        i = column[symbol]
+        if not raw.tradable[row, i]:
+            continue
+        for trade in daily_prints(
+            symbol,
+            int(raw.open[row, i]),
+            int(raw.high[row, i]),
+            int(raw.low[row, i]),
+            int(raw.close[row, i]),
+            int(raw.volume[row, i]),
+            start.open_ts,
+            start.close_ts,
+        ):
+            by_instant.setdefault(trade.ts, []).append(trade)
+    return sorted(by_instant.items())
+
+
+def actions_by_session(
+    actions: Iterable[CorporateAction],
+) -> dict[date, tuple[CorporateAction, ...]]:
+    """Return actions keyed by ex-date, in the order in which they take effect."""
+    found: dict[date, list[CorporateAction]] = {}
+    for action in actions:
+        found.setdefault(action.ex_date, []).append(action)
+    return {
+        day: tuple(sorted(group, key=lambda a: (_ACTION_ORDER.index(a.kind), a.symbol)))
+        for day, group in found.items()
+    }
+
+
+def fees_of(rules: MarketRules, calendar: SessionCalendar) -> Callable[[Exchange, date], IntArray]:
+    """Return the fee array of a trade, by exchange and session, looked up once each."""
+
+    @cache
+    def fees(exchange: Exchange, session: date) -> IntArray:
+        settled = rules.settlement_date(session, calendar)
+        return as_array(rules.fees(exchange, session, settled))
+
+    return fees
+
+
+def orders_hash(intents: Iterable[OrderIntent]) -> str:
+    """Return sha256 over JSON lines [session, symbol, side, quantity, limit, type] in order."""
+    return _hash_lines(
+        [str(i.session), i.symbol, str(i.side), i.quantity, i.limit, str(i.order_type)]
+        for i in intents
+    )
+
+
+def decision_hash(decisions: Iterable[Decision]) -> str:
+    """Return sha256 over JSON lines [session, boundary, symbol, target quantity, verdict]."""
+    return _hash_lines(
+        [str(d.session), d.boundary, c.symbol, c.target_quantity, c.verdict.name]
+        for d in decisions
+        for c in d.choices
+    )
+
+
+def _hash_lines(rows: Iterable[list[Any]]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

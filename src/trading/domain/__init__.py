@@ -1,0 +1,1 @@
+"""Values of the trading domain; immutable, without I/O."""

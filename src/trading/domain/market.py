@@ -1,0 +1,146 @@
+"""What a market says: ticks, quotes, bars, and the two panels made of bars.
+
+Prices are ``int`` minor units in raw data and ``float64`` in adjusted data.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+import numpy as np
+
+from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
+from trading.domain.instrument import Exchange, Market
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """One trade print, or several of one instant seen as one.
+
+    ``price`` in minor units, ``volume`` in shares, ``cumulative_volume`` since the open.
+    ``auction`` marks the single price of an opening or closing auction.
+    """
+
+    symbol: str
+    price: int
+    volume: int
+    cumulative_volume: int
+    ts_event: datetime
+    ts_recv: datetime
+    auction: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """The last price of an instrument as the venue answers it on request.
+
+    ``previous_close``, ``open``, ``high``, ``low`` are 0 where the venue has none;
+    ``upper_limit`` and ``lower_limit`` are 0 on markets without daily price limits.
+    ``bid`` and ``ask`` are ``None`` where no book was recorded.
+    """
+
+    symbol: str
+    price: int
+    previous_close: int
+    open: int
+    high: int
+    low: int
+    volume: int
+    upper_limit: int
+    lower_limit: int
+    ts_event: datetime
+    bid: int | None = None
+    ask: int | None = None
+    halted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One OHLCV interval, labelled by its close. Prices in minor units."""
+
+    symbol: str
+    session: date
+    ts_close: datetime
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+
+
+class PriceBasis(StrEnum):
+    """Whether raw prices are what was traded, or what a vendor made of it."""
+
+    RAW = "raw"
+    ADJUSTED = "adjusted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RawPanel:
+    """Prices as traded, for orders, fills, lots, ticks, limits and cash.
+
+    Arrays have shape ``(n_sessions, n_instruments)``; prices are ``int64`` minor units.
+    Before listing and after delisting all are 0. On a halt ``close`` is carried,
+    ``volume`` is 0, ``open``, ``high`` and ``low`` are 0 and ``tradable`` is false.
+    ``reference`` is the base price of the session: the previous close restated for the
+    corporate actions of that morning (0 on the first bar of an instrument).
+    """
+
+    market: Market
+    basis: PriceBasis
+    symbols: tuple[str, ...]
+    exchanges: tuple[Exchange, ...]
+    sessions: DateArray
+    open: IntArray
+    high: IntArray
+    low: IntArray
+    close: IntArray
+    reference: IntArray
+    volume: IntArray
+    tradable: BoolArray
+
+    def row_of(self, session: date) -> int:
+        """Return the row of ``session``; ``KeyError`` when the panel has none."""
+        row = int(np.searchsorted(self.sessions, np.datetime64(session, "D")))
+        if row == len(self.sessions) or self.sessions[row] != np.datetime64(session, "D"):
+            raise KeyError(session)
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AdjustedPanel:
+    """Prices as of each row, comparable over time; for features only.
+
+    ``raw × factor`` with factors that multiply forward from the first row: a later split
+    rewrites nothing. Where an instrument has no bar, and on halts, prices and volume are NaN.
+    Volume is divided by the split part of the factor. ``benchmark`` is the close of the
+    market's index, or NaN where none was recorded; ``benchmark_name`` says which.
+    """
+
+    market: Market
+    symbols: tuple[str, ...]
+    sessions: DateArray
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+    tradable: BoolArray
+    benchmark: FloatArray
+    benchmark_name: str
+
+    def until(self, n_sessions: int) -> "AdjustedPanel":
+        """Return the first ``n_sessions`` rows, as if nothing later were known."""
+        return AdjustedPanel(
+            market=self.market,
+            symbols=self.symbols,
+            sessions=self.sessions[:n_sessions],
+            open=self.open[:n_sessions],
+            high=self.high[:n_sessions],
+            low=self.low[:n_sessions],
+            close=self.close[:n_sessions],
+            volume=self.volume[:n_sessions],
+            tradable=self.tradable[:n_sessions],
+            benchmark=self.benchmark[:n_sessions],
+            benchmark_name=self.benchmark_name,
+        )

@@ -1,0 +1,222 @@
+"""Orders: what we wish, what we sent, what the venue did, and which changes are legal."""
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import StrEnum
+
+from trading.domain.instrument import Exchange
+from trading.errors import OrderStateError
+
+
+class Side(StrEnum):
+    """Buy or sell; cash accounts know no short side."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def sign(self) -> int:
+        """Return +1 for a buy, -1 for a sell."""
+        return 1 if self is Side.BUY else -1
+
+
+class OrderType(StrEnum):
+    """``MARKET_OPEN`` exists only in backtests, for comparison with peers."""
+
+    LIMIT = "limit"
+    MARKET_OPEN = "market_open"
+
+
+class OrderStatus(StrEnum):
+    """Where an order is in its life."""
+
+    NEW = "new"
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    DENIED = "denied"
+    REJECTED = "rejected"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    PENDING_CANCEL = "pending_cancel"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the venue may still fill the order."""
+        return self not in _ENDS
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the order's life is over (a late fill may still be reported)."""
+        return self in _ENDS
+
+
+_ENDS = frozenset(
+    {
+        OrderStatus.FILLED,
+        OrderStatus.DENIED,
+        OrderStatus.REJECTED,
+        OrderStatus.CANCELED,
+        OrderStatus.EXPIRED,
+    }
+)
+_S = OrderStatus
+# A fill may outrun the acceptance, a cancel may lose to a fill, and a fill may be reported
+# after the cancel was: all three happen at KIS (FAULTS 25).
+TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
+    _S.NEW: frozenset({_S.SUBMITTED, _S.DENIED}),
+    _S.SUBMITTED: frozenset(
+        {_S.ACCEPTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.REJECTED, _S.UNKNOWN, _S.CANCELED,
+         _S.EXPIRED, _S.PENDING_CANCEL}
+    ),
+    _S.ACCEPTED: frozenset(
+        {_S.PARTIALLY_FILLED, _S.FILLED, _S.REJECTED, _S.CANCELED, _S.EXPIRED, _S.PENDING_CANCEL}
+    ),
+    _S.PARTIALLY_FILLED: frozenset(
+        {_S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELED, _S.EXPIRED, _S.PENDING_CANCEL}
+    ),
+    _S.PENDING_CANCEL: frozenset(
+        {_S.CANCELED, _S.FILLED, _S.EXPIRED, _S.PARTIALLY_FILLED, _S.ACCEPTED, _S.PENDING_CANCEL}
+    ),
+    _S.UNKNOWN: frozenset(
+        {_S.ACCEPTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.REJECTED, _S.CANCELED, _S.EXPIRED}
+    ),
+    _S.CANCELED: frozenset({_S.CANCELED, _S.FILLED}),
+    _S.EXPIRED: frozenset({_S.EXPIRED, _S.FILLED}),
+    _S.FILLED: frozenset(),
+    _S.DENIED: frozenset(),
+    _S.REJECTED: frozenset(),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderIntent:
+    """The wish to trade, complete enough to be sent and to be found again.
+
+    ``intent_id`` is made from the decision (market, session, boundary, symbol, side, number),
+    so the same decision taken twice is the same intent. ``limit`` in minor units.
+    ``reason`` says which rule wished it (``rebalance``, ``stop_loss`` …).
+    """
+
+    intent_id: str
+    session: date
+    boundary: str
+    symbol: str
+    exchange: Exchange
+    side: Side
+    quantity: int
+    limit: int
+    order_type: OrderType = OrderType.LIMIT
+    reason: str = "rebalance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderAck:
+    """The venue's acceptance: its order number and the branch that a cancel must name."""
+
+    venue_order_id: str
+    branch: str
+    ts_event: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """One execution, or several seen as one; ``amount`` is their exact value in minor units."""
+
+    symbol: str
+    side: Side
+    quantity: int
+    amount: int
+    venue_order_id: str
+    ts_event: datetime
+    ts_recv: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderUpdate:
+    """The venue's word on an order that is not a fill."""
+
+    venue_order_id: str
+    symbol: str
+    status: OrderStatus
+    ts_event: datetime
+    ts_recv: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueOrder:
+    """One order as the venue lists it, with its exact filled value in minor units."""
+
+    venue_order_id: str
+    branch: str
+    symbol: str
+    side: Side
+    quantity: int
+    limit: int
+    filled_quantity: int
+    filled_amount: int
+    canceled_quantity: int
+    rejected_quantity: int
+    ts_event: datetime
+    original_order_id: str = ""
+
+    @property
+    def open_quantity(self) -> int:
+        """Shares that may still be filled."""
+        return (
+            self.quantity - self.filled_quantity - self.canceled_quantity - self.rejected_quantity
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An intent on its way through the venue. Immutable: each change is a new value."""
+
+    intent: OrderIntent
+    status: OrderStatus = OrderStatus.NEW
+    venue_order_id: str = ""
+    branch: str = ""
+    filled_quantity: int = 0
+    filled_amount: int = 0
+    reason: str = ""
+
+    @property
+    def open_quantity(self) -> int:
+        """Shares that may still be filled; 0 once the order has ended."""
+        if self.status.is_end:
+            return 0
+        return self.intent.quantity - self.filled_quantity
+
+    def moved(self, status: OrderStatus, *, reason: str = "") -> "Order":
+        """Return the order in ``status``; ``OrderStateError`` when the table forbids it."""
+        if status not in TRANSITIONS[self.status]:
+            raise OrderStateError(
+                f"주문 상태 전이 불가: {self.status} → {status} ({self.intent.intent_id})"
+            )
+        return replace(self, status=status, reason=reason or self.reason)
+
+    def acknowledged(self, ack: OrderAck) -> "Order":
+        """Return the order with the venue's number; a fill that outran it keeps its status."""
+        order = replace(self, venue_order_id=ack.venue_order_id, branch=ack.branch)
+        return (
+            order.moved(OrderStatus.ACCEPTED)
+            if order.status in (_S.SUBMITTED, _S.UNKNOWN)
+            else order
+        )
+
+    def with_fill(self, quantity: int, amount: int) -> "Order":
+        """Return the order after ``quantity`` more shares for ``amount`` minor units."""
+        filled = self.filled_quantity + quantity
+        if quantity <= 0 or filled > self.intent.quantity:
+            raise OrderStateError(
+                f"체결 수량 오류: {filled}/{self.intent.quantity}주 ({self.intent.intent_id})"
+            )
+        order = replace(self, filled_quantity=filled, filled_amount=self.filled_amount + amount)
+        if filled == self.intent.quantity:
+            return order.moved(OrderStatus.FILLED)
+        if self.status in (_S.CANCELED, _S.EXPIRED, _S.PENDING_CANCEL):
+            return order
+        return order.moved(OrderStatus.PARTIALLY_FILLED)

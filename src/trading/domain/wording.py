@@ -1,0 +1,98 @@
+"""How values read in Korean for people: codes, states, money, percentages.
+
+Used by mail, report, console and artifacts alike, so that one thing has one name everywhere.
+"""
+
+from collections.abc import Mapping
+
+from trading.domain.actions import ActionKind
+from trading.domain.decision import TradingState, Verdict
+from trading.domain.instrument import Currency, Market
+from trading.domain.order import OrderStatus, Side
+
+MARKET_TEXT: Mapping[Market, str] = {Market.KRX: "한국", Market.US: "미국"}
+
+SIDE_TEXT: Mapping[Side, str] = {Side.BUY: "매수", Side.SELL: "매도"}
+
+STATE_TEXT: Mapping[TradingState, str] = {
+    TradingState.ACTIVE: "정상",
+    TradingState.REDUCING: "축소만 허용",
+    TradingState.HALTED: "거래 정지",
+}
+
+STATUS_TEXT: Mapping[OrderStatus, str] = {
+    OrderStatus.NEW: "생성",
+    OrderStatus.SUBMITTED: "전송",
+    OrderStatus.ACCEPTED: "접수",
+    OrderStatus.PARTIALLY_FILLED: "일부 체결",
+    OrderStatus.FILLED: "체결",
+    OrderStatus.DENIED: "내부 거부",
+    OrderStatus.REJECTED: "거래소 거부",
+    OrderStatus.CANCELED: "취소",
+    OrderStatus.EXPIRED: "미체결 소멸",
+    OrderStatus.PENDING_CANCEL: "취소 대기",
+    OrderStatus.UNKNOWN: "결과 불명",
+}
+
+ACTION_TEXT: Mapping[ActionKind, str] = {
+    ActionKind.SPLIT: "주식 분할·병합",
+    ActionKind.CASH_DIVIDEND: "현금 배당",
+    ActionKind.DELISTING: "상장 폐지",
+}
+
+VERDICT_TEXT: Mapping[Verdict, str] = {
+    Verdict.ALLOWED: "허용: 목표 비중 그대로",
+    Verdict.ABSTAIN: "의견 없음: 모든 전략이 기권",
+    Verdict.NOT_TRADABLE: "거래 불가: 정지, 상장 전후 또는 호가 단위 불일치",
+    Verdict.BELOW_ENTRY_FORECAST: "진입 안 함: 종합 예측이 진입 기준 이하",
+    Verdict.BELOW_MIN_CONFIDENCE: "진입 안 함: 신뢰도가 최소 기준 미만",
+    Verdict.ENTRY_VAR: "진입 안 함: 종목 하루 VaR가 한도 초과",
+    Verdict.NOT_SCREENED: "진입 안 함: 장전 선별에서 제외",
+    Verdict.EXIT_SIGNAL: "청산: 보유 의견이 사라짐",
+    Verdict.REGIME_BLOCK: "진입 차단: 시장 국면",
+    Verdict.CAP_SINGLE_NAME: "축소: 단일 종목 한도",
+    Verdict.CAP_SECTOR: "축소: 업종 한도",
+    Verdict.CAP_GROSS: "축소: 총 노출 한도",
+    Verdict.CAP_PORTFOLIO_VAR: "축소: 포트폴리오 VaR 한도",
+    Verdict.CAP_DRAWDOWN: "축소: 낙폭 한도",
+    Verdict.DAILY_LOSS: "진입 차단: 하루 손실 한도",
+    Verdict.REDUCING: "축소만 허용되는 상태",
+    Verdict.HALTED: "거래 정지 상태",
+    Verdict.WITHIN_BAND: "유지: 무거래 구간 안",
+    Verdict.BELOW_LOT: "주문 없음: 매매 단위 미만",
+    Verdict.NO_CASH: "축소: 현금 부족",
+    Verdict.CAP_ADV: "축소: 평균 거래량 비율 한도",
+    Verdict.COOLDOWN: "진입 차단: 청산 뒤 재진입 대기",
+}
+
+REASON_TEXT: Mapping[str, str] = {
+    "rebalance": "비중 조정",
+    "stop_loss": "손절",
+    "trailing_stop": "추적 손절",
+    "take_profit": "익절",
+    "time_stop": "보유 기간 만료",
+}
+
+
+def money_text(minor: float, currency: Currency) -> str:
+    """Return an amount as ``1,234,500원`` or ``$1,234.56``.
+
+    Dollars show cents, and down to 1/10,000 only where a smaller part would be lost.
+    """
+    if currency is Currency.KRW:
+        return f"{minor:,.0f}원"
+    sign = "-" if minor < 0 else ""
+    dollars = f"{abs(minor) / currency.minor_per_unit:,.4f}"
+    return f"{sign}${dollars[:-2] if dollars.endswith('00') else dollars}"
+
+
+def percent_text(fraction: float | None, *, signed: bool = True, digits: int = 2) -> str:
+    """Return a fraction as ``+0.80 %``; ``기록 없음`` for ``None``."""
+    if fraction is None:
+        return "기록 없음"
+    return f"{100 * fraction:{'+' if signed else ''}.{digits}f} %"
+
+
+def reason_text(reason: str) -> str:
+    """Return the Korean name of an order's reason; the reason itself when it has none."""
+    return REASON_TEXT.get(reason, reason)

@@ -1,0 +1,94 @@
+"""The exception tree: a class exists when its catcher does something different.
+
+::
+
+    TradingError
+    ├─ ConfigError                 fix the file; the process does not start
+    ├─ UsageError                  fix the command; nothing was done
+    ├─ DataError
+    │  ├─ MissingDataError         skip the instrument for this decision
+    │  ├─ StaleDataError           stop opening positions until fresh
+    │  └─ SchemaError              quarantine the batch, keep yesterday's
+    ├─ BrokerError
+    │  ├─ TransientBrokerError     retry if the call is read-only
+    │  ├─ AuthenticationError      renew once, then halt
+    │  ├─ OrderRejectedError       definitive: record, do not resend
+    │  └─ OrderUnknownError        ambiguous: mark UNKNOWN, reconcile, never resend
+    ├─ OrderStateError             a bug or a lost message: halt and reconcile
+    ├─ ReconciliationError         ledger and venue disagree: halt, tell the operator
+    ├─ SessionBusyError            another run holds the session: this one is skipped
+    └─ ModelError                  keep the champion, report
+
+Messages are Korean: the command line shows them as they are.
+"""
+
+
+class TradingError(Exception):
+    """Base of everything this program raises on purpose."""
+
+
+class ConfigError(TradingError):
+    """A setting is missing, unknown or wrong; the process does not start."""
+
+
+class UsageError(TradingError):
+    """The command asks for something that cannot be; nothing was done."""
+
+
+class DataError(TradingError):
+    """Market data cannot be used as it is."""
+
+
+class MissingDataError(DataError):
+    """Needed data was never recorded; skip the instrument for this decision."""
+
+
+class StaleDataError(DataError):
+    """Data is older than allowed; stop opening positions until it is fresh."""
+
+
+class SchemaError(DataError):
+    """A batch does not have the agreed shape; quarantine it."""
+
+
+class BrokerError(TradingError):
+    """The venue refused or could not be reached.
+
+    ``code`` is the venue's own message code (``EGW00201`` …), or "" when none came.
+    """
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TransientBrokerError(BrokerError):
+    """A passing fault; a read may be retried."""
+
+
+class AuthenticationError(BrokerError):
+    """Token or key refused; renew once, then halt."""
+
+
+class OrderRejectedError(BrokerError):
+    """The venue refused the order for good; record it and do not resend."""
+
+
+class OrderUnknownError(BrokerError):
+    """The answer to an order was lost; reconcile, never resend."""
+
+
+class OrderStateError(TradingError):
+    """An order was asked to make an illegal transition."""
+
+
+class ReconciliationError(TradingError):
+    """Ledger and venue disagree."""
+
+
+class SessionBusyError(TradingError):
+    """Another process holds the lease of this market."""
+
+
+class ModelError(TradingError):
+    """A model cannot be trained, loaded or trusted; keep the champion."""

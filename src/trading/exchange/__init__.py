@@ -1,0 +1,1 @@
+"""The local exchange: the KIS protocol served over loopback, replaying recorded history."""

@@ -1,0 +1,293 @@
+"""Recorded history as the exchange sees it: the tape of one session, and the bars before it.
+
+How a bar becomes prints is in ``simulation.paths``; who trades against them is in ``venue``.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from trading.domain.actions import ActionKind, CorporateAction
+from trading.domain.instrument import Exchange, Instrument, Market
+from trading.domain.market import PriceBasis
+from trading.domain.rules import MarketRules
+from trading.errors import UsageError
+from trading.ports import BarSource
+from trading.simulation.paths import Print, daily_prints, minute_prints
+
+# How far back the last close of an instrument is looked for: longer halts have no base price.
+LOOKBACK_DAYS = 30
+# A minute recording whose close is further than this from the daily close is another price.
+CLOSE_TOLERANCE = 0.001
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
+
+
+class DayBar(NamedTuple):
+    """One recorded day in minor units; ``value`` (traded value) is ``None`` if not recorded."""
+
+    session: date
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    value: int | None
+    basis: str
+
+
+class Tape:
+    """The prints of one instrument in one session, with the running figures after each."""
+
+    __slots__ = ("high", "low", "prints", "times", "value", "volume")
+
+    def __init__(self, prints: list[Print]) -> None:
+        self.prints = prints
+        self.times = [trade.ts for trade in prints]
+        self.volume: list[int] = []
+        self.value: list[int] = []
+        self.high: list[int] = []
+        self.low: list[int] = []
+        volume = value = high = 0
+        low = prints[0].price if prints else 0
+        for trade in prints:
+            volume += trade.volume
+            value += trade.volume * trade.price
+            high = max(high, trade.price)
+            low = min(low, trade.price)
+            self.volume.append(volume)
+            self.value.append(value)
+            self.high.append(high)
+            self.low.append(low)
+
+    def index_at(self, now: datetime) -> int:
+        """Return the index of the last print up to ``now``, -1 before the first."""
+        return bisect_right(self.times, now) - 1
+
+
+class SessionReplay:
+    """One session of recorded bars; tapes are made when somebody looks at an instrument."""
+
+    def __init__(
+        self,
+        *,
+        source: BarSource,
+        rules: MarketRules,
+        market: Market,
+        session: date,
+        open_ts: datetime,
+        close_ts: datetime,
+        instruments: Mapping[str, Instrument],
+    ) -> None:
+        self.market = market
+        self.session = session
+        self.open_ts = open_ts
+        self.close_ts = close_ts
+        self.actions: Sequence[CorporateAction] = sorted(
+            source.actions(market, session, session),
+            # A dividend is paid per old share: before the split of the same morning.
+            key=lambda a: (a.symbol, a.kind is ActionKind.SPLIT, a.amount),
+        )
+        self._rules = rules
+        self._instruments = instruments
+        frame = source.daily(market, None, session - timedelta(days=LOOKBACK_DAYS), session)
+        self.today: dict[str, DayBar] = {}
+        self.previous: dict[str, DayBar] = {}
+        for symbol, bar in _day_bars(frame):
+            if bar.session == session:
+                self.today[symbol] = bar
+            elif bar.close > 0:
+                self.previous[symbol] = bar
+        if not self.today:
+            raise UsageError(f"{session}: 이 날의 기록된 시세가 없어 열 수 없음")
+        self._minutes = _minute_bars(source, market, session, sorted(self.today))
+        self._tapes: dict[str, Tape] = {}
+        self.untradable = self._find_untradable()
+
+    def exchange_of(self, symbol: str) -> Exchange:
+        """Return the listing exchange of a known instrument."""
+        return self._instruments[symbol].exchange
+
+    def reference(self, symbol: str) -> int:
+        """Return the base price: the last close restated for this morning's actions, else 0."""
+        bar = self.previous.get(symbol)
+        price = bar.close if bar is not None else 0
+        for action in self.actions:
+            if action.symbol == symbol and price:
+                price = _restated(price, action)
+        return price
+
+    def limits(self, symbol: str) -> tuple[int, int]:
+        """Return the lowest and highest legal price, (0, 0) where there is no limit."""
+        reference = self.reference(symbol)
+        if reference <= 0:
+            return 0, 0
+        lower, upper = self._rules.price_limits(self.exchange_of(symbol), reference, self.session)
+        return lower, upper
+
+    def tape(self, symbol: str) -> Tape:
+        """Return the instrument's prints; none on a halt or where nothing was recorded."""
+        tape = self._tapes.get(symbol)
+        if tape is None:
+            tape = self._tapes[symbol] = Tape(self._prints(symbol))
+        return tape
+
+    @property
+    def has_minutes(self) -> bool:
+        """Whether any instrument has recorded intraday bars in this session."""
+        return bool(self._minutes)
+
+    def untradable_counts(self) -> dict[str, int]:
+        """Return how many instruments cannot be traded in this replay, by reason."""
+        return dict(sorted(Counter(self.untradable.values()).items()))
+
+    def _prints(self, symbol: str) -> list[Print]:
+        bars = self._minutes.get(symbol)
+        if bars is not None:
+            return minute_prints(symbol, bars, self.open_ts, self.close_ts)
+        bar = self.today.get(symbol)
+        if bar is None or bar.volume <= 0:
+            return []
+        return daily_prints(
+            symbol,
+            bar.open,
+            bar.high,
+            bar.low,
+            bar.close,
+            bar.volume,
+            self.open_ts,
+            self.close_ts,
+        )
+
+    def _find_untradable(self) -> dict[str, str]:
+        found = {}
+        for symbol, bar in self.today.items():
+            if symbol not in self._instruments:
+                found[symbol] = "종목 정보가 없음"
+                continue
+            reason = self._illegality(symbol, bar)
+            if reason:
+                found[symbol] = reason
+        return found
+
+    def _illegality(self, symbol: str, bar: DayBar) -> str:
+        minutes = self._minutes.get(symbol)
+        if minutes is not None:
+            close = minutes[-1][4]
+            if abs(close - bar.close) > CLOSE_TOLERANCE * bar.close:
+                return "분봉 종가와 일봉 종가가 0.1% 넘게 다름"
+        elif bar.volume > 0 and bar.basis == PriceBasis.ADJUSTED.value:
+            # Tick rules bind orders, not prints; but an adjusted price off the grid was never
+            # a price of that day.
+            exchange = self.exchange_of(symbol)
+            prices = {bar.open, bar.high, bar.low, bar.close}
+            if not all(self._rules.is_on_tick(exchange, p, self.session) for p in prices):
+                return "수정 주가가 그날의 호가 단위와 맞지 않음"
+        lower, upper = self.limits(symbol)
+        if bar.volume > 0 and upper > 0 and (bar.high > upper or bar.low < lower):
+            return "기록된 가격이 가격 제한폭을 벗어남"
+        return ""
+
+
+class History:
+    """Daily bars of the past, one instrument at a time, kept once read."""
+
+    def __init__(self, source: BarSource, market: Market) -> None:
+        self._source = source
+        self._market = market
+        self._bars: dict[str, list[DayBar]] = {}
+        self._actions: dict[str, list[CorporateAction]] | None = None
+
+    def bars(
+        self, symbol: str, first: date, last: date, *, as_of: date, adjusted: bool
+    ) -> list[DayBar]:
+        """Return the bars from ``first`` to ``last``, oldest first.
+
+        ``adjusted`` restates prices and volumes for the splits between a bar and ``as_of``,
+        as KIS does (its adjusted price leaves cash dividends alone).
+        """
+        bars = self._bars.get(symbol)
+        if bars is None:
+            frame = self._source.daily(self._market, [symbol], FIRST_DAY, LAST_DAY)
+            bars = self._bars[symbol] = [bar for _, bar in _day_bars(frame)]
+        chosen = [bar for bar in bars if first <= bar.session <= last]
+        if not adjusted:
+            return chosen
+        splits = [a for a in self._splits(symbol) if a.ex_date <= as_of]
+        return [_adjusted(bar, splits) for bar in chosen]
+
+    def _splits(self, symbol: str) -> list[CorporateAction]:
+        if self._actions is None:
+            self._actions = {}
+            for action in self._source.actions(self._market, FIRST_DAY, LAST_DAY):
+                if action.kind is ActionKind.SPLIT:
+                    self._actions.setdefault(action.symbol, []).append(action)
+        return self._actions.get(symbol, [])
+
+
+def _restated(price: int, action: CorporateAction) -> int:
+    if action.kind is ActionKind.SPLIT:
+        return price * action.denominator // action.numerator
+    if action.kind is ActionKind.CASH_DIVIDEND:
+        return price - action.amount
+    return price
+
+
+def _adjusted(bar: DayBar, splits: Sequence[CorporateAction]) -> DayBar:
+    numerator = denominator = 1
+    for action in splits:
+        if bar.session < action.ex_date:
+            numerator *= action.numerator
+            denominator *= action.denominator
+    if numerator == denominator:
+        return bar
+
+    def price(value: int) -> int:
+        return (value * denominator + numerator // 2) // numerator
+
+    return bar._replace(
+        open=price(bar.open),
+        high=price(bar.high),
+        low=price(bar.low),
+        close=price(bar.close),
+        volume=bar.volume * numerator // denominator,
+    )
+
+
+def _day_bars(frame: Any) -> list[tuple[str, DayBar]]:
+    """Return the rows of a daily frame as plain values, oldest first."""
+    if len(frame) == 0:
+        return []
+    ordered = frame.sort_values(["session", "symbol"], kind="stable")
+    columns = zip(
+        ordered["symbol"].tolist(),
+        ordered["session"].dt.date.tolist(),
+        *(ordered[c].astype("int64").tolist() for c in ("open", "high", "low", "close", "volume")),
+        ordered["value"].tolist(),
+        ordered["basis"].astype(str).tolist(),
+        strict=True,
+    )
+    return [
+        (symbol, DayBar(session, o, h, lo, c, v, int(value) if value == value else None, basis))
+        for symbol, session, o, h, lo, c, v, value, basis in (
+            # pandas' NA is neither equal nor unequal to itself: turn it into NaN first.
+            (*row[:7], row[7] if isinstance(row[7], int | float) else float("nan"), row[8])
+            for row in columns
+        )
+    ]
+
+
+def _minute_bars(
+    source: BarSource, market: Market, session: date, symbols: Sequence[str]
+) -> dict[str, list[tuple[datetime, int, int, int, int, int]]]:
+    frame = source.minute(market, session, symbols)
+    bars: dict[str, list[tuple[datetime, int, int, int, int, int]]] = {}
+    if len(frame) == 0:
+        return bars
+    starts = [moment.to_pydatetime() for moment in frame["ts"]]
+    prices = [frame[c].tolist() for c in ("open", "high", "low", "close", "volume")]
+    for symbol, start, *row in zip(frame["symbol"].tolist(), starts, *prices, strict=True):
+        o, h, lo, c, v = row
+        bars.setdefault(symbol, []).append((start, o, h, lo, c, v))
+    return bars

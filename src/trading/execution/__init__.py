@@ -1,0 +1,1 @@
+"""The one decision and the one engine, shared by every environment."""

@@ -1,0 +1,77 @@
+"""How an order is priced and how long it lives, per market; the same in every environment."""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from trading.allocation.rebalance import limit_price
+from trading.domain.arrays import IntArray
+from trading.domain.instrument import Market
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class OrderSettings(BaseModel):
+    """One market's order policy (``execution.yaml: krx | us``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    entry_band: Fraction
+    exit_band: Fraction
+    stop_collar: Fraction
+    participation: Annotated[float, Field(gt=0.0, le=1.0)]
+    preopen_minutes: Annotated[int, Field(ge=1)]
+
+
+class ExitSettings(BaseModel):
+    """When a holding is sold without a decision (``execution.yaml: exits``); null is off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stop_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    trailing_stop: Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    take_profit: Annotated[float, Field(gt=0.0)] | None
+    cooldown_sessions: Annotated[int, Field(ge=0)]
+
+
+class ExecutionSettings(BaseModel):
+    """Contents of ``execution.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    krx: OrderSettings
+    us: OrderSettings
+    exits: ExitSettings
+
+    def for_market(self, market: Market) -> OrderSettings:
+        """Return the order policy of ``market``."""
+        return self.krx if market is Market.KRX else self.us
+
+
+def limit_prices(
+    reference: IntArray,
+    band: float,
+    sign: int,
+    ladders: IntArray,
+    ladder_of: IntArray,
+    lower: IntArray,
+    upper: IntArray,
+) -> IntArray:
+    """Return the limit price of an order in every instrument of one session.
+
+    All arrays have shape ``(n_instruments,)`` except ``ladders`` of shape
+    ``(n_ladders, n_steps, 2)``; 0 where there is no reference price.
+    """
+    prices = np.zeros(reference.shape[0], dtype=np.int64)
+    for i in range(reference.shape[0]):
+        if reference[i] > 0:
+            prices[i] = limit_price(
+                int(reference[i]),
+                band,
+                sign,
+                ladders[ladder_of[i]],
+                int(lower[i]),
+                int(upper[i]),
+            )
+    return prices

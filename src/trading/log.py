@@ -1,0 +1,276 @@
+"""Structured logs: a Korean console for people, JSON lines for machines.
+
+``logs/trading.jsonl`` holds everything, ``logs/errors.jsonl`` the errors with stack and context,
+``logs/trades.jsonl`` the life of each order. Files turn over at midnight in Seoul. Who is told
+about an error by mail is decided in ``notify``.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, MutableMapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from trading.clock import WallClock
+
+_SEOUL = ZoneInfo("Asia/Seoul")
+_TRADE_LOGGER = "trades"
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_LEVEL_NAMES = {
+    "debug": "상세",
+    "info": "정보",
+    "warning": "주의",
+    "error": "오류",
+    "critical": "위험",
+}
+_COLORS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "1;31"}
+_MASK = "***"
+_SECRET_KEY = re.compile(
+    r"(appkey|appsecret|secretkey|secret|password|token|approvalkey|authorization|"
+    r"htsid|account|accountno|accountnumber|cano|personalseckey)$"
+)
+
+EventDict = MutableMapping[str, Any]
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """Return the logger of a module; usable before ``configure`` (console only)."""
+    return _LOGGER.bind(logger=name)
+
+
+def get_trade_log() -> FilteringBoundLogger:
+    """Return the logger whose lines also go to ``trades.jsonl``."""
+    return get_logger(_TRADE_LOGGER)
+
+
+def configure(logs_dir: Path | None, *, level: str = "info", console: bool = True) -> None:
+    """Choose where log lines go; a later call replaces the choice of an earlier one.
+
+    Parameters
+    ----------
+    logs_dir : Path or None
+        Folder of the JSON files, made when missing; ``None`` writes no files.
+    level : str
+        Least level that is written anywhere: ``debug`` … ``critical``.
+    console : bool
+        Whether lines are also shown on stderr.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Korean text must survive LANG=C; a replaced stream (pytest, pipe) may lack the method.
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    if logs_dir is not None:
+        logs_dir.mkdir(parents=True, exist_ok=True)
+    _SINK.open(logs_dir, level=_LEVELS[level], console=console)
+
+
+def register_secret(value: str) -> None:
+    """Mask ``value`` wherever it appears in later log lines; very short values are ignored."""
+    if len(value) >= 4:
+        _SECRETS.add(value)
+
+
+_SECRETS: set[str] = set()
+_CLOCK = WallClock()
+
+
+def _drop_quiet(logger: "_Sink", method: str, event: EventDict) -> EventDict:
+    if _LEVELS[str(event["level"])] < logger.level:
+        raise structlog.DropEvent
+    return event
+
+
+def _stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
+    event["ts"] = _CLOCK.now().isoformat(timespec="milliseconds")
+    return event
+
+
+def _describe_error(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Turn ``exc_info`` into text; an error without one gets the stack of its caller."""
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    elif isinstance(info, BaseException):
+        info = (type(info), info, info.__traceback__)
+    if info and info[0] is not None:
+        event["error"] = f"{info[0].__name__}: {info[1]}"
+        event["stack"] = "".join(traceback.format_exception(*info))
+    elif _LEVELS[str(event["level"])] >= _LEVELS["error"]:
+        frames = [
+            frame
+            for frame in traceback.extract_stack()
+            if "structlog" not in frame.filename and frame.filename != __file__
+        ]
+        event["stack"] = "".join(traceback.format_list(frames[-12:]))
+    return event
+
+
+def _redact(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return cast(EventDict, _masked(event))
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        for secret in _SECRETS:
+            value = value.replace(secret, _MASK)
+        return value
+    if isinstance(value, MutableMapping):
+        return {
+            key: _MASK if _is_secret_key(key) and item not in (None, "") else _masked(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return value if isinstance(value, int | float | bool | None) else _masked(str(value))
+
+
+def _is_secret_key(key: object) -> bool:
+    return _SECRET_KEY.search(re.sub(r"[^a-z]", "", str(key).lower())) is not None
+
+
+def _hand_over(
+    _logger: object, _method: str, event: EventDict
+) -> tuple[tuple[EventDict], dict[str, Any]]:
+    return (event,), {}
+
+
+class _Sink:
+    """Where finished events end: the console and the three files."""
+
+    def __init__(self) -> None:
+        self.level = _LEVELS["info"]
+        self._console = True
+        self._files: dict[str, _DailyFile] = {}
+
+    def open(self, logs_dir: Path | None, *, level: int, console: bool) -> None:
+        for file in self._files.values():
+            file.close()
+        names = () if logs_dir is None else ("trading", "errors", "trades")
+        self._files = {name: _DailyFile(cast(Path, logs_dir), name) for name in names}
+        self.level = level
+        self._console = console
+
+    def write(self, event: EventDict) -> None:
+        if self._console:
+            _print_line(event, with_stack=not self._files)
+        if not self._files:
+            return
+        is_error = _LEVELS[str(event["level"])] >= _LEVELS["error"]
+        whole = _json_line(event)
+        brief = _json_line({k: v for k, v in event.items() if k != "stack"}) if is_error else whole
+        self._files["trading"].write(brief)
+        if is_error:
+            self._files["errors"].write(whole)
+        if event["logger"] == _TRADE_LOGGER:
+            self._files["trades"].write(brief)
+
+    debug = info = warning = error = critical = exception = msg = write
+
+
+class _DailyFile:
+    """An append-only file that is renamed ``name-YYYY-MM-DD.jsonl`` when its day is over.
+
+    Several processes write to one file: each line is a single ``O_APPEND`` write, and the
+    rename is done once, under a lock on the folder.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._path = folder / f"{name}.jsonl"
+        self._fd = -1
+        self._day_ends = 0.0
+
+    def write(self, line: bytes) -> None:
+        now = _CLOCK.now()
+        if now.timestamp() >= self._day_ends:
+            self._turn_over(now)
+        os.write(self._fd, line)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._day_ends = 0.0
+
+    def _turn_over(self, now: datetime) -> None:
+        self.close()
+        today = now.astimezone(_SEOUL).date()
+        with _folder_lock(self._folder):
+            if self._path.exists():
+                written = datetime.fromtimestamp(self._path.stat().st_mtime, _SEOUL).date()
+                archive = self._folder / f"{self._name}-{written}.jsonl"
+                if written < today and not archive.exists():
+                    self._path.rename(archive)
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        midnight = datetime(today.year, today.month, today.day, tzinfo=_SEOUL) + timedelta(days=1)
+        self._day_ends = midnight.timestamp()
+
+
+@contextlib.contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _json_line(event: EventDict) -> bytes:
+    head = {key: event[key] for key in ("ts", "level", "logger", "event")}
+    text = json.dumps({**head, **event}, ensure_ascii=False, default=str)
+    return text.encode("utf-8", errors="backslashreplace") + b"\n"
+
+
+def _print_line(event: EventDict, *, with_stack: bool) -> None:
+    level = str(event["level"])
+    when = datetime.fromisoformat(str(event["ts"])).astimezone(_SEOUL)
+    fields = " ".join(
+        f"{key}={value}"
+        for key, value in event.items()
+        if key not in ("ts", "level", "logger", "event", "stack")
+    )
+    stream = sys.stderr
+    label = _LEVEL_NAMES[level]
+    if stream.isatty():
+        label = f"\x1b[{_COLORS[level]}m{label}\x1b[0m"
+    line = f"{when:%H:%M:%S} {label} {event['event']}" + (f"  {fields}" if fields else "") + "\n"
+    if with_stack and "error" in event:
+        line += str(event["stack"])
+    # A closed terminal must not stop trading: the files still have the line.
+    with contextlib.suppress(OSError, ValueError):
+        try:
+            stream.write(line)
+        except UnicodeEncodeError:
+            stream.write(line.encode("ascii", "backslashreplace").decode())
+        stream.flush()
+
+
+_SINK = _Sink()
+_LOGGER = cast(
+    FilteringBoundLogger,
+    structlog.wrap_logger(
+        _SINK,
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            _drop_quiet,
+            _stamp,
+            _describe_error,
+            _redact,
+            _hand_over,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS["debug"]),
+    ),
+)

@@ -1,0 +1,1 @@
+"""What learns from features: fitting, validation, and one compiled inference."""

@@ -1,0 +1,171 @@
+"""What every model has in common: settings, the data it is taught, its card, its view.
+
+Fitting is in ``forest``, prediction in ``inference``, judgement in ``validation``; which model
+trades is decided in ``mlops``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
+from trading.domain.instrument import Market
+from trading.features.cross_section import SCORE_DECIMALS, percentile_rank
+
+
+class ForestSettings(BaseModel):
+    """The random forest; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trees: int = Field(default=100, ge=1)
+    max_depth: int = Field(default=5, ge=1)
+    min_leaf_share: float = Field(default=0.01, gt=0, lt=0.5)
+    max_features: float = Field(default=0.4, gt=0, le=1)
+    sample_rows: int = Field(default=10_000, ge=100)
+    seed: int = Field(default=7, ge=0)
+
+
+class ValidationSettings(BaseModel):
+    """The purged walk-forward; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folds: int = Field(default=4, ge=1)
+    first_train_share: float = Field(default=0.4, gt=0, lt=1)
+    embargo_sessions: int = Field(default=5, ge=0)
+    min_names: int = Field(default=3, ge=2)
+
+
+class GateSettings(BaseModel):
+    """What a challenger must show; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_t: float = Field(default=2.0, ge=0)
+    retrain_every_sessions: int = Field(default=5, ge=1)
+
+
+class ModelSettings(BaseModel):
+    """Learning, from labels to promotion; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    horizon_sessions: int = Field(default=20, ge=1)
+    stride_sessions: int = Field(default=5, ge=1)
+    min_rows: int = Field(default=500, ge=50)
+    min_coverage: float = Field(default=0.5, gt=0, le=1)
+    forest: ForestSettings = ForestSettings()
+    validation: ValidationSettings = ValidationSettings()
+    gate: GateSettings = GateSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """One row per (session, name) that has all features and a label, in that order.
+
+    ``x`` has shape ``(n_rows, n_features)``; ``row`` and ``column`` say where in the panel a
+    row comes from; ``excess`` is what is learned, ``forward`` the plain return of the same span.
+    A label of row ``t`` was known at the close of ``t + horizon``.
+    """
+
+    market: Market
+    feature_names: tuple[str, ...]
+    feature_fingerprint: str
+    horizon: int
+    sessions: DateArray
+    x: FloatArray
+    excess: FloatArray
+    forward: FloatArray
+    row: IntArray
+    column: IntArray
+    content_hash: str
+
+    @property
+    def known_at(self) -> date:
+        """The session at whose close the last label was known."""
+        known: date = self.sessions[int(self.row.max()) + self.horizon].item()
+        return known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What must be known about a fitted model before it may be asked.
+
+    ``trained_through`` is the last session whose prices it has seen: rows before it are in
+    sample. ``forecast_scale`` is the standard deviation of its out-of-sample forecasts.
+    ``*_hits`` of ``*_count`` out-of-sample views had the sign right, both in units of
+    non-overlapping outcomes.
+    """
+
+    name: str
+    market: str
+    feature_names: tuple[str, ...]
+    feature_fingerprint: str
+    horizon_sessions: int
+    trained_through: date
+    forecast_scale: float
+    long_hits: float
+    long_count: float
+    short_hits: float
+    short_count: float
+    rank_ic: float
+    rank_ic_t: float
+    rank_ic_sessions: int
+    rows: int
+    seed: int
+    dataset_hash: str
+    configuration_hash: str
+    code_version: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values only."""
+        body = asdict(self)
+        body["feature_names"] = list(self.feature_names)
+        body["trained_through"] = self.trained_through.isoformat()
+        return body
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "ModelCard":
+        """Return the card written by ``to_json``."""
+        fields = dict(body)
+        fields["feature_names"] = tuple(fields["feature_names"])
+        fields["trained_through"] = date.fromisoformat(fields["trained_through"])
+        return cls(**fields)
+
+
+class Model(Protocol):
+    """A fitted model; what ``strategies.learned`` needs of it."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model is."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of its weights; part of the policy hash."""
+        ...
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Return the forecast excess return of each row of ``x``, in the card's feature order."""
+        ...
+
+
+def view(
+    forecast: FloatArray, eligible: BoolArray, *, scale: float, min_names: int
+) -> FloatArray:
+    """Return forecasts as votes in [-1, 1]; NaN where there is no forecast.
+
+    With ``min_names`` or more names in a session their ranks, from -1 for the lowest to 1 for
+    the highest; with fewer the forecast over its usual size ``scale``, clipped.
+    """
+    rounded = np.round(np.where(eligible, forecast, np.nan), SCORE_DECIMALS)
+    rank = percentile_rank(rounded, eligible, min_names=min_names)
+    sized = np.clip(rounded / scale, -1.0, 1.0)
+    vote: FloatArray = np.round(np.where(np.isfinite(rank), 2.0 * rank - 1.0, sized), 9)
+    return vote

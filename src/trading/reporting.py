@@ -1,0 +1,508 @@
+"""The report of one session: a Korean page with its charts inside, and the same as JSON.
+
+What is shown was measured by others; this module only arranges it. The page needs no network and
+no fonts of its own. The comparison of whole backtests is in ``trading.backtest.report``.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from trading import measures
+from trading.domain.actions import CorporateAction
+from trading.domain.decision import Choice, Decision, TradingState
+from trading.domain.instrument import Currency, Market
+from trading.domain.order import OrderStatus, Side
+from trading.domain.wording import (
+    ACTION_TEXT,
+    MARKET_TEXT,
+    SIDE_TEXT,
+    STATE_TEXT,
+    STATUS_TEXT,
+    VERDICT_TEXT,
+    money_text,
+    percent_text,
+    reason_text,
+)
+
+# Below this many returns an annualized figure says more about luck than about the account.
+MIN_RETURNS = 20
+# A decision over a whole market has hundreds of rows; the rest is counted by verdict.
+MAX_CHOICES = 40
+
+# Sizes in CSS pixels of a wide screen, so that chart text is as large as the page's.
+WIDE, HALF = (1000, 260), (480, 200)
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionLine:
+    """One holding after the close; prices in minor units, ``average_price`` without fees."""
+
+    symbol: str
+    name: str
+    quantity: int
+    average_price: float
+    last_price: int
+    realized: int = 0
+
+    @property
+    def value(self) -> int:
+        """Market value in minor units."""
+        return self.quantity * self.last_price
+
+    @property
+    def unrealized(self) -> float:
+        """Gain or loss against the average price, in minor units."""
+        return self.value - self.quantity * self.average_price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderLine:
+    """One order at its end; money in minor units, ``verdict`` is the guard's code or ""."""
+
+    intent_id: str
+    boundary: str
+    symbol: str
+    name: str
+    side: Side
+    quantity: int
+    limit: int
+    status: OrderStatus
+    filled_quantity: int
+    filled_amount: int
+    commission: int
+    tax: int
+    reason: str
+    message: str = ""
+    verdict: str = ""
+
+    @property
+    def average_fill(self) -> float | None:
+        """Average fill price in minor units; ``None`` when nothing was filled."""
+        return self.filled_amount / self.filled_quantity if self.filled_quantity else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskLine:
+    """One risk figure as a fraction of equity; ``limit`` is ``None`` when it has none."""
+
+    name: str
+    value: float | None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityLine:
+    """What the data checks of the day saw."""
+
+    rows: int
+    quarantined: int
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityLine:
+    """The session recomputed from the lake against what was done."""
+
+    orders: int
+    differences: int
+    unexplained: int
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """Everything the report of one session shows.
+
+    ``equity`` are (session, minor units) at each close, oldest first, ending with this session;
+    its first point is the capital before the first trade. ``benchmark`` are (session, level) of
+    the same dates, empty when none was recorded. ``cash_difference`` is venue cash minus ledger
+    cash in minor units. ``quality`` and ``parity`` are ``None`` when they were not run; ``labels``
+    name what makes the evidence biased or special (``price_basis`` and the like).
+    """
+
+    market: Market
+    session: date
+    environment: str
+    run_id: str
+    generated_at: datetime
+    state: TradingState
+    equity: Sequence[tuple[date, int]]
+    cash: int
+    positions: Sequence[PositionLine]
+    orders: Sequence[OrderLine]
+    decisions: Sequence[Decision]
+    cash_difference: int
+    position_differences: Sequence[str] = ()
+    benchmark: Sequence[tuple[date, float]] = ()
+    benchmark_name: str = ""
+    risk: Sequence[RiskLine] = ()
+    quality: QualityLine | None = None
+    parity: ParityLine | None = None
+    actions: Sequence[CorporateAction] = ()
+    counters: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    decision_hash: str = ""
+    orders_hash: str = ""
+    sessions_per_year: float = 252.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportPaths:
+    """The files of one report."""
+
+    html: Path
+    performance: Path
+    trades: Path
+
+
+def write_report(directory: Path, report: SessionReport) -> ReportPaths:
+    """Write the three files of ``report`` under ``directory/<market>/<session>/``.
+
+    Writing the same report again replaces them with the same bytes.
+    """
+    folder = directory / report.market.value / report.session.isoformat()
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = report.session.isoformat()
+    paths = ReportPaths(
+        html=folder / "report.html",
+        performance=folder / f"performance_{stamp}.json",
+        trades=folder / f"trades_{stamp}.json",
+    )
+    paths.performance.write_text(_json(performance(report)), encoding="utf-8")
+    paths.trades.write_text(_json(trades(report)), encoding="utf-8")
+    paths.html.write_text(render(report), encoding="utf-8")
+    return paths
+
+
+def performance(report: SessionReport) -> dict[str, Any]:
+    """Return the figures of the account as JSON values; unknown ones are ``None``."""
+    equity = report.equity[-1][1]
+    values = np.array([amount for _, amount in report.equity], dtype=np.float64)
+    previous = report.equity[-2][1] if len(report.equity) > 1 else equity
+    return {
+        "market": report.market.value,
+        "session": report.session.isoformat(),
+        "environment": report.environment,
+        "run_id": report.run_id,
+        "currency": report.market.currency.value,
+        "state": report.state.value,
+        "equity": equity,
+        "cash": report.cash,
+        "daily_profit": equity - previous,
+        "daily_return": equity / previous - 1.0,
+        "total_return": equity / report.equity[0][1] - 1.0,
+        "gross_exposure": sum(line.value for line in report.positions) / equity,
+        "drawdown": float(_drawdown(values)[-1]),
+        "metrics": _metrics(values, report.sessions_per_year),
+        "benchmark": _benchmark(report),
+        "equity_curve": [[day.isoformat(), amount] for day, amount in report.equity],
+        "positions": [
+            {
+                "symbol": line.symbol,
+                "name": line.name,
+                "quantity": line.quantity,
+                "average_price": line.average_price,
+                "last_price": line.last_price,
+                "value": line.value,
+                "unrealized": line.unrealized,
+            }
+            for line in report.positions
+        ],
+        "risk": [
+            {"name": line.name, "value": line.value, "limit": line.limit} for line in report.risk
+        ],
+        "quality": None
+        if report.quality is None
+        else {
+            "rows": report.quality.rows,
+            "quarantined": report.quality.quarantined,
+            "findings": list(report.quality.findings),
+        },
+        "parity": None
+        if report.parity is None
+        else {
+            "orders": report.parity.orders,
+            "differences": report.parity.differences,
+            "unexplained": report.parity.unexplained,
+        },
+        "cash_difference": report.cash_difference,
+        "position_differences": list(report.position_differences),
+        "counters": dict(report.counters),
+        "labels": dict(report.labels),
+        "decision_hash": report.decision_hash,
+        "orders_hash": report.orders_hash,
+    }
+
+
+def trades(report: SessionReport) -> dict[str, Any]:
+    """Return every order of the session, refused ones included, as JSON values."""
+    return {
+        "market": report.market.value,
+        "session": report.session.isoformat(),
+        "currency": report.market.currency.value,
+        "orders": [
+            {
+                "intent_id": line.intent_id,
+                "boundary": line.boundary,
+                "symbol": line.symbol,
+                "name": line.name,
+                "side": line.side.value,
+                "quantity": line.quantity,
+                "limit": line.limit,
+                "status": line.status.value,
+                "filled_quantity": line.filled_quantity,
+                "filled_amount": line.filled_amount,
+                "commission": line.commission,
+                "tax": line.tax,
+                "reason": line.reason,
+                "message": line.message,
+                "verdict": line.verdict,
+            }
+            for line in report.orders
+        ],
+    }
+
+
+def render(report: SessionReport) -> str:
+    """Return the page as one HTML text."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    currency = report.market.currency
+    environment.filters.update(
+        money=lambda minor: "—" if minor is None else money_text(minor, currency),
+        signed_money=lambda minor: _signed_money(minor, currency),
+        percent=percent_text,
+        tone=_tone,
+        reason=reason_text,
+    )
+    source = (resources.files("trading") / "_templates" / "report.html.j2").read_text("utf-8")
+    filled = [line for line in report.orders if line.filled_quantity]
+    values = np.array([amount for _, amount in report.equity], dtype=np.float64)
+    dates = [day for day, _ in report.equity]
+    return environment.from_string(source).render(
+        report=report,
+        figures=performance(report),
+        market=MARKET_TEXT[report.market],
+        state=STATE_TEXT[report.state],
+        generated_at=report.generated_at.astimezone(ZoneInfo("Asia/Seoul")),
+        side_text=SIDE_TEXT,
+        status_text=STATUS_TEXT,
+        verdict_text=VERDICT_TEXT,
+        action_text=ACTION_TEXT,
+        filled=filled,
+        refused=[line for line in report.orders if line.status in _REFUSED],
+        fees=sum(line.commission + line.tax for line in report.orders),
+        decisions=[_decision_rows(decision) for decision in report.decisions],
+        equity_chart=_line_chart(dates, _against_benchmark(report), size=WIDE),
+        drawdown_chart=_line_chart(
+            dates, {"drawdown": 100.0 * -_drawdown(values)}, size=HALF, area=True
+        ),
+        weight_chart=_bar_chart(_weights(report)),
+        min_returns=MIN_RETURNS,
+    )
+
+
+_REFUSED = (OrderStatus.DENIED, OrderStatus.REJECTED)
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _drawdown(values: np.ndarray) -> np.ndarray:
+    """Return the fall from the highest value so far, as positive fractions."""
+    drawdown: np.ndarray = 1.0 - values / np.maximum.accumulate(values)
+    return drawdown
+
+
+def _metrics(values: np.ndarray, sessions_per_year: float) -> dict[str, float | int | None]:
+    returns = values[1:] / values[:-1] - 1.0
+    figures: dict[str, float | int | None] = {
+        "returns": len(returns),
+        "max_drawdown": float(np.max(_drawdown(values))),
+        "annual_volatility": None,
+        "sharpe": None,
+        "sortino": None,
+        "cagr": None,
+        "calmar": None,
+    }
+    if len(returns) >= MIN_RETURNS:
+        annual = {"sessions_per_year": sessions_per_year}
+        figures |= {
+            "annual_volatility": _finite(measures.annual_volatility(returns, **annual)),
+            "sharpe": _finite(measures.sharpe_ratio(returns, **annual)),
+            "sortino": _finite(measures.sortino_ratio(returns, **annual)),
+            "cagr": _finite(measures.cagr(returns, **annual)),
+            "calmar": _finite(measures.calmar_ratio(returns, **annual)),
+        }
+    return figures
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _benchmark(report: SessionReport) -> dict[str, Any] | None:
+    if len(report.benchmark) < 2:
+        return None
+    levels = [level for _, level in report.benchmark]
+    return {
+        "name": report.benchmark_name,
+        "total_return": levels[-1] / levels[0] - 1.0,
+        "curve": [[day.isoformat(), level] for day, level in report.benchmark],
+    }
+
+
+def _against_benchmark(report: SessionReport) -> dict[str, np.ndarray]:
+    """Return both curves with their first common point at 100; no benchmark, no second curve."""
+    dates = [day for day, _ in report.equity]
+    values = np.array([amount for _, amount in report.equity], dtype=np.float64)
+    curves = {"equity": 100.0 * values / values[0]}
+    if len(report.benchmark) >= 2:
+        levels = dict(report.benchmark)
+        line = np.array([levels.get(day, np.nan) for day in dates])
+        known = np.flatnonzero(np.isfinite(line))
+        if len(known):
+            curves["benchmark"] = line / line[known[0]] * curves["equity"][known[0]]
+    return curves
+
+
+def _weights(report: SessionReport) -> list[tuple[str, float]]:
+    equity = report.equity[-1][1]
+    held = sorted(report.positions, key=lambda line: (-line.value, line.symbol))
+    rows = [(line.name or line.symbol, line.value / equity) for line in held[:20]]
+    rest = sum(line.value for line in held[20:])
+    if rest:
+        rows.append((f"그 밖 {len(held) - 20}종목", rest / equity))
+    return [*rows, ("현금", report.cash / equity)]
+
+
+def _decision_rows(decision: Decision) -> dict[str, Any]:
+    """Return the rows worth reading, strongest view first, and a count of the others."""
+    strongest = sorted(decision.choices, key=lambda c: (-c.weight, -abs(c.forecast), c.symbol))
+    shown = [choice for choice in strongest if _has_view(choice)][:MAX_CHOICES]
+    listed = {choice.symbol for choice in shown}
+    rest = Counter(choice.verdict for choice in decision.choices if choice.symbol not in listed)
+    return {
+        "decision": decision,
+        "shown": shown,
+        "rest": [(VERDICT_TEXT[verdict], count) for verdict, count in rest.most_common()],
+    }
+
+
+def _has_view(choice: Choice) -> bool:
+    return choice.forecast != 0.0 or choice.weight != 0.0 or choice.target_quantity != 0
+
+
+def _signed_money(minor: float, currency: Currency) -> str:
+    return f"{'+' if minor > 0 else ''}{money_text(minor, currency)}"
+
+
+def _tone(value: float | None) -> str:
+    if value is None or value == 0:
+        return ""
+    return "up" if value > 0 else "down"
+
+
+def _line_chart(
+    dates: Sequence[date],
+    series: Mapping[str, np.ndarray],
+    *,
+    size: tuple[int, int],
+    area: bool = False,
+) -> str:
+    """Return an SVG of one or more lines over sessions; the style is the page's."""
+    width, height = size
+    finite = np.concatenate([line[np.isfinite(line)] for line in series.values()])
+    ticks = _ticks(float(finite.min()), float(finite.max()), pinned_at_zero=area)
+    low, high = ticks[0], ticks[-1]
+    step = (width - LEFT - RIGHT) / max(len(dates) - 1, 1)
+
+    def x(index: int) -> float:
+        return round(LEFT + step * index, 1)
+
+    def y(value: float) -> float:
+        return round(TOP + (height - TOP - BOTTOM) * (high - value) / (high - low), 1)
+
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" class="chart">']
+    decimals = max(0, -int(np.floor(np.log10(ticks[1] - ticks[0]))))
+    for tick in ticks:
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>'
+            f'<text class="axis" x="{LEFT - 8}" y="{y(tick) + 4}" text-anchor="end">'
+            f"{tick + 0.0:.{decimals}f}{'%' if area else ''}</text>"
+        )
+    last = len(dates) - 1
+    labels = {0, last // 3, 2 * last // 3, last} if width > HALF[0] else {0, last}
+    for index in sorted(labels):
+        anchor = "start" if index == 0 and last else "end" if index == last and last else "middle"
+        parts.append(
+            f'<text class="axis" x="{x(index)}" y="{height - 8}" text-anchor="{anchor}">'
+            f"{dates[index].isoformat()}</text>"
+        )
+    # The account is drawn last, over its benchmark.
+    for name, line in reversed(list(series.items())):
+        points = [(x(i), y(float(v))) for i, v in enumerate(line) if np.isfinite(v)]
+        path = " ".join(f"{px},{py}" for px, py in points)
+        if area:
+            base = y(0.0)
+            closed = f"{points[0][0]},{base} {path} {points[-1][0]},{base}"
+            parts.append(f'<polygon class="fill {name}" points="{closed}"/>')
+        parts.append(f'<polyline class="line {name}" points="{path}"/>')
+        shown = [i for i, v in enumerate(line) if np.isfinite(v)]
+        dots = shown if len(shown) <= 15 else shown[-1:]
+        for i in dots:
+            parts.append(
+                f'<circle class="dot {name}" cx="{x(i)}" cy="{y(float(line[i]))}" r="3.5">'
+                f"<title>{dates[i].isoformat()} {line[i]:.2f}</title></circle>"
+            )
+    return "".join([*parts, "</svg>"])
+
+
+def _ticks(low: float, high: float, *, pinned_at_zero: bool) -> list[float]:
+    """Return three to seven round values that enclose the range."""
+    if pinned_at_zero:
+        high = 0.0
+    if high - low < 1e-9:
+        low, high = (low - 1.0, high) if pinned_at_zero else (low - 1.0, high + 1.0)
+    raw = (high - low) / 4.0
+    magnitude = 10.0 ** np.floor(np.log10(raw))
+    step = next(m * magnitude for m in (1.0, 2.0, 5.0, 10.0) if m * magnitude >= raw)
+    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
+    return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def _bar_chart(rows: Sequence[tuple[str, float]]) -> str:
+    """Return an SVG of horizontal bars, one a row, with each share written beside it."""
+    from markupsafe import escape
+
+    row_height, label, figure = 30, 130, 60
+    height = row_height * len(rows) + 8
+    longest = max(1e-9, *(abs(share) for _, share in rows))
+    parts = [f'<svg viewBox="0 0 {HALF[0]} {height}" role="img" class="chart">']
+    for index, (name, share) in enumerate(rows):
+        top = 4 + row_height * index
+        width = (HALF[0] - label - figure - 12) * max(share, 0.0) / longest
+        kind = "cash" if index == len(rows) - 1 else "equity"
+        parts.append(
+            f'<text class="label" x="{label - 10}" y="{top + 18}" text-anchor="end">'
+            f"{escape(name)}</text>"
+            f'<rect class="bar {kind}" x="{label}" y="{top + 5}" rx="3" height="18" '
+            f'width="{max(width, 1.0):.1f}"/>'
+            f'<text class="figure" x="{label + width + 8:.1f}" y="{top + 18}">'
+            f"{100 * share:.1f}%</text>"
+        )
+    return "".join([*parts, "</svg>"])

@@ -1,0 +1,1 @@
+"""How a market answers orders, and what that does to an account; deterministic, compiled."""
