@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from trading.domain.instrument import Currency, Market
 from trading.domain.wording import (
+    GUARD_TEXT,
     MARKET_TEXT,
     SIDE_TEXT,
     STATE_TEXT,
@@ -35,7 +36,7 @@ from trading.domain.wording import (
     reason_text,
 )
 from trading.log import get_logger
-from trading.ports import Clock
+from trading.ports import Clock, Notifier
 
 log = get_logger(__name__)
 
@@ -49,7 +50,7 @@ class Event(StrEnum):
     ORDER_FILLED = "order_filled"
     ORDER_REFUSED = "order_refused"
     API_FAILED = "api_failed"
-    RISK = "risk"
+    RISK_EVENT = "risk_event"
     PROMOTED = "promoted"
     TRAINING_FAILED = "training_failed"
     ERROR = "error"
@@ -248,6 +249,10 @@ class OutboxNotifier:
         except Exception as error:  # a message must never stop a trade
             log.error("알림 보관 실패", event_name=event, reason=str(error))
 
+    def about(self, **fields: Any) -> Notifier:
+        """Return a notifier that adds ``fields`` (market, session …) to everything it sends."""
+        return _Bound(self, fields)
+
     def deliver_due(self) -> int:
         """Try every row whose time has come, oldest first; return how many went out."""
         now = self._clock.now()
@@ -321,6 +326,17 @@ class OutboxNotifier:
         return sqlite3.connect(self._path, timeout=10.0)
 
 
+class _Bound:
+    """A notifier that knows what its messages are about."""
+
+    def __init__(self, notifier: Notifier, fields: Mapping[str, Any]) -> None:
+        self._notifier = notifier
+        self._fields = dict(fields)
+
+    def send(self, event: str, fields: Mapping[str, Any]) -> None:
+        self._notifier.send(event, self._fields | dict(fields))
+
+
 def open_notifier(
     settings: NotifySettings,
     *,
@@ -380,7 +396,7 @@ _TITLES: Mapping[str, str] = {
     Event.ORDER_FILLED: "{symbol} {side} {quantity} 체결",
     Event.ORDER_REFUSED: "{symbol} {side} 주문 거부",
     Event.API_FAILED: "API 호출 실패 {operation}",
-    Event.RISK: "위험 알림 {state}",
+    Event.RISK_EVENT: "위험 알림 {verdict}{message}",
     Event.PROMOTED: "모델 승격 {model}",
     Event.TRAINING_FAILED: "학습 실패 {model}",
     Event.ERROR: "오류 {stage}",
@@ -396,6 +412,7 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "run_id": ("실행", "text"),
     "symbol": ("종목", "text"),
     "name": ("종목명", "text"),
+    "ts": ("시각", "instant"),
     "side": ("구분", "side"),
     "quantity": ("수량", "shares"),
     "filled_quantity": ("누적 체결", "shares"),
@@ -458,6 +475,8 @@ def _currency(fields: Mapping[str, Any]) -> Currency:
 
 def _format(kind: str, value: Any, currency: Currency) -> str:
     """Return the value as people read it; a value of another kind is shown as it is."""
+    if kind == "instant":
+        return _plain(datetime.fromisoformat(str(value)))
     if isinstance(value, Mapping):
         return "\n".join(f"{key}: {entry}" for key, entry in value.items())
     if isinstance(value, (list, tuple)):
@@ -465,7 +484,7 @@ def _format(kind: str, value: Any, currency: Currency) -> str:
     if isinstance(value, (int, float)) and kind in _NUMBERS:
         return _number(kind, value, currency)
     table: Mapping[str, str] = _WORDS.get(kind, {})
-    return table.get(str(value), reason_text(str(value)) if kind == "reason" else str(value))
+    return reason_text(str(value)) if kind == "reason" else table.get(str(value), str(value))
 
 
 def _plain(value: object) -> str:
@@ -497,7 +516,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "status": {key.value: text for key, text in STATUS_TEXT.items()},
     "verdict": {
         name: text for key, text in VERDICT_TEXT.items() for name in (key.name, str(key.value))
-    },
+    }
+    | dict(GUARD_TEXT),
 }
 
 _TABLE = """

@@ -1,6 +1,6 @@
 """Every door of the program as a protocol; each has at least two real implementations."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -152,12 +152,30 @@ FeedEvent = Tick | Fill | OrderUpdate
 class MarketFeed(Protocol):
     """The venue's stream of prints and execution notices."""
 
+    @property
+    def frames_handled(self) -> int:
+        """Text messages taken in so far on the current connection."""
+        ...
+
+    @property
+    def connection_key(self) -> str:
+        """The key (approval key) under which the venue knows this connection."""
+        ...
+
     async def subscribe(self, symbols: Sequence[str]) -> None:
         """Ask for the prints of ``symbols`` (the account's notices always come)."""
         ...
 
-    def events(self) -> AsyncIterator[FeedEvent]:
-        """Yield events in the venue's order until the feed is closed."""
+    async def wait_handled(self, frames: int, *, timeout: float) -> None:
+        """Return once ``frames`` messages were taken in; ``TransientBrokerError`` on time-out."""
+        ...
+
+    async def arrived(self, timeout: float) -> bool:
+        """Wait until an event is there to be taken, at most ``timeout`` seconds."""
+        ...
+
+    def take(self) -> list[FeedEvent]:
+        """Return the events that arrived since the last call, in the venue's order."""
         ...
 
 

@@ -1,14 +1,14 @@
 """The report of one session: a Korean page with its charts inside, and the same as JSON.
 
 What is shown was measured by others; this module only arranges it. The page needs no network and
-no fonts of its own. The comparison of whole backtests is in ``trading.backtest.report``.
+no fonts of its own. The hourly sending of the outbox is here too.
 """
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 
 from trading import measures
 from trading.domain.actions import CorporateAction
+from trading.domain.arrays import FloatArray
 from trading.domain.decision import Choice, Decision, TradingState
 from trading.domain.instrument import Currency, Market
 from trading.domain.order import OrderStatus, Side
@@ -28,13 +29,18 @@ from trading.domain.wording import (
     STATE_TEXT,
     STATUS_TEXT,
     VERDICT_TEXT,
+    boundary_text,
     money_text,
     percent_text,
     reason_text,
 )
+from trading.monitoring import Heartbeat, is_running
+from trading.notify import Event, OutboxNotifier
 
 # Below this many returns an annualized figure says more about luck than about the account.
 MIN_RETURNS = 20
+# A status each hour, with room for a late one.
+STATUS_EVERY = timedelta(minutes=65)
 # A decision over a whole market has hundreds of rows; the rest is counted by verdict.
 MAX_CHOICES = 40
 
@@ -52,7 +58,6 @@ class PositionLine:
     quantity: int
     average_price: float
     last_price: int
-    realized: int = 0
 
     @property
     def value(self) -> int:
@@ -153,7 +158,7 @@ class SessionReport:
     labels: Mapping[str, str] = field(default_factory=dict)
     decision_hash: str = ""
     orders_hash: str = ""
-    sessions_per_year: float = 252.0
+    sessions_per_year: int = 252
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +189,34 @@ def write_report(directory: Path, report: SessionReport) -> ReportPaths:
     return paths
 
 
+def send_hourly(
+    notifier: OutboxNotifier, heartbeats: Sequence[Heartbeat], *, now: datetime
+) -> dict[str, int]:
+    """Send what waits in the outbox, and alarm when a running session told nothing for an hour.
+
+    ``now`` is wall time, as the outbox keeps it. Without a running session silence is normal.
+    """
+    running = [heartbeat for heartbeat in heartbeats if is_running(heartbeat)]
+    told = notifier.count(Event.HOURLY_STATUS, since=now - STATUS_EVERY)
+    missed = running if not told else []
+    for heartbeat in missed:
+        notifier.send(
+            Event.EVENT_MISSED,
+            {
+                "market": heartbeat.market,
+                "session": heartbeat.session,
+                "expected": "매시 상태",
+                "message": f"마지막 신호 {heartbeat.ts.isoformat(timespec='seconds')}",
+            },
+        )
+    return {
+        "sent": notifier.deliver_due(),
+        "pending": notifier.pending(),
+        "running": len(running),
+        "missed": len(missed),
+    }
+
+
 def performance(report: SessionReport) -> dict[str, Any]:
     """Return the figures of the account as JSON values; unknown ones are ``None``."""
     equity = report.equity[-1][1]
@@ -202,7 +235,7 @@ def performance(report: SessionReport) -> dict[str, Any]:
         "daily_return": equity / previous - 1.0,
         "total_return": equity / report.equity[0][1] - 1.0,
         "gross_exposure": sum(line.value for line in report.positions) / equity,
-        "drawdown": float(_drawdown(values)[-1]),
+        "drawdown": float(measures.drawdown(values)[-1]),
         "metrics": _metrics(values, report.sessions_per_year),
         "benchmark": _benchmark(report),
         "equity_curve": [[day.isoformat(), amount] for day, amount in report.equity],
@@ -287,6 +320,7 @@ def render(report: SessionReport) -> str:
         percent=percent_text,
         tone=_tone,
         reason=reason_text,
+        boundary=boundary_text,
     )
     source = (resources.files("trading") / "_templates" / "report.html.j2").read_text("utf-8")
     filled = [line for line in report.orders if line.filled_quantity]
@@ -308,7 +342,7 @@ def render(report: SessionReport) -> str:
         decisions=[_decision_rows(decision) for decision in report.decisions],
         equity_chart=_line_chart(dates, _against_benchmark(report), size=WIDE),
         drawdown_chart=_line_chart(
-            dates, {"drawdown": 100.0 * -_drawdown(values)}, size=HALF, area=True
+            dates, {"drawdown": 100.0 * -measures.drawdown(values)}, size=HALF, area=True
         ),
         weight_chart=_bar_chart(_weights(report)),
         min_returns=MIN_RETURNS,
@@ -322,17 +356,11 @@ def _json(values: Mapping[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
-def _drawdown(values: np.ndarray) -> np.ndarray:
-    """Return the fall from the highest value so far, as positive fractions."""
-    drawdown: np.ndarray = 1.0 - values / np.maximum.accumulate(values)
-    return drawdown
-
-
-def _metrics(values: np.ndarray, sessions_per_year: float) -> dict[str, float | int | None]:
-    returns = values[1:] / values[:-1] - 1.0
+def _metrics(values: FloatArray, periods_per_year: int) -> dict[str, float | int | None]:
+    returns = measures.returns_of(values)
     figures: dict[str, float | int | None] = {
         "returns": len(returns),
-        "max_drawdown": float(np.max(_drawdown(values))),
+        "max_drawdown": measures.max_drawdown(values),
         "annual_volatility": None,
         "sharpe": None,
         "sortino": None,
@@ -340,13 +368,13 @@ def _metrics(values: np.ndarray, sessions_per_year: float) -> dict[str, float | 
         "calmar": None,
     }
     if len(returns) >= MIN_RETURNS:
-        annual = {"sessions_per_year": sessions_per_year}
+        k = periods_per_year
         figures |= {
-            "annual_volatility": _finite(measures.annual_volatility(returns, **annual)),
-            "sharpe": _finite(measures.sharpe_ratio(returns, **annual)),
-            "sortino": _finite(measures.sortino_ratio(returns, **annual)),
-            "cagr": _finite(measures.cagr(returns, **annual)),
-            "calmar": _finite(measures.calmar_ratio(returns, **annual)),
+            "annual_volatility": _finite(measures.annual_volatility(returns, periods_per_year=k)),
+            "sharpe": _finite(measures.sharpe(returns, periods_per_year=k)),
+            "sortino": _finite(measures.sortino(returns, periods_per_year=k)),
+            "cagr": _finite(measures.cagr(values, periods_per_year=k)),
+            "calmar": _finite(measures.calmar(values, periods_per_year=k)),
         }
     return figures
 
@@ -366,7 +394,7 @@ def _benchmark(report: SessionReport) -> dict[str, Any] | None:
     }
 
 
-def _against_benchmark(report: SessionReport) -> dict[str, np.ndarray]:
+def _against_benchmark(report: SessionReport) -> dict[str, FloatArray]:
     """Return both curves with their first common point at 100; no benchmark, no second curve."""
     dates = [day for day, _ in report.equity]
     values = np.array([amount for _, amount in report.equity], dtype=np.float64)
@@ -419,7 +447,7 @@ def _tone(value: float | None) -> str:
 
 def _line_chart(
     dates: Sequence[date],
-    series: Mapping[str, np.ndarray],
+    series: Mapping[str, FloatArray],
     *,
     size: tuple[int, int],
     area: bool = False,

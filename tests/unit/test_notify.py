@@ -137,6 +137,8 @@ def test_fields_read_as_people_read_them():
             "message": "<b>x</b>",
             "own_field": 3,
             "price": None,
+            "ts": "2012-06-01T13:30:00+00:00",
+            "reason": "GUARD_NO_CASH",
         },
     )
 
@@ -148,6 +150,8 @@ def test_fields_read_as_people_read_them():
     assert "메모리 (MB): 512.2" in message.text
     assert "own_field: 3" in message.text
     assert "가격" not in message.text
+    assert "시각: 2012-06-01 22:30:00 KST" in message.text
+    assert "사유: 거부: 쓸 수 있는 현금 부족" in message.text
     assert "<b>x</b>" not in message.html
 
 
@@ -263,6 +267,19 @@ def test_same_key_is_told_once(tmp_path):
     assert out.pending() == 2
     assert out.count(Event.SESSION_STARTED, since=START) == 2
     assert out.count(Event.SESSION_STARTED, since=START + timedelta(seconds=1)) == 0
+
+
+def test_bound_notifier_knows_its_market(mailbox, tmp_path):
+    """What a session sends carries its market, and so its currency."""
+    mailbox.listen()
+    out = notifier(tmp_path, settings_for(mailbox))
+
+    out.about(market="us", session=date(2012, 6, 1)).send("order_filled", {"amount": 12_345_600})
+
+    assert out.deliver_due() == 1
+    text = mailbox.mails[0].get_body(("plain",)).get_content()
+    assert "시장: 미국" in text
+    assert "금액: $1,234.56" in text
 
 
 def test_gives_up_after_the_last_attempt(tmp_path):

@@ -1,14 +1,17 @@
 import json
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
 
+from trading.clock import ManualClock
 from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.decision import Choice, Decision, TradingState, Verdict
 from trading.domain.instrument import Exchange, Market
 from trading.domain.order import OrderIntent, OrderStatus, Side
+from trading.monitoring import SessionMonitor
+from trading.notify import Event, NotifySettings, open_notifier
 from trading.reporting import (
     OrderLine,
     ParityLine,
@@ -18,6 +21,7 @@ from trading.reporting import (
     SessionReport,
     performance,
     render,
+    send_hourly,
     write_report,
 )
 
@@ -102,7 +106,7 @@ def report_of(closes, *, sessions: int) -> SessionReport:
                 filled_quantity=0,
                 filled_amount=0,
                 commission=0,
-                verdict="DUPLICATE",
+                verdict="GUARD_DUPLICATE",
                 message="같은 주문이 이미 <나가> 있음",
             ),
         ],
@@ -233,7 +237,7 @@ def test_trades_keep_refusals(closes, tmp_path):
     )["orders"]
 
     assert [order["status"] for order in orders] == ["filled", "denied"]
-    assert orders[1]["verdict"] == "DUPLICATE"
+    assert orders[1]["verdict"] == "GUARD_DUPLICATE"
 
 
 class Page(HTMLParser):
@@ -250,8 +254,11 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.loads += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "line", "circle", "rect", "polyline", "polygon", "br"):
+        if tag not in ("meta", "br"):
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -346,3 +353,23 @@ def test_many_holdings_are_folded_in_the_chart(closes):
     )
 
     assert "그 밖 5종목" in Page(render(wide)).words
+
+
+def test_a_silent_session_is_told_of(tmp_path):
+    """A running session owes a status each hour; without one the alarm goes out."""
+    now = datetime(2012, 6, 1, 15, 0, tzinfo=UTC)
+    clock = ManualClock(now)
+    out = open_notifier(NotifySettings(), path=tmp_path / "outbox.db", clock=clock)
+    monitor = SessionMonitor(
+        tmp_path / "heartbeat.json", market="us", session="2012-06-01", clock=clock
+    )
+    alive = monitor.beat("open")
+
+    nobody = send_hourly(out, [], now=now)
+    silent = send_hourly(out, [alive], now=now)
+    out.send(Event.HOURLY_STATUS, {"market": "us"})
+    told = send_hourly(out, [alive], now=now + timedelta(minutes=30))
+
+    assert nobody == {"sent": 0, "pending": 0, "running": 0, "missed": 0}
+    assert silent == {"sent": 1, "pending": 0, "running": 1, "missed": 1}
+    assert told == {"sent": 1, "pending": 0, "running": 1, "missed": 0}

@@ -28,7 +28,7 @@ def round_to_tick(price: int, ladder: IntArray, up: bool) -> int:
         if ladder[k, 1] > 0 and price >= ladder[k, 0]:
             tick = ladder[k, 1]
     rounded = -(-price // tick) * tick if up else price // tick * tick
-    return max(rounded, tick)
+    return int(max(rounded, tick))
 
 
 @njit(cache=True)

@@ -113,7 +113,7 @@ class MarketRules:
     """The law of one market. Every method raises ``ConfigError`` for a date without a rule."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        law = _MarketLaw.model_validate(document)
+        law = MarketLaw.model_validate(document)
         self.market = law.market
         self.first = law.first
         self.last = law.last
@@ -493,7 +493,9 @@ class _OverrideRow(_Strict):
         return self
 
 
-class _MarketLaw(_Strict):
+class MarketLaw(_Strict):
+    """``config/markets/<market>.yaml``, in people's units."""
+
     market: Market
     first: date
     last: date

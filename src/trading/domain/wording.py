@@ -65,6 +65,22 @@ VERDICT_TEXT: Mapping[Verdict, str] = {
     Verdict.COOLDOWN: "진입 차단: 청산 뒤 재진입 대기",
 }
 
+# By the code's text: the codes themselves belong to ``risk.guards``, two floors up.
+GUARD_TEXT: Mapping[str, str] = {
+    "GUARD_DUPLICATE": "거부: 같은 주문이 이미 나감",
+    "GUARD_SESSION_CLOSED": "거부: 주문을 받는 시간이 아님",
+    "GUARD_HALTED": "거부: 거래 정지 상태",
+    "GUARD_REDUCING": "거부: 축소만 허용되는 상태",
+    "GUARD_SHORT_SALE": "거부: 가진 수량보다 많은 매도",
+    "GUARD_STALE_DATA": "거부: 시세가 없거나 오래됨",
+    "GUARD_PRICE_BAND": "거부: 마지막 시세에서 너무 먼 가격",
+    "GUARD_ORDER_VALUE": "거부: 한 주문의 금액 한도 초과",
+    "GUARD_ORDER_RATE": "거부: 분당 주문 수 한도 초과",
+    "GUARD_NO_CASH": "거부: 쓸 수 있는 현금 부족",
+    "GUARD_BAD_QUANTITY": "거부: 수량이나 가격이 0 이하",
+    "GUARD_SYMBOL_FROZEN": "거부: 결과를 모르는 주문이 있어 멈춘 종목",
+}
+
 REASON_TEXT: Mapping[str, str] = {
     "rebalance": "비중 조정",
     "stop_loss": "손절",
@@ -94,5 +110,10 @@ def percent_text(fraction: float | None, *, signed: bool = True, digits: int = 2
 
 
 def reason_text(reason: str) -> str:
-    """Return the Korean name of an order's reason; the reason itself when it has none."""
-    return REASON_TEXT.get(reason, reason)
+    """Return the Korean words of an order's reason or guard code; itself when it has none."""
+    return REASON_TEXT.get(reason) or GUARD_TEXT.get(reason, reason)
+
+
+def boundary_text(boundary: str) -> str:
+    """Return the Korean name of a moment of decision; itself when it has none."""
+    return {"open": "개장", "exit": "장중 청산"}.get(boundary, boundary)

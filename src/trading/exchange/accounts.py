@@ -122,8 +122,8 @@ class TradingAccount:
         self.owner = owner
         self.book = Account(market, cash)
         self.orders: dict[int, StandingOrder] = {}
-        # Net cash of trades by the day on which it is paid, ISO date.
-        self._unsettled: dict[str, int] = {}
+        # [to pay for purchases, to receive for sales] by the day on which it is paid, ISO date.
+        self._unsettled: dict[str, list[int]] = {}
 
     def working(self) -> Iterator[StandingOrder]:
         """Yield the orders that may still be filled, oldest first."""
@@ -142,20 +142,25 @@ class TradingAccount:
         order.filled_amount += amount
         order.commission += booking.commission
         order.tax += booking.tax
-        key = settles.isoformat()
-        self._unsettled[key] = self._unsettled.get(key, 0) + self.book.cash - before
+        due = self._unsettled.setdefault(settles.isoformat(), [0, 0])
+        due[order.side is Side.SELL] += abs(self.book.cash - before)
 
     def begin_session(self, session: date) -> None:
         """Forget yesterday's orders and settle what is due."""
         self.orders.clear()
         self.book.end_session()
         today = session.isoformat()
-        self._unsettled = {day: net for day, net in self._unsettled.items() if day > today}
+        self._unsettled = {day: due for day, due in self._unsettled.items() if day > today}
 
     def cash_on(self, day: date) -> int:
         """Return the cash that is settled on ``day`` if nothing more is traded."""
-        key = day.isoformat()
-        return self.book.cash - sum(net for due, net in self._unsettled.items() if due > key)
+        bought, sold = self.unsettled(day)
+        return self.book.cash + bought - sold
+
+    def unsettled(self, day: date) -> tuple[int, int]:
+        """Return what purchases will take and sales will bring after ``day``, costs included."""
+        later = [due for paid_on, due in self._unsettled.items() if paid_on > day.isoformat()]
+        return sum(due[0] for due in later), sum(due[1] for due in later)
 
     def buying_power(self, fees: Mapping[Exchange, IntArray]) -> int:
         """Return cash, unsettled proceeds included, less what open buys may still cost."""
@@ -180,7 +185,7 @@ class TradingAccount:
         return {
             "owner": self.owner,
             "book": self.book.snapshot(),
-            "unsettled": dict(sorted(self._unsettled.items())),
+            "unsettled": {day: list(due) for day, due in sorted(self._unsettled.items())},
         }
 
     @classmethod
@@ -188,7 +193,7 @@ class TradingAccount:
         """Return the account that ``body`` described, without its orders."""
         account = cls(number, body["owner"], market, 0)
         account.book.restore(body["book"])
-        account._unsettled = dict(body["unsettled"])
+        account._unsettled = {day: list(due) for day, due in body["unsettled"].items()}
         return account
 
 

@@ -125,7 +125,7 @@ class Gate:
 
     def hts_id(self, owner: str) -> str:
         """Return the HTS id of the key, blank while it has named none."""
-        return self._hts_ids.get(owner, "")
+        return str(self._hts_ids.get(owner, ""))
 
     def check_credentials(self, head: RequestHead) -> str:
         """Return the owner of the key and secret in a request's headers."""

@@ -39,9 +39,7 @@ class Journal:
                 "CREATE TABLE IF NOT EXISTS fact (kind TEXT, key TEXT, session TEXT, body TEXT,"
                 " PRIMARY KEY (kind, key)) WITHOUT ROWID"
             )
-            self._db.execute(
-                "CREATE INDEX IF NOT EXISTS fact_session ON fact (kind, session, key)"
-            )
+            self._db.execute("CREATE INDEX IF NOT EXISTS fact_session ON fact (kind, session, key)")
         except sqlite3.OperationalError as error:
             self._db.close()
             raise UsageError(

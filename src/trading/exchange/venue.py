@@ -15,7 +15,7 @@ from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.market import Quote
 from trading.domain.order import Side
 from trading.domain.rules import MarketRules, as_array
-from trading.errors import UsageError
+from trading.errors import ConfigError, UsageError
 from trading.exchange.accounts import StandingOrder, TradingAccount, cost_of_buying
 from trading.exchange.journal import Fact, Journal
 from trading.exchange.refusals import OrderRefused, Reason
@@ -144,7 +144,9 @@ class Venue:
         if self.session is not None and session < self.session:
             raise UsageError(f"{session}: 이미 지난 거래일이라 열 수 없음 (현재 {self.session})")
         if self.phase in (Phase.PRE_OPEN, Phase.OPEN):
-            raise UsageError(f"{self.session}: 아직 끝나지 않은 거래일이 있어 {session}을 열 수 없음")
+            raise UsageError(
+                f"{self.session}: 아직 끝나지 않은 거래일이 있어 {session}을 열 수 없음"
+            )
         opened, _ = self.calendar.open_close(session)
         self._load(session)
         self.session = session
@@ -175,7 +177,8 @@ class Venue:
         """
         if self.session is None:
             raise UsageError("열린 거래일이 없음: 먼저 거래일을 여십시오")
-        target = min([until, *self._upcoming()])
+        following = self.next_instant()
+        target = until if following is None else min(until, following)
         if target <= self.now:
             return False
         replay = self.replay
@@ -185,8 +188,9 @@ class Venue:
         events: list[Event] = []
         changed = _Changed()
         if self.phase is Phase.OPEN:
+            working = self._working()
             for symbol, index in self._schedule.get(target, ()):
-                self._print(symbol, index, events, changed)
+                self._print(symbol, index, working.get(symbol, {}), events, changed)
             if target >= replay.close_ts:
                 self.phase = Phase.AFTER_CLOSE
                 self._expire(changed)
@@ -196,19 +200,38 @@ class Venue:
         self._publish(events)
         return True
 
+    @property
+    def today(self) -> date:
+        """The present session, or the day before all of them."""
+        return self.session or BEGINNING.date()
+
     def next_session(self) -> date | None:
         """Return the first session after the present one, ``None`` at the end of the calendar."""
-        from trading.errors import ConfigError
-
         try:
-            return self.calendar.next(self.session or BEGINNING.date())
+            return self.calendar.next(self.today)
         except ConfigError:
             return None
+
+    def next_instant(self) -> datetime | None:
+        """Return when something next happens; ``None`` once the day is over."""
+        replay = self.replay
+        boundaries = (replay.open_ts, replay.close_ts, replay.close_ts + AFTER_CLOSE)
+        boundary = next((moment for moment in boundaries if moment > self.now), None)
+        active = self._active()
+        self._reschedule(active)
+        for position in range(bisect_right(self._instants, self.now), len(self._instants)):
+            moment = self._instants[position]
+            if any(symbol in active for symbol, _ in self._schedule[moment]):
+                return moment if boundary is None else min(moment, boundary)
+        return boundary
+
+    def glide(self, moment: datetime) -> None:
+        """Let the clock show ``moment`` between two instants; nothing happens, nothing is kept."""
+        self.now = max(self.now, moment)
 
     def watch(self, symbols: Iterable[str]) -> None:
         """Say whose prints somebody listens to."""
         self._watched = frozenset(symbols)
-        self._reschedule()
 
     # -- orders --------------------------------------------------------------------------
 
@@ -285,9 +308,7 @@ class Venue:
         """Return the account's orders of the days, oldest first, ended ones included."""
         found = [
             StandingOrder.from_body(fact.key, fact.body)
-            for fact in self._journal.read(
-                "order", first=first.isoformat(), last=last.isoformat()
-            )
+            for fact in self._journal.read("order", first=first.isoformat(), last=last.isoformat())
             if fact.body["account"] == account.number
         ]
         return sorted(found, key=lambda order: order.order_id)
@@ -295,6 +316,10 @@ class Venue:
     def buying_power(self, account: TradingAccount) -> int:
         """Return what the account may spend now, in minor units."""
         return account.buying_power(self._fees) if self._fees else account.book.cash
+
+    def settlement_date(self, day: date) -> date:
+        """Return when a trade made in the session ``day`` is paid."""
+        return self._rules.settlement_date(day, self.calendar)
 
     def fees(self, exchange: Exchange) -> IntArray:
         """Return the fees of a trade made in the present session."""
@@ -351,9 +376,15 @@ class Venue:
         index = self.last_index(symbol)
         return self.replay.tape(symbol).value[index] if index >= 0 else 0
 
-    def daily_bars(
-        self, symbol: str, first: date, last: date, *, adjusted: bool
-    ) -> list[DayBar]:
+    def units(self, symbol: str, price: int) -> tuple[int, int]:
+        """Return the tick and the lot of an order at ``price`` today."""
+        exchange, day = self.instruments[symbol].exchange, self.replay.session
+        return (
+            self._rules.tick_size(exchange, price, day),
+            self._rules.lot_size(exchange, price, day),
+        )
+
+    def daily_bars(self, symbol: str, first: date, last: date, *, adjusted: bool) -> list[DayBar]:
         """Return closed sessions' bars and, while the market is open, today's so far."""
         if self.session is None or symbol not in self.instruments:
             return []
@@ -399,7 +430,6 @@ class Venue:
         for fact in self._journal.read("matcher", first=day, last=day):
             self._matcher(fact.key).restore(fact.body["matcher"])
             self._fed[fact.key] = fact.body["fed"]
-        self._reschedule()
         log.info(
             "거래소 상태 복구",
             session=day,
@@ -451,47 +481,39 @@ class Venue:
                     cash=effect.cash,
                 )
 
-    def _upcoming(self) -> list[datetime]:
-        replay = self.replay
-        boundaries = (replay.open_ts, replay.close_ts, replay.close_ts + AFTER_CLOSE)
-        found = [moment for moment in boundaries if moment > self.now]
-        active = self._active()
-        if not active <= self._scheduled:
-            self._reschedule()
-        for position in range(bisect_right(self._instants, self.now), len(self._instants)):
-            moment = self._instants[position]
-            if any(symbol in active for symbol, _ in self._schedule[moment]):
-                found.append(moment)
-                break
-        return found
-
     def _active(self) -> set[str]:
         working = {o.symbol for a in self._accounts.values() for o in a.working()}
         return working | (self._watched & self.replay.today.keys())
 
-    def _reschedule(self) -> None:
+    def _reschedule(self, active: set[str]) -> None:
         """Merge the tapes of all active instruments by instant, symbols in order."""
-        if self._replay is None or self._active() <= self._scheduled:
+        if active <= self._scheduled:
             return
-        self._scheduled |= self._active()
+        self._scheduled |= active
         self._schedule = {}
         for symbol in sorted(self._scheduled):
-            for index, moment in enumerate(self._replay.tape(symbol).times):
+            for index, moment in enumerate(self.replay.tape(symbol).times):
                 self._schedule.setdefault(moment, []).append((symbol, index))
         self._instants = sorted(self._schedule)
 
+    def _working(self) -> dict[str, dict[str, tuple[TradingAccount, StandingOrder]]]:
+        working: dict[str, dict[str, tuple[TradingAccount, StandingOrder]]] = {}
+        for account in self._accounts.values():
+            for order in account.working():
+                working.setdefault(order.symbol, {})[order.number] = (account, order)
+        return working
+
     def _print(
-        self, symbol: str, index: int, events: list[Event], changed: "_Changed"
+        self,
+        symbol: str,
+        index: int,
+        owners: Mapping[str, tuple[TradingAccount, StandingOrder]],
+        events: list[Event],
+        changed: "_Changed",
     ) -> None:
         tape = self.replay.tape(symbol)
         if symbol in self._watched:
             events.append(Traded(symbol, tape, index))
-        owners = {
-            order.number: (account, order)
-            for account in self._accounts.values()
-            for order in account.working()
-            if order.symbol == symbol
-        }
         if not owners:
             return
         executions = self._matcher(symbol).on_print(tape.prints[index])
@@ -585,12 +607,13 @@ class Venue:
         return order
 
     def _take_out(self, original: StandingOrder, quantity: int, changed: "_Changed") -> None:
-        """Take ``quantity`` shares out of a working order; what is left keeps its place."""
+        """Take ``quantity`` shares out of a working order; what is left goes on waiting."""
         matcher = self._matcher(original.symbol)
         rest = original.open_quantity - quantity
         matcher.cancel(original.number)
         original.canceled_quantity += quantity
         if rest:
+            # It met the last print already: handing it back cannot trade.
             matcher.submit(
                 WorkingOrder(
                     order_id=original.number,

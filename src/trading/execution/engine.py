@@ -332,7 +332,7 @@ class TradingEngine:
         decision = decide(view, self.account.portfolio(), self.policy, self.risk)
         self._view = view
         self.decisions.append(decision)
-        return [self._guarded(intent, ts) for intent in decision.intents]
+        return [self.guarded(intent, ts) for intent in decision.intents]
 
     def _on_tick(self, tick: Tick) -> list[Command]:
         self.last_price[tick.symbol] = tick.price
@@ -396,7 +396,7 @@ class TradingEngine:
         if entered_now:
             # Entry and exit inside one bar: which came first was not recorded; it is a loss.
             self.ambiguous_fills += 1
-        return [*commands, self._guarded(intent, tick.ts_event)]
+        return [*commands, self.guarded(intent, tick.ts_event)]
 
     def _check(self, ts: datetime) -> list[Command]:
         """Look at the whole portfolio; a broken loss limit stops purchases for the session."""
@@ -467,7 +467,8 @@ class TradingEngine:
         self.account.end_session()
         self._session = None
 
-    def _guarded(self, intent: OrderIntent, ts: datetime) -> Command:
+    def guarded(self, intent: OrderIntent, ts: datetime) -> Command:
+        """Return the command for an intent: its submission, or its refusal by a guard."""
         context = OrderContext(
             now=ts,
             is_open=self._session is not None and ts < self._session.close_ts,

@@ -125,7 +125,7 @@ def percent_b(bars: Bars, window: int, width: float) -> FloatArray:
     import talib
 
     def of(column: Column) -> FloatArray:
-        upper, _, lower = talib.BBANDS(column.close, window, width, width, 0)
+        upper, _, lower = talib.BBANDS(column.close, window, width, width)
         distance = _floats(upper) - _floats(lower)
         flat = distance <= 1e-9 * column.close
         return np.where(flat, 0.5, (column.close - lower) / np.where(flat, 1.0, distance))

@@ -34,6 +34,4 @@ def forward_returns(panel: AdjustedPanel, horizon: int) -> Labels:
     known = np.isfinite(forward)
     count = known.sum(axis=1, keepdims=True)
     total = np.where(known, forward, 0.0).sum(axis=1, keepdims=True)
-    return Labels(
-        horizon=horizon, forward=forward, excess=forward - total / np.maximum(count, 1)
-    )
+    return Labels(horizon=horizon, forward=forward, excess=forward - total / np.maximum(count, 1))

@@ -59,6 +59,7 @@ class ModelSettings(BaseModel):
     stride_sessions: int = Field(default=5, ge=1)
     min_rows: int = Field(default=500, ge=50)
     min_coverage: float = Field(default=0.5, gt=0, le=1)
+    rank_min_names: int = Field(default=5, ge=2)
     forest: ForestSettings = ForestSettings()
     validation: ValidationSettings = ValidationSettings()
     gate: GateSettings = GateSettings()
@@ -97,7 +98,8 @@ class ModelCard:
     """What must be known about a fitted model before it may be asked.
 
     ``trained_through`` is the last session whose prices it has seen: rows before it are in
-    sample. ``forecast_scale`` is the standard deviation of its out-of-sample forecasts.
+    sample. ``forecast_scale`` is the standard deviation of its out-of-sample forecasts, and
+    from ``rank_min_names`` names on its forecasts are ranked; see ``view``.
     ``*_hits`` of ``*_count`` out-of-sample views had the sign right, both in units of
     non-overlapping outcomes.
     """
@@ -107,6 +109,7 @@ class ModelCard:
     feature_names: tuple[str, ...]
     feature_fingerprint: str
     horizon_sessions: int
+    rank_min_names: int
     trained_through: date
     forecast_scale: float
     long_hits: float
@@ -156,16 +159,15 @@ class Model(Protocol):
         ...
 
 
-def view(
-    forecast: FloatArray, eligible: BoolArray, *, scale: float, min_names: int
-) -> FloatArray:
+def view(forecast: FloatArray, eligible: BoolArray, *, scale: float, min_names: int) -> FloatArray:
     """Return forecasts as votes in [-1, 1]; NaN where there is no forecast.
 
     With ``min_names`` or more names in a session their ranks, from -1 for the lowest to 1 for
     the highest; with fewer the forecast over its usual size ``scale``, clipped.
     """
-    rounded = np.round(np.where(eligible, forecast, np.nan), SCORE_DECIMALS)
+    masked: FloatArray = np.where(eligible, forecast, np.nan)
+    rounded: FloatArray = np.round(masked, SCORE_DECIMALS)
     rank = percentile_rank(rounded, eligible, min_names=min_names)
     sized = np.clip(rounded / scale, -1.0, 1.0)
-    vote: FloatArray = np.round(np.where(np.isfinite(rank), 2.0 * rank - 1.0, sized), 9)
-    return vote
+    vote: FloatArray = np.where(np.isfinite(rank), 2.0 * rank - 1.0, sized)
+    return np.round(vote, SCORE_DECIMALS)

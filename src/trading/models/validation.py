@@ -5,6 +5,7 @@ Whether the numbers suffice to trade is decided in ``mlops.promote``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def folds(dataset: Dataset, settings: ValidationSettings) -> list[tuple[IntArray
     first = int(len(dates) * settings.first_train_share)
     edges = np.linspace(first, len(dates), settings.folds + 1).astype(int)
     out = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         if start == stop:
             continue
         begin, end = dates[start], dates[stop - 1]
@@ -64,7 +65,7 @@ def walk_forward(
     fit: Callable[[FloatArray, FloatArray], Trees],
     settings: ValidationSettings,
     *,
-    view_min_names: int,
+    rank_min_names: int,
 ) -> WalkForward:
     """Fit on each fold's past, forecast its future, and measure what came of it."""
     forecast = np.full(len(dataset.row), np.nan)
@@ -89,7 +90,7 @@ def walk_forward(
     measured = session_ic[np.isfinite(session_ic)]
     stride = int(np.median(np.diff(rows))) if len(rows) > 1 else dataset.horizon
     overlap = max(1, -(-dataset.horizon // max(1, stride)))
-    votes = view(grid, known, scale=scale, min_names=view_min_names)
+    votes = view(grid, known, scale=scale, min_names=rank_min_names)
     size = np.where(known, np.abs(votes), 0.0) / overlap
     long, short = size * (votes > 0), size * (votes < 0)
     return WalkForward(

@@ -19,8 +19,8 @@ def tail_loss(outcomes: FloatArray, level: float) -> float:
     if n == 0:
         return math.nan
     ordered = np.sort(outcomes)
-    k = int(math.floor((1.0 - level) * n + 1e-9))
-    return -ordered[min(k, n - 1)]
+    k = math.floor((1.0 - level) * n + 1e-9)
+    return float(-ordered[min(k, n - 1)])
 
 
 @njit(cache=True)
@@ -50,7 +50,7 @@ def portfolio_var(weights: FloatArray, returns: FloatArray, level: float) -> flo
 @njit(cache=True)
 def name_vars(returns: FloatArray, level: float, min_sessions: int) -> FloatArray:
     """Return each instrument's own one-day VaR; NaN with fewer than ``min_sessions`` returns."""
-    n_sessions, n = returns.shape
+    n = returns.shape[1]
     result = np.full(n, math.nan)
     for i in range(n):
         column = returns[:, i]

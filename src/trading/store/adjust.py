@@ -20,7 +20,6 @@ from trading.domain.market import AdjustedPanel, PriceBasis, RawPanel
 from trading.errors import MissingDataError
 from trading.log import get_logger
 from trading.store import schema
-from trading.store.quality import off_tick_grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,7 +192,7 @@ def assemble_panels(
         raise MissingDataError(f"{market} 시장의 거래일이 없음")
     names = tuple(symbols) if symbols is not None else tuple(sorted(frame["symbol"].unique()))
     days = np.array(sessions, dtype="datetime64[D]")
-    cells = _place(frame, days, names)
+    cells = place(frame, days, names)
     shape = (len(days), len(names))
 
     bars = {name: _grid(cells, frame[name], shape) for name in ("open", "high", "low", "close")}
@@ -217,9 +216,7 @@ def assemble_panels(
         tradable &= raw_basis
     elif rules is not None and adjusted_rows.any():
         off = np.zeros(shape, dtype=np.bool_)
-        off[cells.row, cells.column] = adjusted_rows & off_tick_grid(
-            frame.loc[cells.kept], rules
-        )
+        off[cells.row, cells.column] = adjusted_rows & off_tick_grid(frame.loc[cells.kept], rules)
         tradable &= ~off
     if (dropped := int(traded.sum() - tradable.sum())) > 0:
         log.info("수정주가라 매매할 수 없는 칸", market=market.value, cells=dropped)
@@ -254,8 +251,36 @@ def assemble_panels(
     return raw, adjusted
 
 
+def off_tick_grid(
+    frame: "pd.DataFrame", rules: "MarketRules", *, half_tick: bool = False
+) -> BoolArray:
+    """Return which rows of ``frame`` carry a price that no order could have carried that day.
+
+    Prices of 0 are no prices. ``half_tick`` also allows the midpoints between two ticks.
+    """
+    import pandas as pd
+
+    exchanges, exchange_of = np.unique(
+        frame["exchange"].to_numpy(dtype=object).astype(str), return_inverse=True
+    )
+    days, day_of = np.unique(
+        frame["session"].to_numpy().astype("datetime64[D]"), return_inverse=True
+    )
+    ladders, ladder_of = rules.ladder_arrays([Exchange(name) for name in exchanges], days)
+    ladder = ladder_of[day_of, exchange_of]
+    off = np.zeros(len(frame), dtype=np.bool_)
+    for number in pd.unique(ladder):
+        rows = np.flatnonzero(ladder == number)
+        bounds, ticks = ladders[number, :, 0], ladders[number, :, 1]
+        for name in ("open", "high", "low", "close"):
+            price = frame[name].to_numpy(dtype=np.int64)[rows]
+            tick = ticks[np.maximum(np.searchsorted(bounds, price, side="right") - 1, 0)]
+            off[rows] |= (price * 2 % tick if half_tick else price % tick) != 0
+    return off
+
+
 @dataclass(frozen=True, slots=True)
-class _Cells:
+class Cells:
     """Where each kept row of a frame goes in the grid."""
 
     kept: BoolArray
@@ -283,7 +308,8 @@ class _State:
     split_factor: FloatArray
 
 
-def _place(frame: "pd.DataFrame", days: "np.ndarray", names: Sequence[str]) -> _Cells:
+def place(frame: "pd.DataFrame", days: "np.ndarray", names: Sequence[str]) -> Cells:
+    """Return the grid cell of each row; rows of other days and other symbols are left out."""
     import pandas as pd
 
     column = pd.Index(names).get_indexer(pd.Index(frame["symbol"]))
@@ -295,10 +321,10 @@ def _place(frame: "pd.DataFrame", days: "np.ndarray", names: Sequence[str]) -> _
     kept = on_day & (column >= 0)
     if (outside := int((inside & ~on_day).sum())) > 0:
         log.warning("거래일이 아닌 날의 봉 제외", rows=outside)
-    return _Cells(kept, row[kept].astype(np.int64), column[kept].astype(np.int64))
+    return Cells(kept, row[kept].astype(np.int64), column[kept].astype(np.int64))
 
 
-def _grid(cells: _Cells, column: "pd.Series[int]", shape: tuple[int, int]) -> IntArray:
+def _grid(cells: Cells, column: "pd.Series[int]", shape: tuple[int, int]) -> IntArray:
     grid = np.zeros(shape, dtype=np.int64)
     grid[cells.row, cells.column] = column.to_numpy(dtype=np.int64)[cells.kept]
     return grid

@@ -101,9 +101,7 @@ class EmbeddedSource:
         for symbol in _EMBEDDED_SYMBOLS:
             rows = pd.DataFrame(getattr(package, symbol))
             # Prices carry at most four decimals, so minor units hold them exactly.
-            prices = {
-                name: _minor(rows[name], minor) for name in ("open", "high", "low", "close")
-            }
+            prices = {name: _minor(rows[name], minor) for name in ("open", "high", "low", "close")}
             frames.append(
                 pd.DataFrame(
                     {
@@ -303,7 +301,7 @@ class RecordedSource:
                 {
                     "session": day.astype("datetime64[s]"),
                     "symbol": frame["symbol"],
-                    "exchange": frame["symbol"].map(self._krx_exchange),
+                    "exchange": self._exchange_on(frame["symbol"], day),
                     **ints,
                     "volume": volume,
                     "value": pd.array(value, dtype="Float64").astype("Int64"),
@@ -382,17 +380,34 @@ class RecordedSource:
 
     @cached_property
     def _krx_exchange(self) -> dict[str, str]:
+        """Return the latest known exchange of each symbol."""
         listed = self._table("krx_symbols.parquet", ["symbol", "market"]).to_pandas()
-        official = (
-            self._official(date.min, date.max)[["symbol", "market"]].drop_duplicates("symbol")
-        )
-        found = {
+        return {
             str(symbol): _KRX_EXCHANGES[market].value
-            for frame in (official, listed)
+            for frame in (self._official(date.min, date.max), listed)
             for symbol, market in zip(frame["symbol"], frame["market"], strict=True)
             if market in _KRX_EXCHANGES
         }
+
+    @cached_property
+    def _transfers(self) -> dict[str, tuple[np.datetime64, str]]:
+        """Return for each symbol that moved when its new exchange is first seen, and the old one."""
+        official = self._official(date.min, date.max)[["date", "symbol", "market"]]
+        official["market"] = official["market"].map(_KRX_EXCHANGES)
+        moved = official.loc[official["market"] != official["symbol"].map(self._krx_exchange)]
+        before = moved.groupby("symbol")[["date", "market"]].max()
+        found = {}
+        for symbol, row in before.iterrows():
+            seen = official.loc[(official["symbol"] == symbol) & (official["date"] > row["date"])]
+            since = seen["date"].min() if len(seen) else row["date"] + np.timedelta64(1, "D")
+            found[str(symbol)] = (np.datetime64(since, "D"), str(row["market"]))
         return found
+
+    def _exchange_on(self, symbols: "pd.Series[Any]", day: "np.ndarray") -> "np.ndarray":
+        exchange = symbols.map(self._krx_exchange).to_numpy(dtype=object)
+        for symbol, (since, before) in self._transfers.items():
+            exchange[(symbols == symbol).to_numpy() & (day < since)] = before
+        return exchange
 
     @cached_property
     def _krx_instruments(self) -> list[Instrument]:
@@ -402,7 +417,9 @@ class RecordedSource:
         industry: dict[str, str] = {}
         if (self.directory / "krx_sectors.parquet").is_file():
             sectors = self._table("krx_sectors.parquet", ["symbol", "krx_industry_finda"])
-            industry = sectors.to_pandas().dropna().set_index("symbol")["krx_industry_finda"].to_dict()
+            industry = (
+                sectors.to_pandas().dropna().set_index("symbol")["krx_industry_finda"].to_dict()
+            )
         ends = listed["last_date"].dropna().max() - timedelta(days=_DELISTED_AFTER_DAYS)
         return [
             Instrument(

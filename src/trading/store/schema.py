@@ -108,9 +108,7 @@ ACTIONS = FrameSchema(
     },
     key=("symbol", "ex_date", "kind"),
 )
-KINDS = {
-    schema.name: schema for schema in (DAILY_BARS, MINUTE_BARS, INDEX, INSTRUMENTS, ACTIONS)
-}
+KINDS = {schema.name: schema for schema in (DAILY_BARS, MINUTE_BARS, INDEX, INSTRUMENTS, ACTIONS)}
 
 
 def empty(schema: FrameSchema) -> "pd.DataFrame":
@@ -119,10 +117,16 @@ def empty(schema: FrameSchema) -> "pd.DataFrame":
 
 
 def conform(frame: "pd.DataFrame", schema: FrameSchema) -> "pd.DataFrame":
-    """Return the agreed columns, in order and with the agreed types.
+    """Return the agreed columns, in order and with the agreed types, after ``validate``."""
+    checked = cast(frame, schema)
+    validate(checked, schema)
+    return checked
 
-    Raises ``SchemaError`` when a column is missing, holds what its type cannot, is absent where
-    it must not be, or a key appears twice.
+
+def cast(frame: "pd.DataFrame", schema: FrameSchema) -> "pd.DataFrame":
+    """Return the agreed columns and types; ``SchemaError`` when a column or a cell cannot be one.
+
+    Keys may still repeat: a batch that goes to quality control is allowed to.
     """
     import pyarrow as pa
 
@@ -135,20 +139,15 @@ def conform(frame: "pd.DataFrame", schema: FrameSchema) -> "pd.DataFrame":
         )
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise SchemaError(f"{schema.name} 자료의 형식 오류: {error}") from error
-    checked = to_frame(table, schema)
-    validate(checked, schema)
-    return checked
+    for name in schema.columns:
+        if name not in schema.nullable and table[name].null_count:
+            count = table[name].null_count
+            raise SchemaError(f"{schema.name} 자료의 {name} 열에 빈 값 {count}개")
+    return to_frame(table, schema)
 
 
 def validate(frame: "pd.DataFrame", schema: FrameSchema) -> None:
-    """Raise ``SchemaError`` unless the frame has the columns, no forbidden gap and unique keys."""
-    missing = [name for name in schema.columns if name not in frame.columns]
-    if missing:
-        raise SchemaError(f"{schema.name} 자료에 열이 없음: {', '.join(missing)}")
-    for name in schema.columns:
-        if name not in schema.nullable and bool(frame[name].isna().any()):
-            count = int(frame[name].isna().sum())
-            raise SchemaError(f"{schema.name} 자료의 {name} 열에 빈 값 {count}개")
+    """Raise ``SchemaError`` unless each key of a cast frame appears once."""
     repeated = frame.duplicated(list(schema.key))
     if bool(repeated.any()):
         row = frame.loc[repeated, list(schema.key)].iloc[0].tolist()
@@ -161,7 +160,9 @@ def to_frame(table: "pa.Table", schema: FrameSchema) -> "pd.DataFrame":
     import pyarrow as pa
 
     nullable_ints = [
-        name for name in schema.nullable if schema.columns[name] == "int" and name in table.schema.names
+        name
+        for name in schema.nullable
+        if schema.columns[name] == "int" and name in table.schema.names
     ]
     frame: pd.DataFrame = table.to_pandas(
         date_as_object=False,

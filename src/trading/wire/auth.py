@@ -37,7 +37,7 @@ def render_token(token: AccessToken, now: datetime) -> dict[str, Any]:
 def parse_token(body: Mapping[str, Any]) -> AccessToken:
     """Read a token; its expiry is the stated Korean time, not the ``expires_in`` of a skewed clock."""
     try:
-        expires = datetime.strptime(str(body["access_token_token_expired"]), "%Y-%m-%d %H:%M:%S")
+        expires = datetime.fromisoformat(str(body["access_token_token_expired"]))
         return AccessToken(
             value=str(body["access_token"]),
             expires_at=expires.replace(tzinfo=KST).astimezone(UTC),

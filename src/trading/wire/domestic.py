@@ -115,14 +115,14 @@ _PRICE_KEYS = (
     "w52_hgpr_date w52_lwpr w52_lwpr_vrss_prpr_ctrt w52_lwpr_date whol_loan_rmnd_rate ssts_yn "
     "stck_shrn_iscd fcam_cnnm cpfn_cnnm frgn_hldn_qty vi_cls_code ovtm_vi_cls_code "
     "last_ssts_cntg_qty invt_caful_yn mrkt_warn_cls_code short_over_yn sltr_yn"
-).split()
+)
 
 
 def render_price(
     quote: Quote, instrument: Instrument, *, value: int, tick: int, lot: int
 ) -> dict[str, Any]:
     """Answer the current price; ``value`` is the turnover so far."""
-    output = dict.fromkeys(_PRICE_KEYS, "")
+    output = values.blanks(_PRICE_KEYS)
     output.update(
         _change(quote.price, quote.previous_close, quote.upper_limit, quote.lower_limit),
         iscd_stat_cls_code=_HALTED_STATUS if quote.halted else "",
@@ -147,7 +147,7 @@ def render_price(
 
 def render_unknown_price() -> dict[str, Any]:
     """Answer for a symbol that the venue does not know: a price of zero, not an error."""
-    return {"output": dict.fromkeys(_PRICE_KEYS, "") | {"stck_prpr": "0"}}
+    return {"output": values.blanks(_PRICE_KEYS) | {"stck_prpr": "0"}}
 
 
 def parse_price(body: Mapping[str, Any], symbol: str, received: datetime) -> Quote:
@@ -190,11 +190,10 @@ def render_book(book: Book, quote: Quote, received_at: str) -> dict[str, Any]:
         total_askp_rsqn=str(sum(level.quantity for level in book.asks)) if book.asks else "",
         total_bidp_rsqn=str(sum(level.quantity for level in book.bids)) if book.bids else "",
     )
-    for key in (
+    output |= values.blanks(
         "total_askp_rsqn_icdc total_bidp_rsqn_icdc ovtm_total_askp_icdc ovtm_total_bidp_icdc "
         "ovtm_total_askp_rsqn ovtm_total_bidp_rsqn ntby_aspr_rsqn new_mkop_cls_code"
-    ).split():
-        output[key] = ""
+    )
     return {
         "output1": output,
         "output2": {
@@ -264,14 +263,12 @@ def parse_daily_request(params: Mapping[str, Any]) -> tuple[str, date, date, boo
 _DAILY_SNAPSHOT_BLANKS = (
     "acml_tr_pbmn askp bidp cpfn eps hts_avls lstn_stcn pbr per prdy_vol prdy_vrss_vol stck_fcam "
     "stck_prdy_hgpr stck_prdy_lwpr stck_prdy_oprc vol_tnrt itewhol_loan_rmnd_ratem"
-).split()
+)
 
 
-def render_daily(
-    bars: Sequence[DailyRow], quote: Quote, instrument: Instrument
-) -> dict[str, Any]:
+def render_daily(bars: Sequence[DailyRow], quote: Quote, instrument: Instrument) -> dict[str, Any]:
     """Answer daily bars, given newest first; ``quote`` fills the snapshot."""
-    snapshot = dict.fromkeys(_DAILY_SNAPSHOT_BLANKS, "")
+    snapshot = values.blanks(_DAILY_SNAPSHOT_BLANKS)
     snapshot.update(
         _change(quote.price, quote.previous_close, quote.upper_limit, quote.lower_limit),
         stck_prdy_clpr=str(quote.previous_close),
@@ -392,13 +389,13 @@ def parse_minute(body: Mapping[str, Any]) -> tuple[MinuteRow, ...]:
 
 
 def volume_rank_request() -> dict[str, str]:
-    """Ask for the shares with the largest turnover of the day, common shares only."""
+    """Ask for the common shares with the largest volume of the day."""
     return {
         "FID_COND_MRKT_DIV_CODE": "J",
         "FID_COND_SCR_DIV_CODE": "20171",
         "FID_INPUT_ISCD": "0000",
         "FID_DIV_CLS_CODE": "1",
-        "FID_BLNG_CLS_CODE": "3",
+        "FID_BLNG_CLS_CODE": "0",
         "FID_TRGT_CLS_CODE": "111111111",
         "FID_TRGT_EXLS_CLS_CODE": "1111111101",
         "FID_INPUT_PRICE_1": "",
@@ -816,9 +813,7 @@ def parse_balance_request(params: Mapping[str, Any]) -> tuple[str, Page]:
     return parse_account(values.upper_keys(params)), parse_page_request(params, 100)
 
 
-def render_balance(
-    balance: Balance, *, every: Sequence[Holding] | None = None
-) -> dict[str, Any]:
+def render_balance(balance: Balance, *, every: Sequence[Holding] | None = None) -> dict[str, Any]:
     """Answer one page of holdings with the cash of all; ``every`` are all holdings.
 
     Prices and costs are as the records say; previous-day figures are blank.

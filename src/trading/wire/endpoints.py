@@ -76,10 +76,6 @@ class Endpoint:
         return self.page_real if profile is Profile.REAL else self.page_paper
 
 
-def _same(tr_id: str) -> dict[str, Mapping[str, str]]:
-    return {"real": {"": tr_id}, "paper": {"": tr_id}}
-
-
 _KRX_QUOTE = "/uapi/domestic-stock/v1/quotations/"
 _KRX_TRADE = "/uapi/domestic-stock/v1/trading/"
 _US_QUOTE = "/uapi/overseas-price/v1/quotations/"
@@ -91,13 +87,18 @@ APPROVAL = Endpoint(name="approval", method="POST", path="/oauth2/Approval")
 HASHKEY = Endpoint(name="hashkey", method="POST", path="/uapi/hashkey")
 
 KRX_PRICE = Endpoint(
-    name="krx_price", method="GET", path=_KRX_QUOTE + "inquire-price", **_same("FHKST01010100")
+    name="krx_price",
+    method="GET",
+    path=_KRX_QUOTE + "inquire-price",
+    real={"": "FHKST01010100"},
+    paper={"": "FHKST01010100"},
 )
 KRX_BOOK = Endpoint(
     name="krx_book",
     method="GET",
     path=_KRX_QUOTE + "inquire-asking-price-exp-ccn",
-    **_same("FHKST01010200"),
+    real={"": "FHKST01010200"},
+    paper={"": "FHKST01010200"},
 )
 KRX_DAILY = Endpoint(
     name="krx_daily",
@@ -105,7 +106,8 @@ KRX_DAILY = Endpoint(
     path=_KRX_QUOTE + "inquire-daily-itemchartprice",
     page_real=100,
     page_paper=100,
-    **_same("FHKST03010100"),
+    real={"": "FHKST03010100"},
+    paper={"": "FHKST03010100"},
 )
 KRX_MINUTE = Endpoint(
     name="krx_minute",
@@ -113,7 +115,8 @@ KRX_MINUTE = Endpoint(
     path=_KRX_QUOTE + "inquire-time-itemchartprice",
     page_real=30,
     page_paper=30,
-    **_same("FHKST03010200"),
+    real={"": "FHKST03010200"},
+    paper={"": "FHKST03010200"},
 )
 KRX_VOLUME_RANK = Endpoint(
     name="krx_volume_rank",
@@ -188,7 +191,11 @@ KRX_BUYING_POWER = Endpoint(
 )
 
 US_PRICE = Endpoint(
-    name="us_price", method="GET", path=_US_QUOTE + "price", **_same("HHDFS00000300")
+    name="us_price",
+    method="GET",
+    path=_US_QUOTE + "price",
+    real={"": "HHDFS00000300"},
+    paper={"": "HHDFS00000300"},
 )
 US_PRICE_DETAIL = Endpoint(
     name="us_price_detail",
@@ -208,7 +215,8 @@ US_DAILY = Endpoint(
     path=_US_QUOTE + "dailyprice",
     page_real=100,
     page_paper=100,
-    **_same("HHDFS76240000"),
+    real={"": "HHDFS76240000"},
+    paper={"": "HHDFS76240000"},
 )
 US_MINUTE = Endpoint(
     name="us_minute",
@@ -230,7 +238,8 @@ US_SEARCH = Endpoint(
     path=_US_QUOTE + "inquire-search",
     page_real=100,
     page_paper=100,
-    **_same("HHDFS76410000"),
+    real={"": "HHDFS76410000"},
+    paper={"": "HHDFS76410000"},
 )
 US_ORDER = Endpoint(
     name="us_order",

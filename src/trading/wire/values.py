@@ -178,6 +178,11 @@ def required(fields: Mapping[str, str], *names: str) -> None:
             raise SchemaError(f"필수 항목 없음: {name}")
 
 
+def blanks(names: str) -> dict[str, str]:
+    """Return blank fields for space-separated ``names``."""
+    return dict.fromkeys(names.split(), "")
+
+
 def rows(value: Any) -> list[Mapping[str, Any]]:
     """Return the rows of an output that KIS sends as list, as one object or not at all.
 

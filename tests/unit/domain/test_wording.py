@@ -6,15 +6,18 @@ from trading.domain.instrument import Currency, Market
 from trading.domain.order import OrderStatus, Side
 from trading.domain.wording import (
     ACTION_TEXT,
+    GUARD_TEXT,
     MARKET_TEXT,
     SIDE_TEXT,
     STATE_TEXT,
     STATUS_TEXT,
     VERDICT_TEXT,
+    boundary_text,
     money_text,
     percent_text,
     reason_text,
 )
+from trading.risk.guards import GuardCode
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,7 @@ from trading.domain.wording import (
         (SIDE_TEXT, Side),
         (MARKET_TEXT, Market),
         (ACTION_TEXT, ActionKind),
+        (GUARD_TEXT, GuardCode),
     ],
 )
 def test_every_code_has_korean_words(table, values):
@@ -59,3 +63,6 @@ def test_percent_and_reason():
     assert percent_text(None) == "기록 없음"
     assert reason_text("stop_loss") == "손절"
     assert reason_text("manual") == "manual"
+    assert reason_text("GUARD_REDUCING") == GUARD_TEXT["GUARD_REDUCING"]
+    assert boundary_text("open") == "개장"
+    assert boundary_text("10:30") == "10:30"

@@ -1,0 +1,78 @@
+"""The whole day of one market: the parent of the stage flows, in their order."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.states import Completed, State
+
+from flows.closing import closing
+from flows.features import features
+from flows.intraday import intraday
+from flows.market_data import market_data
+from flows.premarket import premarket
+from flows.retrain import train
+from tasks import in_day_thread, publish
+from tasks.notify import tell_failure
+from trading.domain.instrument import Market
+from trading.errors import MissingDataError, SessionBusyError
+
+
+def _run_name() -> str:
+    chosen = flow_run.parameters
+    return f"하루 매매 {chosen.get('market') or '설정 시장'} {chosen.get('session_date') or '다음 거래일'}"
+
+
+@flow(
+    name="daily-trading",
+    flow_run_name=_run_name,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+async def daily_trading(
+    market: Market | None = None,
+    session_date: date | None = None,
+    root: str | None = None,
+    only_market: Market | None = None,
+) -> dict[str, Any] | State:
+    """Trade one session, from its data to its report.
+
+    Parameters
+    ----------
+    market : Market, optional
+        The market; the configured one when not given.
+    session_date : date, optional
+        The session; the next one to trade when not given.
+    root : str, optional
+        The home folder; chosen as on the command line when not given.
+    only_market : Market, optional
+        For schedules: end ``Skipped`` unless this is the configured market.
+    """
+    from trading import bootstrap
+
+    home = Path(root) if root is not None else None
+    if only_market is not None and only_market is not bootstrap.configured_market(home):
+        return _skipped(f"설정된 시장이 아님: {only_market}")
+    try:
+        context = await in_day_thread(bootstrap.open_day, home, market, session_date)
+    except (MissingDataError, SessionBusyError) as reason:
+        return _skipped(str(reason))
+
+    day = context.key
+    try:
+        await market_data(day)
+        await features(day)
+        await train(day)
+        await premarket(day)
+        await intraday(day)
+        result = await closing(day)
+    finally:
+        await in_day_thread(bootstrap.close_day, day)
+    await publish(f"day-{day}", result.message, result.summary)
+    return result.summary
+
+
+def _skipped(reason: str) -> State:
+    return Completed(name="Skipped", message=reason)

@@ -1,0 +1,1 @@
+"""The KIS client: the only place with sockets to the broker. It translates and never thinks."""

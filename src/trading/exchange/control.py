@@ -1,0 +1,132 @@
+"""The control door: sessions and simulated time, outside of KIS's protocol.
+
+A client in lock-step lives one instant per ``advance`` and asks for the next only when it has
+handled as many frames as the answer names. With a speed, the wall clock drives instead.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from trading.clock import ScaledClock
+from trading.errors import TradingError, UsageError
+from trading.exchange.hub import Hub
+from trading.exchange.venue import PRE_OPEN, Phase, Venue
+from trading.log import get_logger
+
+log = get_logger(__name__)
+
+TOKEN_HEADER = "x-control-token"
+# How often a wall-clock venue looks whether the next instant has come.
+TICK_SECONDS = 0.02
+
+
+class Control:
+    """Moves one venue, by request (``speed`` is ``None``) or with the wall clock × ``speed``."""
+
+    def __init__(self, venue: Venue, hub: Hub, *, speed: float | None, start: date | None) -> None:
+        self.token = secrets.token_hex(16)
+        self._venue = venue
+        self._hub = hub
+        self._speed = speed
+        self._start = start
+        self._clock: ScaledClock | None = None
+
+    def allows(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request carries the token of the port file."""
+        return secrets.compare_digest(headers.get(TOKEN_HEADER, ""), self.token)
+
+    def touch(self) -> None:
+        """Let the venue's clock show the present before somebody asks it; wall clock only."""
+        if self._clock is not None:
+            self._catch_up(self._clock.now())
+
+    def status(self) -> dict[str, Any]:
+        """Answer ``GET /control/status``."""
+        venue = self._venue
+        replay = venue.replay if venue.is_begun else None
+        return {
+            **self._place(),
+            "market": venue.market.value,
+            "profile": venue.profile.value,
+            "mode": "lock-step" if self._speed is None else "wall-clock",
+            "speed": self._speed,
+            "instruments": len(venue.instruments),
+            "recorded": len(replay.today) if replay is not None else 0,
+            "minutes": replay.has_minutes if replay is not None else False,
+            "untradable": replay.untradable_counts() if replay is not None else {},
+            "untradable_symbols": dict(replay.untradable) if replay is not None else {},
+        }
+
+    def open_session(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer ``POST /control/session``."""
+        try:
+            session = date.fromisoformat(str(body["session"]))
+        except (KeyError, ValueError) as error:
+            raise UsageError("거래일을 YYYY-MM-DD로 적으십시오") from error
+        self._venue.open_session(session)
+        if self._speed is not None:
+            self._clock = ScaledClock(self._venue.now, speed=self._speed)
+        return self._place()
+
+    def advance(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer ``POST /control/advance``: at most one instant."""
+        if self._speed is not None:
+            raise UsageError("벽시계로 움직이는 거래소는 시각을 옮길 수 없음")
+        try:
+            until = datetime.fromisoformat(str(body["until"]))
+        except (KeyError, ValueError) as error:
+            raise UsageError("시각을 ISO 8601로 적으십시오") from error
+        if until.tzinfo is None:
+            raise UsageError("시간대가 없는 시각은 쓸 수 없음")
+        self._venue.step(until)
+        return self._place()
+
+    async def drive(self) -> None:
+        """Move with the wall clock until canceled; nothing to do in lock-step."""
+        if self._speed is None:
+            return
+        if self._venue.is_begun:
+            self._clock = ScaledClock(self._venue.now, speed=self._speed)
+        elif self._start is not None:
+            self.open_session({"session": self._start.isoformat()})
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.touch()
+
+    def _catch_up(self, now: datetime) -> None:
+        venue = self._venue
+        while venue.is_begun:
+            following = venue.next_instant()
+            if following is None or following > now:
+                break
+            venue.step(following)
+        if venue.phase is Phase.CLOSED:
+            self._open_next(now)
+        venue.glide(now)
+
+    def _open_next(self, now: datetime) -> None:
+        """Begin the first recorded session whose time has come."""
+        venue = self._venue
+        following = venue.next_session()
+        while following is not None:
+            opens, _ = venue.calendar.open_close(following)
+            if opens - PRE_OPEN > now:
+                return
+            try:
+                venue.open_session(following)
+                return
+            except TradingError:
+                # Not recorded: like a holiday, the day passes.
+                following = venue.calendar.next(following)
+
+    def _place(self) -> dict[str, Any]:
+        venue = self._venue
+        return {
+            "now": venue.now.isoformat(),
+            "session": venue.session.isoformat() if venue.session is not None else None,
+            "phase": venue.phase.value,
+            "frames": self._hub.frames,
+        }

@@ -1,0 +1,255 @@
+"""A finished session computed again from the lake and compared with what really happened.
+
+Same view and books must give the same decision, orders and fills. Every difference is named:
+what the session saw against what the lake says now, then decision, orders, fills.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from trading.backtest.runner import SessionResult
+from trading.domain.decision import Decision
+from trading.domain.market import RawPanel
+from trading.domain.order import Order, OrderStatus
+from trading.execution.bars import Ohlcv
+from trading.live.journal import RecordedSession
+
+_FIELDS = ("open", "high", "low", "close", "volume")
+
+
+class DifferenceKind(StrEnum):
+    """What a difference is."""
+
+    BAR_SHIFTED = "bar_shifted"
+    BAR_CHANGED = "bar_changed"
+    BAR_MISSING = "bar_missing"
+    HISTORY_CHANGED = "history_changed"
+    POLICY_CHANGED = "policy_changed"
+    DECISION = "decision"
+    ORDER_MISSING = "order_missing"
+    ORDER_EXTRA = "order_extra"
+    ORDER_CHANGED = "order_changed"
+    ORDER_REFUSED = "order_refused"
+    FILL_DROPPED = "fill_dropped"
+    FILL_EXTRA = "fill_extra"
+    FILL_CHANGED = "fill_changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityDifference:
+    """One difference; ``explained`` is false when nothing found can have caused it."""
+
+    kind: DifferenceKind
+    symbol: str
+    detail: str
+    explained: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityReport:
+    """The verdict on one session: ``orders`` compared and what differed."""
+
+    session: str
+    orders: int
+    differences: tuple[ParityDifference, ...]
+
+    @property
+    def unexplained(self) -> int:
+        """Differences without a cause."""
+        return sum(not d.explained for d in self.differences)
+
+
+def history_hashes(raw: RawPanel, row: int, symbols: Sequence[str]) -> dict[str, str]:
+    """Return a fingerprint of each symbol's bars before ``row``, for the record of a decision."""
+    hashes = {}
+    for symbol in symbols:
+        i = raw.symbols.index(symbol)
+        digest = hashlib.sha256()
+        for name in (*_FIELDS, "reference"):
+            digest.update(np.ascontiguousarray(getattr(raw, name)[:row, i]).tobytes())
+        hashes[symbol] = digest.hexdigest()[:16]
+    return hashes
+
+
+def compare(
+    recorded: RecordedSession,
+    again: SessionResult,
+    *,
+    history: Mapping[str, str],
+    lake_bars: Mapping[str, Ohlcv],
+    neighbour_bars: Mapping[str, Sequence[Ohlcv]],
+    with_volume: bool,
+) -> ParityReport:
+    """Compare what the ledger recorded with ``again``, the session computed from the lake.
+
+    Parameters
+    ----------
+    history : mapping of symbol to fingerprint
+        ``history_hashes`` of the lake as it is now.
+    lake_bars : mapping of symbol to bar
+        The session's daily bars in the lake.
+    neighbour_bars : mapping of symbol to bars
+        The bars of the sessions before and after, to recognise a shifted one.
+    with_volume : bool
+        Whether volumes must be equal too; intraday bars leave out after-hours trades.
+    """
+    found = [
+        *_data_differences(recorded, lake_bars, neighbour_bars, with_volume=with_volume),
+        *_history_differences(recorded, history),
+        *_policy_differences(recorded.decision, again.decision),
+    ]
+    # A changed bar of one name moves the weights and cash of every other.
+    explained = bool(found)
+    decided = _decision_differences(recorded.decision, again.decision, explained=explained)
+    ordered = _order_differences(recorded, again, explained=explained)
+    filled = _fill_differences(recorded, again, explained=explained)
+    return ParityReport(
+        session=str(recorded.session),
+        orders=len(recorded.orders),
+        differences=(*found, *decided, *ordered, *filled),
+    )
+
+
+def _data_differences(
+    recorded: RecordedSession,
+    lake_bars: Mapping[str, Ohlcv],
+    neighbour_bars: Mapping[str, Sequence[Ohlcv]],
+    *,
+    with_volume: bool,
+) -> list[ParityDifference]:
+    width = len(_FIELDS) if with_volume else len(_FIELDS) - 1
+    found = []
+    for symbol, seen in sorted(recorded.observed.items()):
+        now = lake_bars.get(symbol)
+        if now is None:
+            kind, detail = DifferenceKind.BAR_MISSING, "레이크에 이 세션의 봉이 없음"
+        elif now[:width] == seen[:width]:
+            continue
+        elif any(now[:width] == other[:width] for other in neighbour_bars.get(symbol, ())):
+            kind, detail = DifferenceKind.BAR_SHIFTED, "레이크의 봉이 이웃 세션의 것과 같음"
+        else:
+            changed = [
+                f"{name} {seen[k]:,} → {now[k]:,}"
+                for k, name in enumerate(_FIELDS[:width])
+                if seen[k] != now[k]
+            ]
+            kind, detail = DifferenceKind.BAR_CHANGED, ", ".join(changed)
+        found.append(ParityDifference(kind=kind, symbol=symbol, detail=detail))
+    return found
+
+
+def _history_differences(
+    recorded: RecordedSession, history: Mapping[str, str]
+) -> list[ParityDifference]:
+    return [
+        ParityDifference(
+            kind=DifferenceKind.HISTORY_CHANGED,
+            symbol=symbol,
+            detail="결정 이전의 봉이 그때와 다름",
+        )
+        for symbol, then in sorted(recorded.history.items())
+        if history.get(symbol) != then
+    ]
+
+
+def _policy_differences(then: Decision | None, now: Decision | None) -> list[ParityDifference]:
+    if then is None or now is None or then.policy_hash == now.policy_hash:
+        return []
+    return [
+        ParityDifference(
+            kind=DifferenceKind.POLICY_CHANGED,
+            symbol="",
+            detail=f"정책 {then.policy_hash} → {now.policy_hash}",
+        )
+    ]
+
+
+def _decision_differences(
+    then: Decision | None, now: Decision | None, *, explained: bool
+) -> list[ParityDifference]:
+    before = {c.symbol: (c.target_quantity, c.verdict.name) for c in then.choices} if then else {}
+    after = {c.symbol: (c.target_quantity, c.verdict.name) for c in now.choices} if now else {}
+    return [
+        ParityDifference(
+            kind=DifferenceKind.DECISION,
+            symbol=symbol,
+            detail=f"목표 {before.get(symbol)} → {after.get(symbol)}",
+            explained=explained,
+        )
+        for symbol in sorted({*before, *after})
+        if before.get(symbol) != after.get(symbol)
+    ]
+
+
+def _order_differences(
+    recorded: RecordedSession, again: SessionResult, *, explained: bool
+) -> list[ParityDifference]:
+    ours = {k: o for k, o in recorded.orders.items() if o.status is not OrderStatus.DENIED}
+    theirs = {o.intent.intent_id: o for o in again.orders if o.status is not OrderStatus.DENIED}
+    found = []
+    for intent_id in sorted({*ours, *theirs}):
+        one, other = ours.get(intent_id), theirs.get(intent_id)
+        symbol = (one or other).intent.symbol  # type: ignore[union-attr] # one of them is there
+        if one is None:
+            kind, detail = DifferenceKind.ORDER_MISSING, f"{intent_id}: 냈어야 할 주문이 없음"
+        elif other is None:
+            kind, detail = DifferenceKind.ORDER_EXTRA, f"{intent_id}: 다시 계산하면 없는 주문"
+        elif one.status is OrderStatus.REJECTED:
+            found.append(
+                ParityDifference(
+                    kind=DifferenceKind.ORDER_REFUSED, symbol=symbol, detail=one.reason
+                )
+            )
+            continue
+        elif _terms(one) != _terms(other):
+            kind = DifferenceKind.ORDER_CHANGED
+            detail = f"{intent_id}: {_terms(one)} → {_terms(other)}"
+        else:
+            continue
+        found.append(ParityDifference(kind=kind, symbol=symbol, detail=detail, explained=explained))
+    return found
+
+
+def _fill_differences(
+    recorded: RecordedSession, again: SessionResult, *, explained: bool
+) -> list[ParityDifference]:
+    ours: dict[str, tuple[int, int]] = {}
+    for fill in recorded.fills:
+        q, a = ours.get(fill.intent_id, (0, 0))
+        ours[fill.intent_id] = (q + fill.fill.quantity, a + fill.fill.amount)
+    theirs: dict[str, tuple[int, int]] = {}
+    for booked in again.booked:
+        q, a = theirs.get(booked.intent.intent_id, (0, 0))
+        theirs[booked.intent.intent_id] = (q + booked.fill.quantity, a + booked.fill.amount)
+    refused = {k for k, o in recorded.orders.items() if o.status is OrderStatus.REJECTED}
+    found = []
+    for intent_id in sorted({*ours, *theirs} - refused):
+        one, other = ours.get(intent_id, (0, 0)), theirs.get(intent_id, (0, 0))
+        if one == other:
+            continue
+        symbol = intent_id.split(":")[-2]
+        if intent_id not in recorded.orders:
+            continue
+        if one[0] < other[0]:
+            kind = DifferenceKind.FILL_DROPPED
+        elif one[0] > other[0]:
+            kind = DifferenceKind.FILL_EXTRA
+        else:
+            kind = DifferenceKind.FILL_CHANGED
+        found.append(
+            ParityDifference(
+                kind=kind,
+                symbol=symbol,
+                detail=f"{intent_id}: {one[0]:,}주 {one[1]:,} / {other[0]:,}주 {other[1]:,}",
+                explained=explained,
+            )
+        )
+    return found
+
+
+def _terms(order: Order) -> tuple[str, int, int]:
+    return (order.intent.side, order.intent.quantity, order.intent.limit)

@@ -1,0 +1,461 @@
+"""One session at a venue: the engine driven by a live feed, every fact journalled first.
+
+Restart is the same path as start: what the ledger holds is taken over, the venue is asked for
+the rest, exits are armed again, and the session goes on.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from trading.domain.decision import TradingState
+from trading.domain.market import Tick
+from trading.domain.order import Order, OrderIntent, OrderStatus, OrderUpdate
+from trading.errors import OrderRejectedError, OrderUnknownError, ReconciliationError
+from trading.execution.bars import BarBuilder
+from trading.execution.decide import View
+from trading.execution.engine import (
+    Accepted,
+    Breach,
+    Cancel,
+    Command,
+    Deny,
+    Event,
+    Halt,
+    Lost,
+    Refused,
+    SessionEnd,
+    SessionStart,
+    Submit,
+    Timer,
+    TradingEngine,
+)
+from trading.live.journal import Journal, RecordedSession
+from trading.live.pace import Pace
+from trading.live.reconcile import (
+    Difference,
+    acknowledgment,
+    differences,
+    highest_number,
+    match_unknown,
+    missing_fill,
+)
+from trading.log import get_logger, get_trade_log
+from trading.ports import Broker, MarketFeed, Notifier
+
+log = get_logger(__name__)
+trade_log = get_trade_log()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """How often the session looks at itself, and how long it asks for a lost order."""
+
+    check_interval: timedelta
+    absence_listings: int
+    absence_wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOutcome:
+    """How a session ended. ``differences`` is empty when the books reconcile to the unit."""
+
+    equity: int
+    cash: int
+    cash_difference: int
+    differences: tuple[Difference, ...]
+    orders: int
+    fills: int
+
+
+class LiveSession:
+    """Drives one engine through one session at one venue."""
+
+    def __init__(
+        self,
+        engine: TradingEngine,
+        broker: Broker,
+        feed: MarketFeed,
+        journal: Journal,
+        pace: Pace,
+        notifier: Notifier,
+        supervision: Supervision,
+    ) -> None:
+        self._engine = engine
+        self._broker = broker
+        self._feed = feed
+        self._journal = journal
+        self._pace = pace
+        self._notifier = notifier
+        self._supervision = supervision
+        self._pending: deque[Command] = deque()
+        self._bars = BarBuilder()
+        self._highest = ""
+        self._closed_at: datetime | None = None
+
+    async def run(
+        self,
+        start: SessionStart,
+        view: View,
+        recorded: RecordedSession,
+        *,
+        history: Mapping[str, str],
+    ) -> SessionOutcome:
+        """Trade the session to its end and return how it went.
+
+        ``recorded`` is what the ledger already holds of this session: nothing on a first start.
+        ``history`` fingerprints the bars behind ``view``, for the record.
+        """
+        self._closed_at = start.close_ts
+        await self._pace.open_session(start.session)
+        await self._feed.subscribe(view.symbols)
+        if recorded.opened is None:
+            self._journal.opened(self._engine.snapshot())
+        else:
+            log.info("세션 이어서 진행", session=str(start.session), orders=len(recorded.orders))
+            self._engine.restore(recorded.opened)
+        before = len(self._engine.applied)
+        self._engine.handle(start)
+        for applied in self._engine.applied[before:]:
+            self._journal.applied(applied)
+        await self._recover(view, recorded)
+        if not self._engine.decisions:
+            await self._decide(start, view, history)
+        else:
+            await self._finish_decision(start)
+        await self._watch(start, recorded)
+        return await self._close(start)
+
+    async def _decide(self, start: SessionStart, view: View, history: Mapping[str, str]) -> None:
+        commands = self._engine.handle(Timer(ts=start.open_ts, view=view))
+        decision = self._engine.decisions[-1]
+        self._journal.decided(decision, history)
+        log.info(
+            "매매 결정",
+            session=str(decision.session),
+            symbols=len(decision.choices),
+            intents=len(decision.intents),
+            equity=decision.equity,
+            regime=decision.regime,
+            state=str(decision.state),
+        )
+        await self._carry(commands)
+
+    async def _finish_decision(self, start: SessionStart) -> None:
+        """Send what a killed process had decided and not yet written as an intent."""
+        for intent in self._engine.decisions[-1].intents:
+            if intent.intent_id not in self._engine.orders:
+                await self._carry([self._engine.guarded(intent, start.open_ts)])
+
+    async def _watch(self, start: SessionStart, recorded: RecordedSession) -> None:
+        await self._pace.settle(self._feed, self._pump)
+        boundary = start.open_ts + self._supervision.check_interval
+        next_report = start.open_ts
+        while self._pace.clock.now() < start.close_ts:
+            until = min(boundary, start.close_ts)
+            await self._pace.advance(until, self._feed, self._pump)
+            now = self._pace.clock.now()
+            if now >= boundary and now < start.close_ts:
+                await self._handle(Timer(ts=boundary))
+                self._mark()
+                boundary = _next_boundary(boundary, now, self._supervision.check_interval)
+            if now >= next_report:
+                self._report_hour(now)
+                next_report += timedelta(hours=1)
+
+    async def _close(self, start: SessionStart) -> SessionOutcome:
+        await self._pace.settle(self._feed, self._pump)
+        # The venue ends the day's orders at the close; one step beyond, its word is final.
+        await self._pace.advance(start.close_ts + timedelta(minutes=1), self._feed, self._pump)
+        await self._take_over_listing(start)
+        orders = dict(self._engine.orders)
+        self._engine.handle(SessionEnd(ts=start.close_ts))
+        for intent_id, order in self._engine.orders.items():
+            if order.status is not orders[intent_id].status:
+                self._journal.moved(intent_id, order.status)
+                _log_trade("주문 소멸", order)
+        venue = await self._broker.account()
+        found = tuple(differences(self._engine, venue))
+        self._journal.observed(self._bars.close())
+        outcome = SessionOutcome(
+            equity=self._engine.equity(),
+            cash=self._engine.account.cash,
+            cash_difference=self._engine.account.cash - venue.cash,
+            differences=found,
+            orders=sum(o.status is not OrderStatus.DENIED for o in orders.values()),
+            fills=len(self._engine.booked),
+        )
+        self._journal.closed(
+            {
+                "engine": self._engine.snapshot(),
+                "equity": outcome.equity,
+                "cash": outcome.cash,
+                "cash_difference": outcome.cash_difference,
+                "differences": [[d.what, d.ours, d.theirs] for d in found],
+                "ambiguous_fills": self._engine.ambiguous_fills,
+                "state": str(self._engine.risk.state),
+            }
+        )
+        if found:
+            log.error("장부와 거래소 잔고가 다름", differences=[str(d) for d in found])
+            self._notifier.send("error", {"message": f"장부와 거래소 잔고가 다릅니다: {found}"})
+        return outcome
+
+    async def _recover(self, view: View, recorded: RecordedSession) -> None:
+        """Take over what the ledger and the venue know of a session that was begun before."""
+        if recorded.decision is not None:
+            self._engine.resume(recorded.decision, view)
+        for order in recorded.orders.values():
+            self._engine.adopt(order)
+        for known in recorded.fills:
+            self._engine.handle(known.fill)
+        if recorded.state is not None:
+            self._engine.handle(Halt(ts=self._pace.clock.now(), state=recorded.state))
+        listing = await self._broker.orders(view.session)
+        self._highest = highest_number(listing)
+        if recorded.orders:
+            await self._resolve_unknown(view)
+            await self._take_over_listing_of(listing)
+        if recorded.decision is not None:
+            await self._catch_up(view)
+
+    async def _resolve_unknown(self, view: View) -> None:
+        """Find orders whose answer was lost; only a proven absence lets one leave again."""
+        unknown = [
+            order
+            for order in self._engine.open_orders()
+            if order.status in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
+        ]
+        for attempt in range(self._supervision.absence_listings):
+            if not unknown:
+                return
+            if attempt:
+                await asyncio.sleep(self._supervision.absence_wait_seconds)
+            listing = await self._broker.orders(view.session)
+            for order in list(unknown):
+                listed = match_unknown(
+                    order,
+                    listing,
+                    claimed=[o.venue_order_id for o in self._engine.orders.values()],
+                    highest_before="",
+                    unknowns=unknown,
+                )
+                if listed is not None:
+                    await self._accept(order.intent, listed.venue_order_id, acknowledgment(listed))
+                    unknown.remove(order)
+        for order in unknown:
+            log.warning("거래소에 없는 주문을 다시 냄", intent_id=order.intent.intent_id)
+            await self._submit(order.intent)
+
+    async def _take_over_listing(self, start: SessionStart) -> None:
+        await self._take_over_listing_of(await self._broker.orders(start.session))
+
+    async def _take_over_listing_of(self, listing: Sequence[Any]) -> None:
+        """Book the fills and ends that the venue lists and no notice has told us of."""
+        now = self._pace.clock.now()
+        for listed in listing:
+            order = self._engine.order_of(listed.venue_order_id)
+            if order is None:
+                continue
+            fill = missing_fill(order, listed, now)
+            if fill is not None:
+                await self._handle(fill)
+            order = self._engine.order_of(listed.venue_order_id)
+            if order is not None and order.status.is_open and listed.open_quantity == 0:
+                status = OrderStatus.REJECTED if listed.rejected_quantity else OrderStatus.CANCELED
+                await self._handle(
+                    OrderUpdate(
+                        venue_order_id=listed.venue_order_id,
+                        symbol=listed.symbol,
+                        status=status,
+                        ts_event=listed.ts_event,
+                        ts_recv=now,
+                    )
+                )
+
+    async def _catch_up(self, view: View) -> None:
+        """Look at today's prices again: a print may have come while nobody was there."""
+        for symbol in sorted(set(self._engine.account.positions) & set(view.symbols)):
+            quote = await self._broker.quote(symbol)
+            if quote.volume > 0 and quote.price > 0:
+                now = self._pace.clock.now()
+                await self._handle(
+                    Tick(
+                        symbol=symbol,
+                        price=quote.price,
+                        volume=0,
+                        cumulative_volume=quote.volume,
+                        ts_event=now,
+                        ts_recv=now,
+                    )
+                )
+
+    async def _pump(self) -> None:
+        for event in self._feed.take():
+            await self._handle(event)
+
+    async def _handle(self, event: Event) -> None:
+        before = len(self._engine.booked)
+        if isinstance(event, Tick):
+            self._bars.add(event)
+        known = (
+            self._engine.order_of(event.venue_order_id) if isinstance(event, OrderUpdate) else None
+        )
+        commands = self._engine.handle(event)
+        self._write_booked(before)
+        if known is not None:
+            self._write_update(known)
+        await self._carry(commands)
+
+    def _write_booked(self, before: int) -> None:
+        for booked in self._engine.booked[before:]:
+            order = self._engine.orders[booked.intent.intent_id]
+            self._journal.filled(booked, order.filled_quantity)
+            _log_trade(
+                "체결",
+                order,
+                quantity=booked.fill.quantity,
+                amount=booked.fill.amount,
+                commission=booked.booking.commission,
+                tax=booked.booking.tax,
+                realized=booked.booking.realized,
+            )
+            self._notifier.send(
+                "order_filled",
+                {
+                    "symbol": booked.intent.symbol,
+                    "side": str(booked.intent.side),
+                    "quantity": booked.fill.quantity,
+                    "amount": booked.fill.amount,
+                },
+            )
+
+    def _write_update(self, known: Order) -> None:
+        order = self._engine.orders[known.intent.intent_id]
+        if order.status is not known.status:
+            self._journal.moved(order.intent.intent_id, order.status, order.reason)
+            _log_trade("주문 상태 변경", order)
+
+    async def _carry(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case Submit(intent=intent):
+                    self._journal.intends(intent, highest_order_id=self._highest)
+                    await self._submit(intent)
+                case Cancel(order=order):
+                    await self._cancel(order)
+                case Deny(intent=intent, code=code):
+                    self._journal.denied(intent, code)
+                    trade_log.warning("주문 내부 거부", intent_id=intent.intent_id, code=str(code))
+                    self._notifier.send(
+                        "order_refused", {"symbol": intent.symbol, "reason": str(code)}
+                    )
+                case Breach(verdict=verdict, equity=equity):
+                    self._journal.state(TradingState.REDUCING, verdict.name)
+                    log.error("손실 한도 도달, 매수 중단", verdict=verdict.name, equity=equity)
+                    self._notifier.send("risk_event", {"verdict": verdict.name, "equity": equity})
+
+    async def _submit(self, intent: OrderIntent) -> None:
+        try:
+            ack = await self._broker.submit(intent)
+        except OrderRejectedError as error:
+            self._engine.handle(Refused(intent_id=intent.intent_id, reason=str(error)))
+            self._journal.moved(intent.intent_id, OrderStatus.REJECTED, str(error))
+            _log_trade("주문 거래소 거부", self._engine.orders[intent.intent_id], code=error.code)
+            self._notifier.send("order_refused", {"symbol": intent.symbol, "reason": str(error)})
+        except OrderUnknownError as error:
+            self._engine.handle(Lost(intent_id=intent.intent_id, reason=str(error)))
+            self._journal.moved(intent.intent_id, OrderStatus.UNKNOWN, str(error))
+            self._engine.frozen.add(intent.symbol)
+            log.error("주문 결과 불명", intent_id=intent.intent_id, reason=str(error))
+            self._notifier.send("error", {"message": f"주문 결과를 모릅니다: {intent.intent_id}"})
+        else:
+            await self._accept(intent, ack.venue_order_id, ack)
+
+    async def _accept(self, intent: OrderIntent, venue_order_id: str, ack: Any) -> None:
+        self._highest = max(self._highest, venue_order_id, key=lambda n: int(n or 0))
+        self._journal.accepted(intent.intent_id, ack)
+        before = len(self._engine.booked)
+        commands = self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack))
+        _log_trade("주문 접수", self._engine.orders[intent.intent_id])
+        self._notifier.send(
+            "order_submitted",
+            {
+                "symbol": intent.symbol,
+                "side": str(intent.side),
+                "quantity": intent.quantity,
+                "limit": intent.limit,
+            },
+        )
+        self._write_booked(before)
+        await self._carry(commands)
+
+    async def _cancel(self, order: Order) -> None:
+        try:
+            await self._broker.cancel(order)
+        except OrderRejectedError as error:
+            # It was filled or gone already; the notice or the closing listing says which.
+            log.warning("취소 거부", intent_id=order.intent.intent_id, reason=str(error))
+        except OrderUnknownError as error:
+            log.error("취소 결과 불명", intent_id=order.intent.intent_id, reason=str(error))
+        else:
+            self._journal.moved(order.intent.intent_id, OrderStatus.PENDING_CANCEL)
+
+    def _mark(self) -> None:
+        engine = self._engine
+        self._journal.marked(
+            {
+                "equity": engine.equity(),
+                "cash": engine.account.cash,
+                "positions": {s: p.quantity for s, p in engine.account.positions.items()},
+                "prices": {s: engine.last_price[s] for s in engine.account.positions},
+                "state": str(engine.risk.state),
+                "open_orders": len(engine.open_orders()),
+            }
+        )
+
+    def _report_hour(self, now: datetime) -> None:
+        engine = self._engine
+        fields: Mapping[str, Any] = {
+            "ts": now.isoformat(),
+            "equity": engine.equity(),
+            "cash": engine.account.cash,
+            "positions": {s: p.quantity for s, p in engine.account.positions.items()},
+            "state": str(engine.risk.state),
+        }
+        log.info("시간별 상태", **fields)
+        self._notifier.send("hourly_status", fields)
+
+
+def _next_boundary(boundary: datetime, now: datetime, interval: timedelta) -> datetime:
+    passed = (now - boundary) // interval
+    return boundary + interval * (passed + 1)
+
+
+def _log_trade(event: str, order: Order, **fields: Any) -> None:
+    intent = order.intent
+    trade_log.info(
+        event,
+        intent_id=intent.intent_id,
+        venue_order_id=order.venue_order_id,
+        symbol=intent.symbol,
+        side=str(intent.side),
+        order_quantity=intent.quantity,
+        limit=intent.limit,
+        status=str(order.status),
+        filled_quantity=order.filled_quantity,
+        reason=order.reason or intent.reason,
+        **fields,
+    )
+
+
+def check_books(outcome: SessionOutcome) -> None:
+    """Raise ``ReconciliationError`` when the books do not reconcile to the unit."""
+    if outcome.differences:
+        listed = ", ".join(
+            f"{d.what}: 장부 {d.ours:,} / 거래소 {d.theirs:,}" for d in outcome.differences
+        )
+        raise ReconciliationError(f"장부와 거래소가 다릅니다. {listed}")

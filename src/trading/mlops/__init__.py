@@ -1,0 +1,1 @@
+"""Training, tracking and promotion: which model trades tomorrow, and why."""

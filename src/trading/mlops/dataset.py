@@ -1,0 +1,59 @@
+"""From a panel to what a model is taught."""
+
+import hashlib
+
+import numpy as np
+
+from trading.domain.market import AdjustedPanel
+from trading.errors import ModelError
+from trading.features import pipeline
+from trading.features.indicators import Bars
+from trading.features.labels import forward_returns
+from trading.features.pipeline import FeatureSettings
+from trading.models.base import Dataset, ModelSettings
+
+
+def build(panel: AdjustedPanel, features: FeatureSettings, models: ModelSettings) -> Dataset:
+    """Return features and labels of every ``stride_sessions``-th session.
+
+    A feature that is missing in most labelled rows (ranks of a small universe) is left out; a
+    row that lacks one of the others is left out. Every label is known within the panel.
+
+    Raises
+    ------
+    ModelError
+        If fewer than ``min_rows`` rows remain.
+    """
+    bars = Bars(panel)
+    matrix = pipeline.compute(bars, features)
+    labels = forward_returns(panel, models.horizon_sessions)
+    rows = np.arange(0, len(panel.sessions), models.stride_sessions)
+    values = matrix.values[rows]
+    labelled = np.isfinite(labels.excess[rows]) & bars.tradable[rows]
+    coverage = np.isfinite(values[labelled]).mean(axis=0) if labelled.any() else np.zeros(1)
+    kept = np.flatnonzero(coverage >= models.min_coverage)
+    values = values[:, :, kept]
+    usable = labelled & np.isfinite(values).all(axis=2)
+    at, column = np.nonzero(usable)
+    if len(at) < models.min_rows or len(kept) == 0:
+        raise ModelError(f"학습 자료가 부족함: {len(at)}행 (최소 {models.min_rows}행)")
+    x = np.ascontiguousarray(values[usable])
+    row = rows[at]
+    excess = labels.excess[row, column]
+    digest = hashlib.sha256()
+    for part in (x, excess, row, column, panel.sessions.astype(np.int64)):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    digest.update("\n".join(panel.symbols).encode())
+    return Dataset(
+        market=panel.market,
+        feature_names=tuple(matrix.names[i] for i in kept),
+        feature_fingerprint=matrix.fingerprint,
+        horizon=models.horizon_sessions,
+        sessions=panel.sessions,
+        x=x,
+        excess=excess,
+        forward=labels.forward[row, column],
+        row=row.astype(np.int64),
+        column=column.astype(np.int64),
+        content_hash=digest.hexdigest(),
+    )

@@ -1,0 +1,308 @@
+"""Which model trades: the gate, the aliases, and the files that the live path reads.
+
+``data/models/<market>/<version>/`` holds a model's files, ``champion.json`` beside them names
+the version that trades, ``latest.json`` the last training and its verdict. Reading them needs
+no MLflow.
+"""
+
+import json
+import math
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from trading.domain.instrument import Market
+from trading.domain.market import AdjustedPanel
+from trading.errors import ModelError
+from trading.features.pipeline import FeatureSettings
+from trading.log import get_logger
+from trading.mlops.tracking import CHALLENGER, CHAMPION, PREVIOUS, MlflowRegistry
+from trading.mlops.train import model_name, train
+from trading.models.base import GateSettings, ModelCard, ModelSettings
+from trading.models.inference import ForestModel, load
+
+log = get_logger(__name__)
+
+_EULER = 0.5772156649015329
+_POINTER = "champion.json"
+_LATEST = "latest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The gate's word. ``verdict`` is ``promoted``, ``kept`` or ``not_proven`` (first model)."""
+
+    promoted: bool
+    verdict: str
+    reason: str
+    threshold_t: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainReport:
+    """What a retraining came to; JSON values only in ``to_json``."""
+
+    market: str
+    version: int
+    promoted: bool
+    verdict: str
+    reason: str
+    trained_through: str
+    panel_end: str
+    rank_ic: float
+    rank_ic_t: float
+    threshold_t: float
+    rows: int
+    trials: int
+    dataset_hash: str
+    trained: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def judge(
+    challenger: ModelCard, champion: ModelCard | None, *, trials: int, gate: GateSettings
+) -> Judgement:
+    """Return whether ``challenger`` may replace ``champion``.
+
+    Its walk-forward rank IC must have a t-statistic above ``min_t`` and above what the best of
+    ``trials`` worthless configurations is expected to reach, and its rank IC must beat the
+    champion's. The first model of a market takes the place without proof and is marked so.
+    """
+    threshold = max(gate.min_t, expected_best(trials))
+    evidence = f"순위 IC {challenger.rank_ic:+.4f}, t {challenger.rank_ic_t:+.2f}"
+    proven = challenger.rank_ic_t > threshold
+    if champion is None:
+        if proven:
+            reason = f"첫 모델이며 기준을 넘음: {evidence} (기준 t {threshold:.2f})"
+            return Judgement(
+                promoted=True, verdict="promoted", reason=reason, threshold_t=threshold
+            )
+        reason = f"첫 모델이라 등록하나 증명되지 않음: {evidence} (기준 t {threshold:.2f})"
+        return Judgement(promoted=True, verdict="not_proven", reason=reason, threshold_t=threshold)
+    if not proven:
+        reason = f"챔피언 유지, 증명되지 않음: {evidence} (기준 t {threshold:.2f})"
+        return Judgement(promoted=False, verdict="kept", reason=reason, threshold_t=threshold)
+    if challenger.rank_ic <= champion.rank_ic:
+        reason = f"챔피언 유지, 더 낫지 않음: {evidence} (챔피언 순위 IC {champion.rank_ic:+.4f})"
+        return Judgement(promoted=False, verdict="kept", reason=reason, threshold_t=threshold)
+    reason = f"승격: {evidence} (챔피언 순위 IC {champion.rank_ic:+.4f}, 기준 t {threshold:.2f})"
+    return Judgement(promoted=True, verdict="promoted", reason=reason, threshold_t=threshold)
+
+
+def expected_best(trials: int) -> float:
+    """Return the expected maximum of ``trials`` standard normals; 0 for a single one.
+
+    References
+    ----------
+    .. [1] Bailey, D. H. and López de Prado, M. (2014). "The Deflated Sharpe Ratio."
+       Journal of Portfolio Management, 40(5), 94-107.
+    """
+    if trials < 2:
+        return 0.0
+    normal = NormalDist()
+    return (1 - _EULER) * normal.inv_cdf(1 - 1 / trials) + _EULER * normal.inv_cdf(
+        1 - 1 / (trials * math.e)
+    )
+
+
+def is_due(root: Path, panel: AdjustedPanel, gate: GateSettings) -> bool:
+    """Return whether ``retrain_every_sessions`` have passed since the last training."""
+    latest = last_report(root, panel.market)
+    if latest is None or load_champion(root, panel.market) is None:
+        return True
+    end = np.datetime64(date.fromisoformat(latest.panel_end), "D")
+    return int((panel.sessions > end).sum()) >= gate.retrain_every_sessions
+
+
+def retrain(
+    panel: AdjustedPanel,
+    root: Path,
+    features: FeatureSettings,
+    models: ModelSettings,
+    *,
+    force: bool = False,
+) -> RetrainReport:
+    """Train a challenger on ``panel``, register it, judge it, and let it trade if it may.
+
+    Not due yet: the last report with ``trained`` false, nothing written. Run again after a
+    crash it ends with the same champion.
+
+    Raises
+    ------
+    ModelError
+        If there is too little to learn from; the champion stays.
+    """
+    latest = last_report(root, panel.market)
+    if latest is not None and not force and not is_due(root, panel, models.gate):
+        return RetrainReport(**{**latest.to_json(), "trained": False})
+    challenger = train(panel, features, models).model
+    card = challenger.card
+    registry = MlflowRegistry(root)
+    champion = load_champion(root, panel.market)
+    # A champion that was taught other features cannot be asked any more: it holds no place.
+    rival = (
+        champion.card
+        if champion is not None and champion.card.feature_fingerprint == card.feature_fingerprint
+        else None
+    )
+    trials = len(registry.configurations(card.name) | {card.configuration_hash})
+    judgement = judge(card, rival, trials=trials, gate=models.gate)
+    version = registry.register(
+        challenger,
+        parameters={
+            **models.forest.model_dump(),
+            "horizon_sessions": card.horizon_sessions,
+            "features": len(card.feature_names),
+        },
+        metrics={
+            "rank_ic": card.rank_ic,
+            "rank_ic_t": card.rank_ic_t,
+            "rank_ic_sessions": float(card.rank_ic_sessions),
+            "forecast_scale": card.forecast_scale,
+            "rows": float(card.rows),
+            "trials": float(trials),
+        },
+        tags={
+            "market": card.market,
+            "dataset_hash": card.dataset_hash,
+            "feature_fingerprint": card.feature_fingerprint,
+            "configuration_hash": card.configuration_hash,
+            "seed": str(card.seed),
+            "code_version": card.code_version,
+            "trained_through": card.trained_through.isoformat(),
+            "verdict": judgement.verdict,
+            "reason": judgement.reason,
+            "rank_ic": f"{card.rank_ic:.4f}",
+            "rank_ic_t": f"{card.rank_ic_t:.2f}",
+        },
+    )
+    if judgement.promoted:
+        _install(registry, challenger, version, root)
+    else:
+        registry.set_alias(card.name, CHALLENGER, version)
+    report = RetrainReport(
+        market=card.market,
+        version=version,
+        promoted=judgement.promoted,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        trained_through=card.trained_through.isoformat(),
+        panel_end=panel.sessions[-1].item().isoformat(),
+        rank_ic=card.rank_ic,
+        rank_ic_t=card.rank_ic_t,
+        threshold_t=judgement.threshold_t,
+        rows=card.rows,
+        trials=trials,
+        dataset_hash=card.dataset_hash,
+    )
+    _write(_folder(root, panel.market) / _LATEST, report.to_json())
+    log.info("모델 판정", market=card.market, version=version, verdict=judgement.verdict,
+             reason=judgement.reason)  # fmt: skip
+    return report
+
+
+def rollback(root: Path, market: Market) -> int:
+    """Let the previous champion trade again and return its version.
+
+    Raises
+    ------
+    ModelError
+        If there is no previous one.
+    """
+    registry, name = MlflowRegistry(root), model_name(market.value)
+    version = registry.version_of(name, PREVIOUS)
+    if version is None:
+        raise ModelError(f"되돌릴 이전 모델이 없음: {name}")
+    _install(registry, registry.load_version(name, version), version, root)
+    registry.tag(name, version, {"verdict": "rolled_back", "reason": "운영자가 이전 모델로 되돌림"})
+    return version
+
+
+def load_champion(root: Path, market: Market) -> ForestModel | None:
+    """Return the model that trades, verified by hash; ``None`` when there is none.
+
+    Raises
+    ------
+    ModelError
+        If its files are not what was promoted.
+    """
+    pointer = _folder(root, market) / _POINTER
+    if not pointer.exists():
+        return None
+    try:
+        version = json.loads(pointer.read_text())["version"]
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"챔피언 기록을 읽을 수 없음: {pointer}") from error
+    return load_version(root, market, int(version))
+
+
+def load_version(root: Path, market: Market, version: int) -> ForestModel:
+    """Return a model that has been champion, for recomputing the sessions it traded."""
+    return load(_folder(root, market) / str(version))
+
+
+def last_report(root: Path, market: Market) -> RetrainReport | None:
+    """Return the report of the last training; ``None`` before the first one."""
+    path = _folder(root, market) / _LATEST
+    if not path.exists():
+        return None
+    return RetrainReport(**json.loads(path.read_text()))
+
+
+def list_models(root: Path, market: Market) -> list[dict[str, Any]]:
+    """Return every registered version with its aliases and verdict, for ``trading models``."""
+    return [
+        {
+            "name": item.name,
+            "version": item.version,
+            "aliases": list(item.aliases),
+            "verdict": item.tags.get("verdict", ""),
+            "reason": item.tags.get("reason", ""),
+            "trained_through": item.tags.get("trained_through", ""),
+            "rank_ic": float(item.tags.get("rank_ic", "nan")),
+            "rank_ic_t": float(item.tags.get("rank_ic_t", "nan")),
+        }
+        for item in MlflowRegistry(root).versions(model_name(market.value))
+    ]
+
+
+def _install(registry: MlflowRegistry, model: ForestModel, version: int, root: Path) -> None:
+    """Write the files, then the aliases, then the pointer: until then the old model trades."""
+    folder = _folder(root, Market(model.card.market))
+    temporary = folder / f".{version}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save(temporary)
+    shutil.rmtree(folder / str(version), ignore_errors=True)
+    temporary.replace(folder / str(version))
+    name = model.card.name
+    current = registry.version_of(name, CHAMPION)
+    if current is not None and current != version:
+        registry.set_alias(name, PREVIOUS, current)
+    registry.set_alias(name, CHAMPION, version)
+    if registry.version_of(name, CHALLENGER) == version:
+        registry.remove_alias(name, CHALLENGER)
+    _write(folder / _POINTER, {"name": model.card.name, "version": version,
+                               "fingerprint": model.fingerprint})  # fmt: skip
+
+
+def _folder(root: Path, market: Market) -> Path:
+    return root / "data" / "models" / market.value
+
+
+def _write(path: Path, body: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w") as file:
+        json.dump(body, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""Agents that vote on instruments, and the daily screen."""

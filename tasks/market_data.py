@@ -1,0 +1,23 @@
+"""The task of the ``market_data`` stage."""
+
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from tasks import carry_out, worth_repeating
+
+if TYPE_CHECKING:
+    from trading.day import StageResult
+
+
+@task(
+    name="시장 데이터 수집과 검사",
+    task_run_name="시장 데이터 수집과 검사 {day}",
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=worth_repeating,
+    timeout_seconds=1800,
+)
+async def collect_market_data(day: str) -> "StageResult":
+    """Collect, check and store the bars that the day needs."""
+    return await carry_out("market_data", day)

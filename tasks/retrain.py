@@ -1,0 +1,23 @@
+"""The task of the ``retrain`` stage."""
+
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from tasks import carry_out, worth_repeating
+
+if TYPE_CHECKING:
+    from trading.day import StageResult
+
+
+@task(
+    name="모델 학습과 승격 심사",
+    task_run_name="모델 학습과 승격 심사 {day}",
+    retries=1,
+    retry_delay_seconds=[5],
+    retry_condition_fn=worth_repeating,
+    timeout_seconds=7200,
+)
+async def train_models(day: str) -> "StageResult":
+    """Train on data to the previous close; the champion stays unless it is beaten."""
+    return await carry_out("retrain", day)
