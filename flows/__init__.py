@@ -1,0 +1,34 @@
+"""Prefect flows: the day, its stages, and what runs beside it."""
+
+import os
+from pathlib import Path
+
+_SERVICES = (
+    "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM", "EVENT_LOGGER", "EVENT_PERSISTER",
+    "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TASK_RUN_RECORDER",
+    "TRIGGERS",
+)  # fmt: skip
+
+
+def use_local_api(home: Path) -> None:
+    """Let flows of this process run on a server of their own, kept under ``home``.
+
+    Call before anything of Prefect is imported. Prefect keeps no trading state: the folder may be
+    deleted at any time. Its English log lines stay out of the console; the program tells its own.
+    """
+    folder = home / "data" / "prefect"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.pop("PREFECT_API_URL", None)
+    os.environ |= {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_PROFILE": "ephemeral",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "DO_NOT_TRACK": "true",
+        # A server that lives as long as one command schedules, cleans and alarms nothing.
+        **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _SERVICES},
+    }

@@ -1,16 +1,12 @@
 """Settlement, reconciliation, parity and the report."""
 
-from typing import TYPE_CHECKING
-
 from prefect import flow
 
 from tasks.closing import close_session
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading.day import StageResult
 
 
 @flow(name="closing", flow_run_name="마감 {day}")
-async def closing(day: str) -> "StageResult":
+async def closing(day: str) -> StageResult:
     """Run the stage for the open day ``day``."""
     return await close_session(day)

@@ -1,12 +1,13 @@
 """The whole day of one market: the parent of the stage flows, in their order."""
 
+from contextlib import AsyncExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.runtime import flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from flows.closing import closing
 from flows.features import features
@@ -14,15 +15,16 @@ from flows.intraday import intraday
 from flows.market_data import market_data
 from flows.premarket import premarket
 from flows.retrain import train
-from tasks import in_day_thread, publish
+from tasks import open_day, publish
 from tasks.notify import tell_failure
 from trading.domain.instrument import Market
 from trading.errors import MissingDataError, SessionBusyError
 
 
 def _run_name() -> str:
-    chosen = flow_run.parameters
-    return f"하루 매매 {chosen.get('market') or '설정 시장'} {chosen.get('session_date') or '다음 거래일'}"
+    asked = flow_run.parameters
+    market = asked.get("market") or asked.get("only_market") or "설정된 시장"
+    return f"하루 매매 {market} {asked.get('session_date') or '다음 거래일'}"
 
 
 @flow(
@@ -54,22 +56,18 @@ async def daily_trading(
 
     home = Path(root) if root is not None else None
     if only_market is not None and only_market is not bootstrap.configured_market(home):
-        return _skipped(f"설정된 시장이 아님: {only_market}")
-    try:
-        context = await in_day_thread(bootstrap.open_day, home, market, session_date)
-    except (MissingDataError, SessionBusyError) as reason:
-        return _skipped(str(reason))
-
-    day = context.key
-    try:
+        return _skipped(f"설정된 시장이 아닙니다: {only_market}")
+    async with AsyncExitStack() as held:
+        try:
+            day = await held.enter_async_context(open_day(root, market, session_date))
+        except (MissingDataError, SessionBusyError) as reason:
+            return _skipped(str(reason))
         await market_data(day)
         await features(day)
         await train(day)
         await premarket(day)
         await intraday(day)
         result = await closing(day)
-    finally:
-        await in_day_thread(bootstrap.close_day, day)
     await publish(f"day-{day}", result.message, result.summary)
     return result.summary
 

@@ -1,16 +1,12 @@
 """Features of the universe up to the previous close."""
 
-from typing import TYPE_CHECKING
-
 from prefect import flow
 
 from tasks.features import build_features
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading.day import StageResult
 
 
 @flow(name="features", flow_run_name="특징 {day}")
-async def features(day: str) -> "StageResult":
+async def features(day: str) -> StageResult:
     """Run the stage for the open day ``day``."""
     return await build_features(day)

@@ -1,16 +1,12 @@
 """The session itself, from its opening to its close."""
 
-from typing import TYPE_CHECKING
-
 from prefect import flow
 
 from tasks.intraday import run_session
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading.day import StageResult
 
 
 @flow(name="intraday", flow_run_name="장중 {day}")
-async def intraday(day: str) -> "StageResult":
+async def intraday(day: str) -> StageResult:
     """Run the stage for the open day ``day``."""
     return await run_session(day)

@@ -1,16 +1,12 @@
 """The screen and the policy of the session."""
 
-from typing import TYPE_CHECKING
-
 from prefect import flow
 
 from tasks.premarket import prepare_session
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading.day import StageResult
 
 
 @flow(name="premarket", flow_run_name="장전 {day}")
-async def premarket(day: str) -> "StageResult":
+async def premarket(day: str) -> StageResult:
     """Run the stage for the open day ``day``."""
     return await prepare_session(day)

@@ -4,11 +4,16 @@ Retries, timeouts and artifacts live here; what is done lives in ``trading``.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from datetime import date
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
+from trading.day import DayContext, StageResult
+from trading.domain.instrument import Market
 from trading.errors import (
     AuthenticationError,
     ConfigError,
@@ -17,14 +22,11 @@ from trading.errors import (
     UsageError,
 )
 
-if TYPE_CHECKING:
-    from trading.day import StageResult
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A day has one thread: its ledger and its event loop belong to it, and Prefect's own loop stays
-# free to answer while a session runs for hours.
+# A day has one thread: its event loop belongs to it, and Prefect's own loop stays free to answer
+# while a session runs for hours.
 _day_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="day")
 
 # Repeating these changes nothing: the answer would be the same.
@@ -34,21 +36,35 @@ _FINAL = (AuthenticationError, ConfigError, MissingDataError, SessionBusyError, 
 async def in_day_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``function`` in the day's thread and wait for it without blocking the loop."""
     context = copy_context()
-    future = _day_thread.submit(context.run, function, *args, **kwargs)
+    future = _day_thread.submit(lambda: context.run(function, *args, **kwargs))
     return await asyncio.wrap_future(future)
 
 
-async def carry_out(stage: str, day: str) -> "StageResult":
+@asynccontextmanager
+async def open_day(
+    root: str | None, market: Market | None, session: date | None
+) -> AsyncIterator[str]:
+    """Hold the lease of one session and yield its key; errors as ``bootstrap.open_day``."""
+    from trading import bootstrap
+
+    home = Path(root) if root is not None else None
+    context = await in_day_thread(bootstrap.open_day, home, market, session)
+    try:
+        yield context.key
+    finally:
+        await in_day_thread(bootstrap.close_day, context.key)
+
+
+async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> StageResult:
     """Run one stage of the open day ``day`` and publish what it says."""
     from trading import bootstrap
-    from trading import day as stages
 
-    result: StageResult = await in_day_thread(getattr(stages, stage), bootstrap.current_day(day))
-    await publish(f"{stage}-{day}", result.message, result.summary)
+    result = await in_day_thread(stage, bootstrap.current_day(day))
+    await publish(f"{result.stage}-{day}", result.message, result.summary)
     return result
 
 
-async def publish(key: str, message: str, summary: dict[str, Any]) -> None:
+async def publish(key: str, message: str, summary: Mapping[str, Any]) -> None:
     """Leave a Korean artifact: one sentence and a table of figures."""
     from prefect.artifacts import acreate_markdown_artifact
 

@@ -12,7 +12,6 @@ from trading.domain.instrument import Market
 
 @task(
     name="기록 시세 채우기",
-    task_run_name="기록 시세 채우기 {market} {first} {last}",
     retries=2,
     retry_delay_seconds=[5, 30],
     retry_condition_fn=worth_repeating,
@@ -21,13 +20,16 @@ from trading.domain.instrument import Market
 async def fill_lake(
     root: str | None, market: Market | None, first: date | None, last: date | None
 ) -> dict[str, Any]:
-    """Bring the recorded bars of the range into the lake; what is there already stays."""
-    from trading import bootstrap
-    from trading import day as stages
-
+    """Bring the recorded bars of the range through the quality gate into the lake."""
     home = Path(root) if root is not None else None
-    result = await in_day_thread(
-        lambda: stages.backfill(bootstrap.open_home(home), market, first, last)
-    )
-    await publish("backfill", result.message, result.summary)
-    return result.summary
+    summary = await in_day_thread(_fill_lake, home, market, first, last)
+    await publish("backfill", "기록된 시세를 저장소에 채웠습니다.", summary)
+    return summary
+
+
+def _fill_lake(
+    root: Path | None, market: Market | None, first: date | None, last: date | None
+) -> dict[str, Any]:
+    from trading import backfill, bootstrap
+
+    return backfill.backfill(bootstrap.open_home(root), market, first, last)

@@ -1,13 +1,10 @@
 """The task of the ``features`` stage."""
 
-from typing import TYPE_CHECKING
-
 from prefect import task
 
 from tasks import carry_out, worth_repeating
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading import day as stages
+from trading.day import StageResult
 
 
 @task(
@@ -18,6 +15,6 @@ if TYPE_CHECKING:
     retry_condition_fn=worth_repeating,
     timeout_seconds=1800,
 )
-async def build_features(day: str) -> "StageResult":
+async def build_features(day: str) -> StageResult:
     """Build the features of the universe up to the previous close."""
-    return await carry_out("features", day)
+    return await carry_out(stages.features, day)

@@ -1,13 +1,10 @@
 """The task of the ``intraday`` stage."""
 
-from typing import TYPE_CHECKING
-
 from prefect import task
 
 from tasks import carry_out
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading import day as stages
+from trading.day import StageResult
 
 
 @task(
@@ -15,6 +12,6 @@ if TYPE_CHECKING:
     task_run_name="장중 매매 {day}",
     timeout_seconds=86400,
 )
-async def run_session(day: str) -> "StageResult":
+async def run_session(day: str) -> StageResult:
     """Run the session from its opening to its close; a restart recovers from the ledger."""
-    return await carry_out("intraday", day)
+    return await carry_out(stages.intraday, day)

@@ -1,13 +1,10 @@
 """The task of the ``market_data`` stage."""
 
-from typing import TYPE_CHECKING
-
 from prefect import task
 
 from tasks import carry_out, worth_repeating
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading import day as stages
+from trading.day import StageResult
 
 
 @task(
@@ -18,6 +15,6 @@ if TYPE_CHECKING:
     retry_condition_fn=worth_repeating,
     timeout_seconds=1800,
 )
-async def collect_market_data(day: str) -> "StageResult":
+async def collect_market_data(day: str) -> StageResult:
     """Collect, check and store the bars that the day needs."""
-    return await carry_out("market_data", day)
+    return await carry_out(stages.market_data, day)

@@ -5,37 +5,43 @@ from typing import Any
 
 from prefect import task
 
-from tasks import in_day_thread
-from trading.notify import Event
+from tasks import in_day_thread, publish
 
 
 def tell_failure(flow: Any, flow_run: Any, state: Any) -> None:
     """Tell that a flow failed; a hook, so it never raises."""
     from trading import bootstrap
     from trading.log import get_logger
+    from trading.notify import Event
 
     root = flow_run.parameters.get("root")
     try:
         notifier = bootstrap.open_notifier(Path(root) if root is not None else None)
-        notifier.send(
-            Event.ERROR,
-            {
-                "stage": flow.name,
-                "flow": flow_run.name,
-                "message": state.message,
-                "key": flow_run.id,
-            },
-        )
+        fields = {
+            "stage": flow.name,
+            "flow": flow_run.name,
+            "message": state.message,
+            "key": str(flow_run.id),
+        }
+        notifier.send(Event.ERROR, fields)
         notifier.deliver_due()
     except Exception as error:  # the failure of the flow matters, not that of its messenger
         get_logger(__name__).error("실패 알림 불가", flow=flow.name, reason=str(error))
 
 
 @task(name="알림 보관함 보내기", retries=1, retry_delay_seconds=10, timeout_seconds=300)
-async def send_outbox(root: str | None) -> dict[str, Any]:
+async def send_outbox(root: str | None) -> dict[str, int]:
     """Send what the outbox holds; alarm when a running session put nothing into it."""
-    from trading import bootstrap
-    from trading import day as stages
+    summary = await in_day_thread(_send_outbox, Path(root) if root is not None else None)
+    message = f"알림 {summary['sent']}건을 보냈습니다. 남은 것 {summary['pending']}건."
+    await publish("hourly-report", message, summary)
+    return summary
 
-    home = Path(root) if root is not None else None
-    return await in_day_thread(lambda: stages.hourly(bootstrap.open_home(home)))
+
+def _send_outbox(root: Path | None) -> dict[str, int]:
+    from trading import bootstrap
+    from trading.clock import WallClock
+    from trading.reporting import send_hourly
+
+    home = bootstrap.open_home(root).home
+    return send_hourly(bootstrap.open_notifier(root), home.data_dir / "run", now=WallClock().now())

@@ -1,13 +1,10 @@
 """The task of the ``premarket`` stage."""
 
-from typing import TYPE_CHECKING
-
 from prefect import task
 
 from tasks import carry_out, worth_repeating
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading import day as stages
+from trading.day import StageResult
 
 
 @task(
@@ -18,6 +15,6 @@ if TYPE_CHECKING:
     retry_condition_fn=worth_repeating,
     timeout_seconds=1800,
 )
-async def prepare_session(day: str) -> "StageResult":
+async def prepare_session(day: str) -> StageResult:
     """Screen the universe and prepare the policy of the session."""
-    return await carry_out("premarket", day)
+    return await carry_out(stages.premarket, day)

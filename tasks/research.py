@@ -20,12 +20,29 @@ async def run_backtest(
     last: date | None,
 ) -> dict[str, Any]:
     """Run one backtest over recorded history."""
-    from trading import bootstrap
-    from trading import day as stages
-
-    home = Path(root) if root is not None else None
-    result = await in_day_thread(
-        lambda: stages.research(bootstrap.open_home(home), strategy, market, symbols, first, last)
+    summary = await in_day_thread(
+        _run_backtest,
+        Path(root) if root is not None else None,
+        strategy,
+        market,
+        symbols,
+        first,
+        last,
     )
-    await publish("research", result.message, result.summary)
-    return result.summary
+    await publish(
+        "research", f"백테스트 {strategy}: {summary['sessions']}거래일", summary["metrics"]
+    )
+    return summary
+
+
+def _run_backtest(
+    root: Path | None,
+    strategy: str,
+    market: Market | None,
+    symbols: list[str] | None,
+    first: date | None,
+    last: date | None,
+) -> dict[str, Any]:
+    from trading import bootstrap, research
+
+    return research.backtest(bootstrap.open_home(root), strategy, market, symbols, first, last)

@@ -1,13 +1,10 @@
 """The task of the ``retrain`` stage."""
 
-from typing import TYPE_CHECKING
-
 from prefect import task
 
 from tasks import carry_out, worth_repeating
-
-if TYPE_CHECKING:
-    from trading.day import StageResult
+from trading import day as stages
+from trading.day import StageResult
 
 
 @task(
@@ -18,6 +15,6 @@ if TYPE_CHECKING:
     retry_condition_fn=worth_repeating,
     timeout_seconds=7200,
 )
-async def train_models(day: str) -> "StageResult":
+async def train_models(day: str) -> StageResult:
     """Train on data to the previous close; the champion stays unless it is beaten."""
-    return await carry_out("retrain", day)
+    return await carry_out(stages.retrain, day)

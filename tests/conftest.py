@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from trading.domain.market import AdjustedPanel, RawPanel
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 GUARDED = ("data", "mlruns", "logs")
@@ -34,6 +38,27 @@ def home(tmp_path: Path) -> Path:
     root = tmp_path / "home"
     root.mkdir()
     return root
+
+
+@pytest.fixture(scope="session")
+def embedded_panels() -> "tuple[RawPanel, AdjustedPanel]":
+    """Return both panels of the embedded US history, with the S&P 500 as benchmark."""
+    from trading.domain.instrument import Market
+    from trading.store.adjust import assemble_panels
+    from trading.store.datasets import EmbeddedSource
+
+    source = EmbeddedSource()
+    days = source.sessions(Market.US)
+    first, last = days[0], days[-1]
+    return assemble_panels(
+        source.daily(Market.US, None, first, last),
+        source.actions(Market.US, first, last),
+        days,
+        Market.US,
+        None,
+        index=source.index(Market.US, first, last),
+        benchmark="S&P 500",
+    )
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -103,6 +103,8 @@ class SupervisionSettings(_Strict):
     exchange_start_seconds: float = Field(default=30, gt=0)
     exchange_stop_seconds: float = Field(default=10, gt=0)
     frame_wait_seconds: float = Field(default=60, gt=0)
+    absence_listings: int = Field(default=3, ge=2)
+    absence_wait_seconds: float = Field(default=1, ge=0)
     feed_stall_seconds: float = Field(default=120, gt=0)
 
 
@@ -416,7 +418,9 @@ _EXPECTED = {
 
 def _sentence(path: Path, model: type[BaseModel], error: ValidationError) -> str:
     """Say the first thing that is wrong: file, key, what came, what is expected."""
-    first = error.errors()[0]
+    # A misspelt key is also a missing one: the misspelling is the better explanation.
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(part) for part in first["loc"])
     kind, context = first["type"], first.get("ctx", {})
     if kind == "extra_forbidden":

@@ -1,77 +1,60 @@
-"""How a running session is doing: its heartbeat file, its counters, and what it uses.
+"""How a running session is doing: its heartbeat file, its counts, memory and processor.
 
 Whoever wants to know reads the file; nothing here decides or alarms.
 """
 
+import asyncio
+import contextlib
 import json
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from trading.ports import Clock
 
+OPEN = "open"
+CLOSED = "closed"
+
 _MB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """What this process uses and what the disk of ``path`` has left."""
-
-    memory_mb: float
-    cpu_percent: float
-    disk_free_gb: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """The last sign of life of a session: ``ts`` in the clock that the session runs by."""
+    """The last sign of life of a session; ``ts`` in wall time."""
 
     pid: int
     ts: datetime
     market: str
     session: str
     phase: str
-    last_frame: datetime | None
     counters: Mapping[str, int]
     memory_mb: float
     cpu_percent: float
 
 
 class SessionMonitor:
-    """Counts what a session does and writes its heartbeat.
+    """Writes the heartbeat of one session; ``counters`` tells how far its counts have come."""
 
-    Counter names are free; the session uses ``api_succeeded``, ``api_failed``, ``frames``,
-    ``reconnects``, ``orders``, ``fills``, ``refused``.
-    """
-
-    def __init__(self, path: Path, *, market: str, session: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        market: str,
+        session: str,
+        clock: Clock,
+        counters: Callable[[], Mapping[str, int]],
+    ) -> None:
         import psutil
 
         self._path = path
         self._market = market
         self._session = session
         self._clock = clock
-        self._counters: Counter[str] = Counter()
-        self._last_frame: datetime | None = None
+        self._counters = counters
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call only marks the start of the interval
-
-    def count(self, name: str, amount: int = 1) -> None:
-        """Add to a counter."""
-        self._counters[name] += amount
-
-    def frame(self, ts: datetime) -> None:
-        """Note one message of the feed."""
-        self._counters["frames"] += 1
-        self._last_frame = ts
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """The counters so far, by name."""
-        return dict(sorted(self._counters.items()))
 
     def beat(self, phase: str) -> Heartbeat:
         """Write the heartbeat file, whole or not at all, and return what it says."""
@@ -81,8 +64,7 @@ class SessionMonitor:
             market=self._market,
             session=self._session,
             phase=phase,
-            last_frame=self._last_frame,
-            counters=self.counters,
+            counters=dict(sorted(self._counters().items())),
             memory_mb=round(self._process.memory_info().rss / _MB, 1),
             cpu_percent=self._process.cpu_percent(),
         )
@@ -92,6 +74,22 @@ class SessionMonitor:
         fresh.replace(self._path)
         return heartbeat
 
+    @contextlib.asynccontextmanager
+    async def beating(self, *, every_seconds: float = 10.0) -> AsyncIterator[None]:
+        """Beat while the block runs: at its start, every so often, and ``closed`` at its end."""
+
+        async def keep_on() -> None:
+            while True:
+                self.beat(OPEN)
+                await asyncio.sleep(every_seconds)
+
+        heart = asyncio.create_task(keep_on())
+        try:
+            yield
+        finally:
+            heart.cancel()
+            self.beat(CLOSED)
+
 
 def read_heartbeat(path: Path) -> Heartbeat | None:
     """Return the heartbeat in the file; ``None`` when there is none."""
@@ -99,30 +97,14 @@ def read_heartbeat(path: Path) -> Heartbeat | None:
         body = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
-    last_frame = body.pop("last_frame")
-    return Heartbeat(
-        **body | {"ts": datetime.fromisoformat(body["ts"])},
-        last_frame=datetime.fromisoformat(last_frame) if last_frame is not None else None,
-    )
+    return Heartbeat(**body | {"ts": datetime.fromisoformat(body["ts"])})
 
 
 def is_running(heartbeat: Heartbeat) -> bool:
-    """Whether the process that wrote the heartbeat still exists."""
+    """Whether the session has not ended and the process that ran it still exists."""
     import psutil
 
-    return bool(psutil.pid_exists(heartbeat.pid))
-
-
-def resources(path: Path) -> Resources:
-    """Measure this process and the disk that holds ``path``."""
-    import psutil
-
-    process = psutil.Process()
-    return Resources(
-        memory_mb=round(process.memory_info().rss / _MB, 1),
-        cpu_percent=process.cpu_percent(interval=None),
-        disk_free_gb=round(psutil.disk_usage(str(path)).free / _MB / 1024, 1),
-    )
+    return heartbeat.phase != CLOSED and bool(psutil.pid_exists(heartbeat.pid))
 
 
 def _iso(value: object) -> str:

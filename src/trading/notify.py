@@ -36,7 +36,7 @@ from trading.domain.wording import (
     reason_text,
 )
 from trading.log import get_logger
-from trading.ports import Clock, Notifier
+from trading.ports import Clock
 
 log = get_logger(__name__)
 
@@ -249,10 +249,6 @@ class OutboxNotifier:
         except Exception as error:  # a message must never stop a trade
             log.error("알림 보관 실패", event_name=event, reason=str(error))
 
-    def about(self, **fields: Any) -> Notifier:
-        """Return a notifier that adds ``fields`` (market, session …) to everything it sends."""
-        return _Bound(self, fields)
-
     def deliver_due(self) -> int:
         """Try every row whose time has come, oldest first; return how many went out."""
         now = self._clock.now()
@@ -326,17 +322,6 @@ class OutboxNotifier:
         return sqlite3.connect(self._path, timeout=10.0)
 
 
-class _Bound:
-    """A notifier that knows what its messages are about."""
-
-    def __init__(self, notifier: Notifier, fields: Mapping[str, Any]) -> None:
-        self._notifier = notifier
-        self._fields = dict(fields)
-
-    def send(self, event: str, fields: Mapping[str, Any]) -> None:
-        self._notifier.send(event, self._fields | dict(fields))
-
-
 def open_notifier(
     settings: NotifySettings,
     *,
@@ -363,7 +348,7 @@ def render(event: str, fields: Mapping[str, Any], *, prefix: str = "") -> Messag
     shown = {
         name: _format(_FIELDS.get(name, (name, "text"))[1], value, currency)
         for name, value in fields.items()
-        if name != "key" and value is not None
+        if name not in _HIDDEN and value is not None
     }
     title = _TITLES.get(event, event).format_map(_Blank(shown))
     subject = " ".join(f"{prefix} {title}".split())
@@ -461,6 +446,10 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+# ``key`` tells messages apart, ``currency`` says how the money fields read.
+_HIDDEN = frozenset({"key", "currency"})
+
+
 class _Blank(dict[str, str]):
     """A title with a field that was not given reads as if the field were not in it."""
 
@@ -469,8 +458,10 @@ class _Blank(dict[str, str]):
 
 
 def _currency(fields: Mapping[str, Any]) -> Currency:
-    market = fields.get("market")
-    return Market(market).currency if market in set(Market) else Currency.KRW
+    """Return the currency that is named, or that of the market; won when neither is."""
+    if "currency" in fields:
+        return Currency(fields["currency"])
+    return Market(fields["market"]).currency if "market" in fields else Currency.KRW
 
 
 def _format(kind: str, value: Any, currency: Currency) -> str:

@@ -98,6 +98,10 @@ class BarSource(Protocol):
         """
         ...
 
+    def sessions(self, market: Market) -> list[date]:
+        """Return the sessions that were recorded, in order."""
+        ...
+
     def minute(self, market: Market, session: date, symbols: Sequence[str]) -> Any:
         """Return a ``pandas.DataFrame`` of recorded intraday bars of one session.
 
@@ -158,7 +162,7 @@ class MarketFeed(Protocol):
         ...
 
     @property
-    def connection_key(self) -> str:
+    def approval_key(self) -> str:
         """The key (approval key) under which the venue knows this connection."""
         ...
 
@@ -166,15 +170,15 @@ class MarketFeed(Protocol):
         """Ask for the prints of ``symbols`` (the account's notices always come)."""
         ...
 
-    async def wait_handled(self, frames: int, *, timeout: float) -> None:
-        """Return once ``frames`` messages were taken in; ``TransientBrokerError`` on time-out."""
+    async def wait_handled(self, count: int, *, timeout_seconds: float = 30.0) -> None:
+        """Return once ``count`` messages were taken in; ``TransientBrokerError`` on time-out."""
         ...
 
-    async def arrived(self, timeout: float) -> bool:
-        """Wait until an event is there to be taken, at most ``timeout`` seconds."""
+    async def arrived(self, timeout_seconds: float) -> bool:
+        """Wait until an event is there to be taken, at most that long."""
         ...
 
-    def take(self) -> list[FeedEvent]:
+    def drain(self) -> list[FeedEvent]:
         """Return the events that arrived since the last call, in the venue's order."""
         ...
 

@@ -25,6 +25,7 @@ from trading.domain.order import OrderStatus, Side
 from trading.domain.wording import (
     ACTION_TEXT,
     MARKET_TEXT,
+    REGIME_TEXT,
     SIDE_TEXT,
     STATE_TEXT,
     STATUS_TEXT,
@@ -34,7 +35,7 @@ from trading.domain.wording import (
     percent_text,
     reason_text,
 )
-from trading.monitoring import Heartbeat, is_running
+from trading.monitoring import is_running, read_heartbeat
 from trading.notify import Event, OutboxNotifier
 
 # Below this many returns an annualized figure says more about luck than about the account.
@@ -189,14 +190,14 @@ def write_report(directory: Path, report: SessionReport) -> ReportPaths:
     return paths
 
 
-def send_hourly(
-    notifier: OutboxNotifier, heartbeats: Sequence[Heartbeat], *, now: datetime
-) -> dict[str, int]:
+def send_hourly(notifier: OutboxNotifier, heartbeats: Path, *, now: datetime) -> dict[str, int]:
     """Send what waits in the outbox, and alarm when a running session told nothing for an hour.
 
-    ``now`` is wall time, as the outbox keeps it. Without a running session silence is normal.
+    ``heartbeats`` is the folder of the sessions' heartbeat files. ``now`` is wall time, as the
+    outbox keeps it. Without a running session silence is normal.
     """
-    running = [heartbeat for heartbeat in heartbeats if is_running(heartbeat)]
+    beats = [read_heartbeat(path) for path in sorted(heartbeats.glob("*.json"))]
+    running = [beat for beat in beats if beat is not None and is_running(beat)]
     told = notifier.count(Event.HOURLY_STATUS, since=now - STATUS_EVERY)
     missed = running if not told else []
     for heartbeat in missed:
@@ -252,7 +253,8 @@ def performance(report: SessionReport) -> dict[str, Any]:
             for line in report.positions
         ],
         "risk": [
-            {"name": line.name, "value": line.value, "limit": line.limit} for line in report.risk
+            {"name": line.name, "value": _known(line.value), "limit": line.limit}
+            for line in report.risk
         ],
         "quality": None
         if report.quality is None
@@ -321,6 +323,7 @@ def render(report: SessionReport) -> str:
         tone=_tone,
         reason=reason_text,
         boundary=boundary_text,
+        regime=lambda name: REGIME_TEXT.get(name, name) or "기록 없음",
     )
     source = (resources.files("trading") / "_templates" / "report.html.j2").read_text("utf-8")
     filled = [line for line in report.orders if line.filled_quantity]
@@ -377,6 +380,10 @@ def _metrics(values: FloatArray, periods_per_year: int) -> dict[str, float | int
             "calmar": _finite(measures.calmar(values, periods_per_year=k)),
         }
     return figures
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is None else _finite(value)
 
 
 def _finite(value: float) -> float | None:

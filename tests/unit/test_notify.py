@@ -269,17 +269,12 @@ def test_same_key_is_told_once(tmp_path):
     assert out.count(Event.SESSION_STARTED, since=START + timedelta(seconds=1)) == 0
 
 
-def test_bound_notifier_knows_its_market(mailbox, tmp_path):
-    """What a session sends carries its market, and so its currency."""
-    mailbox.listen()
-    out = notifier(tmp_path, settings_for(mailbox))
+def test_currency_says_how_money_reads():
+    """The currency itself is no line of the message."""
+    message = render(Event.ORDER_FILLED, {"currency": "USD", "amount": 12_345_600})
 
-    out.about(market="us", session=date(2012, 6, 1)).send("order_filled", {"amount": 12_345_600})
-
-    assert out.deliver_due() == 1
-    text = mailbox.mails[0].get_body(("plain",)).get_content()
-    assert "시장: 미국" in text
-    assert "금액: $1,234.56" in text
+    assert "금액: $1,234.56" in message.text
+    assert "currency" not in message.text
 
 
 def test_gives_up_after_the_last_attempt(tmp_path):

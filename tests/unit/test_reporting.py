@@ -360,15 +360,15 @@ def test_a_silent_session_is_told_of(tmp_path):
     now = datetime(2012, 6, 1, 15, 0, tzinfo=UTC)
     clock = ManualClock(now)
     out = open_notifier(NotifySettings(), path=tmp_path / "outbox.db", clock=clock)
-    monitor = SessionMonitor(
-        tmp_path / "heartbeat.json", market="us", session="2012-06-01", clock=clock
-    )
-    alive = monitor.beat("open")
+    beats = tmp_path / "run"
 
-    nobody = send_hourly(out, [], now=now)
-    silent = send_hourly(out, [alive], now=now)
+    nobody = send_hourly(out, beats, now=now)
+    SessionMonitor(
+        beats / "demo-us.json", market="us", session="2012-06-01", clock=clock, counters=dict
+    ).beat("open")
+    silent = send_hourly(out, beats, now=now)
     out.send(Event.HOURLY_STATUS, {"market": "us"})
-    told = send_hourly(out, [alive], now=now + timedelta(minutes=30))
+    told = send_hourly(out, beats, now=now + timedelta(minutes=30))
 
     assert nobody == {"sent": 0, "pending": 0, "running": 0, "missed": 0}
     assert silent == {"sent": 1, "pending": 0, "running": 1, "missed": 1}

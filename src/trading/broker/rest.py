@@ -5,16 +5,18 @@ repeated after a passing fault; an order is sent once, whatever happens. What th
 in ``domestic`` and ``overseas``.
 """
 
+import asyncio
 import random
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from trading.broker.auth import TokenCache
 from trading.broker.settings import Credentials, KisSettings
@@ -31,7 +33,9 @@ from trading.ports import Clock
 from trading.wire import auth as wire_auth
 from trading.wire import codes
 from trading.wire.codes import Retry
+from trading.wire.domestic import parse_page
 from trading.wire.endpoints import APPROVAL, HASHKEY, REVOKE, TOKEN, Endpoint, Profile
+from trading.wire.records import Page
 
 if TYPE_CHECKING:
     import requests
@@ -75,6 +79,7 @@ class _Call:
     variant: str
     priority: Priority
     is_next_page: bool
+    hashkey: str
     number: int
     future: "Future[Answer]" = field(default_factory=Future)
     ready_at: float = 0.0
@@ -140,6 +145,7 @@ class RestTransport:
         priority: Priority,
         variant: str = "",
         is_next_page: bool = False,
+        hashkey: str = "",
     ) -> "Future[Answer]":
         """Queue one call; the future answers or fails with an error of ``BrokerError``'s tree."""
         with self._condition:
@@ -152,6 +158,7 @@ class RestTransport:
                 variant=variant,
                 priority=priority,
                 is_next_page=is_next_page,
+                hashkey=hashkey,
                 number=self._numbers,
             )
             self._waiting.append(call)
@@ -183,12 +190,60 @@ class RestTransport:
                 call.future.set_exception(TransientBrokerError("보내기 전에 연결을 닫음"))
         self._waiting.clear()
 
+    async def ask(
+        self,
+        endpoint: Endpoint,
+        fields: Mapping[str, str],
+        *,
+        priority: Priority,
+        variant: str = "",
+        hashkey: str = "",
+    ) -> Mapping[str, Any]:
+        """Make one call and return the body of its answer."""
+        future = self.start(endpoint, fields, priority=priority, variant=variant, hashkey=hashkey)
+        return (await asyncio.wrap_future(future)).body
+
+    async def pages(
+        self,
+        endpoint: Endpoint,
+        request: Callable[[Page], Mapping[str, str]],
+        *,
+        variant: str = "",
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield the bodies of a listing to its end.
+
+        Raises ``TransientBrokerError`` when the venue promises another page without saying
+        where, or sends the same place twice: half a listing must never pass for a whole one.
+        """
+        page = Page()
+        seen = {page}
+        is_next = False
+        while True:
+            future = self.start(
+                endpoint,
+                request(page),
+                priority=Priority.BALANCE,
+                variant=variant,
+                is_next_page=is_next,
+            )
+            answer = await asyncio.wrap_future(future)
+            yield answer.body
+            if not answer.has_more:
+                return
+            page = parse_page(answer.body, endpoint.context)
+            if not page.nk.strip() or page in seen:
+                raise TransientBrokerError(f"연속 조회가 끊김: {endpoint.name}")
+            seen.add(page)
+            is_next = True
+
     # --- worker thread -------------------------------------------------------------------
 
     def _work(self) -> None:
         import requests
 
         self._http = requests.Session()
+        # A proxy of the environment is for the world outside, not for the local exchange.
+        self._http.trust_env = urlsplit(self._base).hostname not in ("127.0.0.1", "localhost")
         while (call := self._next()) is not None:
             if call.tries == 0 and not call.future.set_running_or_notify_cancel():
                 continue
@@ -267,8 +322,6 @@ class RestTransport:
         if call.endpoint.name not in _NO_TOKEN:
             try:
                 token = self._tokens.token(self._post_oauth)
-            except AuthenticationError:
-                raise
             except BrokerError as error:
                 # Nothing was sent yet: for an order, too, this is a definite "not accepted".
                 if is_order:
@@ -294,6 +347,8 @@ class RestTransport:
             return self._after_renewal(call)
         if known.retry in (Retry.AGAIN, Retry.VERIFY) or (status >= 500 and not result.code):
             raise _AgainError(message, result.code)
+        if call.endpoint.name in _NO_TOKEN:
+            raise AuthenticationError(message, code=result.code)
         raise BrokerError(message, code=result.code)
 
     def _after_renewal(self, call: _Call) -> Answer:
@@ -313,6 +368,7 @@ class RestTransport:
             token=token,
             tr_id=tr_id,
             is_next_page=call.is_next_page,
+            hashkey=call.hashkey,
         )
         try:
             return self._exchange(endpoint, call.fields, headers)

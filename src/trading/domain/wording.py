@@ -3,6 +3,7 @@
 Used by mail, report, console and artifacts alike, so that one thing has one name everywhere.
 """
 
+import math
 from collections.abc import Mapping
 
 from trading.domain.actions import ActionKind
@@ -81,6 +82,9 @@ GUARD_TEXT: Mapping[str, str] = {
     "GUARD_SYMBOL_FROZEN": "거부: 결과를 모르는 주문이 있어 멈춘 종목",
 }
 
+# By the name that ``features.regimes`` gives the states, in the order of their volatility.
+REGIME_TEXT: Mapping[str, str] = {"calm": "안정", "normal": "보통", "turbulent": "불안정"}
+
 REASON_TEXT: Mapping[str, str] = {
     "rebalance": "비중 조정",
     "stop_loss": "손절",
@@ -103,8 +107,8 @@ def money_text(minor: float, currency: Currency) -> str:
 
 
 def percent_text(fraction: float | None, *, signed: bool = True, digits: int = 2) -> str:
-    """Return a fraction as ``+0.80 %``; ``기록 없음`` for ``None``."""
-    if fraction is None:
+    """Return a fraction as ``+0.80 %``; ``기록 없음`` for ``None`` and NaN."""
+    if fraction is None or math.isnan(fraction):
         return "기록 없음"
     return f"{100 * fraction:{'+' if signed else ''}.{digits}f} %"
 

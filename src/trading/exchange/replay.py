@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from trading.domain.actions import ActionKind, CorporateAction
@@ -102,6 +103,7 @@ class SessionReplay:
         if not self.today:
             raise UsageError(f"{session}: 이 날의 기록된 시세가 없어 열 수 없음")
         self._minutes = _minute_bars(source, market, session, sorted(self.today))
+        self._bar_seconds = _bar_seconds(self._minutes)
         self._tapes: dict[str, Tape] = {}
         self.untradable = self._find_untradable()
 
@@ -145,7 +147,9 @@ class SessionReplay:
     def _prints(self, symbol: str) -> list[Print]:
         bars = self._minutes.get(symbol)
         if bars is not None:
-            return minute_prints(symbol, bars, self.open_ts, self.close_ts)
+            return minute_prints(
+                symbol, bars, self.open_ts, self.close_ts, bar_seconds=self._bar_seconds
+            )
         bar = self.today.get(symbol)
         if bar is None or bar.volume <= 0:
             return []
@@ -291,3 +295,10 @@ def _minute_bars(
         o, h, lo, c, v = row
         bars.setdefault(symbol, []).append((start, o, h, lo, c, v))
     return bars
+
+
+def _bar_seconds(bars: Mapping[str, Sequence[tuple[datetime, int, int, int, int, int]]]) -> int:
+    """Return the width of recorded intraday bars: the least distance between two starts."""
+    starts = sorted({bar[0] for rows in bars.values() for bar in rows})
+    gaps = [(later - start).total_seconds() for start, later in pairwise(starts)]
+    return int(min(gaps, default=60))

@@ -155,10 +155,11 @@ class Views:
         self._sectors = sectors
         self._adv_sessions = adv_sessions
 
-    def at(self, row: int, *, held: Collection[str] = ()) -> View:
+    def at(self, row: int, *, held: Collection[str] = (), untradable: Collection[str] = ()) -> View:
         """Return the view of the session in ``row`` of the raw panel.
 
         Of a universe wider than one feed can carry, only the screened and the ``held`` names.
+        ``untradable`` are names that the venue says it takes no orders for.
         """
         past = row - 1
         raw, evaluation, policy = self._raw, self._evaluation, self._policy
@@ -190,7 +191,9 @@ class Views:
             volatility=evaluation.volatility[past, columns] * math.sqrt(policy.sessions_per_year),
             returns=np.ascontiguousarray(evaluation.returns[window][:, columns]),
             screened=evaluation.screened[past, columns],
-            tradable=raw.tradable[past, columns] & (reference > 0),
+            tradable=raw.tradable[past, columns]
+            & (reference > 0)
+            & np.array([raw.symbols[i] not in untradable for i in columns], dtype=np.bool_),
             regime=evaluation.regime_names[int(evaluation.regime[past])],
             reference=reference,
             lower=lower[0],

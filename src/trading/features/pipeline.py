@@ -91,7 +91,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureMatrix:
-    """Features of every name and session, ``values`` of shape (sessions, instruments, features)."""
+    """Features by name, ``values`` of shape ``(n_sessions, n_instruments, n_features)``."""
 
     names: tuple[str, ...]
     values: FloatArray
@@ -103,12 +103,18 @@ class FeatureMatrix:
         return self.values[:, :, [position[name] for name in names]]
 
 
-def compute(panel: AdjustedPanel | Bars, settings: FeatureSettings) -> FeatureMatrix:
-    """Return all registered features; NaN during warm-up, carried over halts."""
+def compute(
+    panel: AdjustedPanel | Bars, settings: FeatureSettings, *, rows: slice = slice(None)
+) -> FeatureMatrix:
+    """Return all registered features; NaN during warm-up, carried over halts.
+
+    Only the sessions ``rows`` are kept: of a wide universe the whole matrix would not fit.
+    """
     bars = panel if isinstance(panel, Bars) else Bars(panel)
-    values = np.empty((*bars.shape, len(REGISTRY)))
+    kept = len(range(*rows.indices(bars.shape[0])))
+    values = np.empty((kept, bars.shape[1], len(REGISTRY)))
     for i, feature in enumerate(REGISTRY):
-        values[:, :, i] = feature.compute(bars, settings)
+        values[:, :, i] = feature.compute(bars, settings)[rows]
     return FeatureMatrix(
         names=tuple(feature.name for feature in REGISTRY),
         values=values,

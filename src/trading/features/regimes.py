@@ -6,6 +6,7 @@ What a regime does to the portfolio is decided in ``ensemble`` and ``risk``.
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -72,7 +73,7 @@ def estimate(panel: AdjustedPanel, settings: RegimeSettings, *, first_row: int =
     probability = np.full((n, k), np.nan)
     months = panel.sessions.astype("datetime64[M]")
     starts = [t for t in range(1, n) if months[t] != months[t - 1]]
-    for start, stop in zip(starts, [*starts[1:], n], strict=True):
+    for start, stop in pairwise([*starts, n]):
         if stop <= first_row:
             continue
         head = max(0, start + 1 - settings.window_sessions)
@@ -132,9 +133,7 @@ def _fit(window: bytes, k: int, iterations: int) -> tuple[float, float, FloatArr
 
 
 @njit(cache=True)
-def _filter(
-    z: FloatArray, parameters: FloatArray, switch: float
-) -> tuple[FloatArray, IntArray]:  # pragma: no cover - compiled
+def _filter(z: FloatArray, parameters: FloatArray, switch: float) -> tuple[FloatArray, IntArray]:
     """Run the forward filter over ``z`` and the hysteresis over its probabilities."""
     n, k = len(z), parameters.shape[0]
     probability = np.empty((n, k))

@@ -1,7 +1,7 @@
 """How a session's facts are written to the ledger and read back after a restart."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -25,6 +25,19 @@ CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a decision rested on besides its view, so that it can be computed again.
+
+    ``history`` fingerprints each symbol's bars, ``model_version`` is the champion that voted,
+    ``untradable`` are the symbols that the venue would not take orders for.
+    """
+
+    history: Mapping[str, str] = field(default_factory=dict)
+    model_version: int | None = None
+    untradable: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedFill:
     """A fill as it was booked: exact value, fees and what it realized, in minor units."""
 
@@ -41,13 +54,13 @@ class RecordedSession:
 
     ``opened`` is the engine's state before the session's actions; ``closed`` is ``None`` while
     the session is not over. ``observed`` maps a symbol to the (open, high, low, close, volume)
-    that the session saw; ``history`` fingerprints the bars that the decision knew.
+    that the session saw.
     """
 
     session: date
     opened: Mapping[str, Any] | None
     decision: Decision | None
-    history: dict[str, str]
+    evidence: Evidence
     orders: dict[str, Order]
     fills: list[RecordedFill]
     denied: list[tuple[OrderIntent, str]]
@@ -70,9 +83,9 @@ class Journal:
         """Write the engine's state before the session."""
         self._write(RecordKind.SESSION, OPENED, {"engine": snapshot})
 
-    def decided(self, decision: Decision, history: Mapping[str, str]) -> None:
-        """Write the decision, and fingerprints of the bars it knew, before any order leaves."""
-        body = decision_body(decision) | {"history": dict(history)}
+    def decided(self, decision: Decision, evidence: Evidence) -> None:
+        """Write the decision and what it rested on before any of its orders leaves."""
+        body = decision_body(decision) | {"evidence": asdict(evidence)}
         self._write(RecordKind.DECISION, decision.boundary, body)
 
     def intends(self, intent: OrderIntent, *, highest_order_id: str) -> None:
@@ -161,7 +174,7 @@ class Journal:
 def read_session(ledger: Ledger, session: date) -> RecordedSession:
     """Return what the ledger knows of ``session``; empty when it never began."""
     opened = decision = mark = state = closed = None
-    history: dict[str, str] = {}
+    evidence = Evidence()
     orders: dict[str, Order] = {}
     fills: list[RecordedFill] = []
     denied: list[tuple[OrderIntent, str]] = []
@@ -176,7 +189,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
                 closed = body
             case RecordKind.DECISION:
                 decision = decision_from(body)
-                history = dict(body["history"])
+                evidence = Evidence(**body["evidence"])
             case RecordKind.INTENT:
                 intent = _intent_from(body)
                 orders[intent.intent_id] = Order(intent=intent).moved(OrderStatus.SUBMITTED)
@@ -198,7 +211,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
         session=session,
         opened=opened,
         decision=decision,
-        history=history,
+        evidence=evidence,
         orders=orders,
         fills=fills,
         denied=denied,

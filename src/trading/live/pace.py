@@ -141,8 +141,8 @@ class LockStep:
     async def _barrier(self, answer: dict[str, Any], feed: MarketFeed, pump: Pump) -> None:
         self._take(answer)
         while True:
-            sent = answer["frames"].get(feed.connection_key, 0)
-            await feed.wait_handled(sent, timeout=self._timeout)
+            sent = answer["frames"].get(feed.approval_key, 0)
+            await feed.wait_handled(sent, timeout_seconds=self._timeout)
             if not await feed.arrived(0.0):
                 return
             await pump()

@@ -151,7 +151,7 @@ def _history_differences(
             symbol=symbol,
             detail="결정 이전의 봉이 그때와 다름",
         )
-        for symbol, then in sorted(recorded.history.items())
+        for symbol, then in sorted(recorded.evidence.history.items())
         if history.get(symbol) != then
     ]
 

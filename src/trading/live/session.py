@@ -33,7 +33,7 @@ from trading.execution.engine import (
     Timer,
     TradingEngine,
 )
-from trading.live.journal import Journal, RecordedSession
+from trading.live.journal import Evidence, Journal, RecordedSession
 from trading.live.pace import Pace
 from trading.live.reconcile import (
     Difference,
@@ -102,12 +102,12 @@ class LiveSession:
         view: View,
         recorded: RecordedSession,
         *,
-        history: Mapping[str, str],
+        evidence: Evidence,
     ) -> SessionOutcome:
         """Trade the session to its end and return how it went.
 
         ``recorded`` is what the ledger already holds of this session: nothing on a first start.
-        ``history`` fingerprints the bars behind ``view``, for the record.
+        ``evidence`` is what ``view`` rests on, for the record.
         """
         self._closed_at = start.close_ts
         await self._pace.open_session(start.session)
@@ -123,16 +123,16 @@ class LiveSession:
             self._journal.applied(applied)
         await self._recover(view, recorded)
         if not self._engine.decisions:
-            await self._decide(start, view, history)
+            await self._decide(start, view, evidence)
         else:
             await self._finish_decision(start)
         await self._watch(start, recorded)
         return await self._close(start)
 
-    async def _decide(self, start: SessionStart, view: View, history: Mapping[str, str]) -> None:
+    async def _decide(self, start: SessionStart, view: View, evidence: Evidence) -> None:
         commands = self._engine.handle(Timer(ts=start.open_ts, view=view))
         decision = self._engine.decisions[-1]
-        self._journal.decided(decision, history)
+        self._journal.decided(decision, evidence)
         log.info(
             "매매 결정",
             session=str(decision.session),
@@ -294,7 +294,7 @@ class LiveSession:
                 )
 
     async def _pump(self) -> None:
-        for event in self._feed.take():
+        for event in self._feed.drain():
             await self._handle(event)
 
     async def _handle(self, event: Event) -> None:

@@ -25,10 +25,11 @@ def build(panel: AdjustedPanel, features: FeatureSettings, models: ModelSettings
         If fewer than ``min_rows`` rows remain.
     """
     bars = Bars(panel)
-    matrix = pipeline.compute(bars, features)
+    every = slice(None, None, models.stride_sessions)
+    matrix = pipeline.compute(bars, features, rows=every)
     labels = forward_returns(panel, models.horizon_sessions)
-    rows = np.arange(0, len(panel.sessions), models.stride_sessions)
-    values = matrix.values[rows]
+    rows = np.arange(len(panel.sessions))[every]
+    values = matrix.values
     labelled = np.isfinite(labels.excess[rows]) & bars.tradable[rows]
     coverage = np.isfinite(values[labelled]).mean(axis=0) if labelled.any() else np.zeros(1)
     kept = np.flatnonzero(coverage >= models.min_coverage)

@@ -20,7 +20,7 @@ import numpy as np
 from trading.domain.instrument import Market
 from trading.domain.market import AdjustedPanel
 from trading.errors import ModelError
-from trading.features.pipeline import FeatureSettings
+from trading.features.pipeline import FeatureSettings, fingerprint
 from trading.log import get_logger
 from trading.mlops.tracking import CHALLENGER, CHAMPION, PREVIOUS, MlflowRegistry
 from trading.mlops.train import model_name, train
@@ -114,10 +114,14 @@ def expected_best(trials: int) -> float:
     )
 
 
-def is_due(root: Path, panel: AdjustedPanel, gate: GateSettings) -> bool:
-    """Return whether ``retrain_every_sessions`` have passed since the last training."""
+def is_due(root: Path, panel: AdjustedPanel, features: FeatureSettings, gate: GateSettings) -> bool:
+    """Return whether a model must be trained before ``panel``'s next session.
+
+    Yes without a usable champion, or when ``retrain_every_sessions`` have passed since the last
+    training.
+    """
     latest = last_report(root, panel.market)
-    if latest is None or load_champion(root, panel.market) is None:
+    if latest is None or _rival(root, panel, features) is None:
         return True
     end = np.datetime64(date.fromisoformat(latest.panel_end), "D")
     return int((panel.sessions > end).sum()) >= gate.retrain_every_sessions
@@ -142,18 +146,12 @@ def retrain(
         If there is too little to learn from; the champion stays.
     """
     latest = last_report(root, panel.market)
-    if latest is not None and not force and not is_due(root, panel, models.gate):
+    if latest is not None and not force and not is_due(root, panel, features, models.gate):
         return RetrainReport(**{**latest.to_json(), "trained": False})
     challenger = train(panel, features, models).model
     card = challenger.card
     registry = MlflowRegistry(root)
-    champion = load_champion(root, panel.market)
-    # A champion that was taught other features cannot be asked any more: it holds no place.
-    rival = (
-        champion.card
-        if champion is not None and champion.card.feature_fingerprint == card.feature_fingerprint
-        else None
-    )
+    rival = _rival(root, panel, features)
     trials = len(registry.configurations(card.name) | {card.configuration_hash})
     judgement = judge(card, rival, trials=trials, gate=models.gate)
     version = registry.register(
@@ -235,14 +233,19 @@ def load_champion(root: Path, market: Market) -> ForestModel | None:
     ModelError
         If its files are not what was promoted.
     """
+    version = champion_version(root, market)
+    return load_version(root, market, version) if version is not None else None
+
+
+def champion_version(root: Path, market: Market) -> int | None:
+    """Return the version of the model that trades; ``None`` when there is none."""
     pointer = _folder(root, market) / _POINTER
     if not pointer.exists():
         return None
     try:
-        version = json.loads(pointer.read_text())["version"]
+        return int(json.loads(pointer.read_text())["version"])
     except (KeyError, ValueError) as error:
         raise ModelError(f"챔피언 기록을 읽을 수 없음: {pointer}") from error
-    return load_version(root, market, int(version))
 
 
 def load_version(root: Path, market: Market, version: int) -> ForestModel:
@@ -273,6 +276,22 @@ def list_models(root: Path, market: Market) -> list[dict[str, Any]]:
         }
         for item in MlflowRegistry(root).versions(model_name(market.value))
     ]
+
+
+def _rival(root: Path, panel: AdjustedPanel, features: FeatureSettings) -> ModelCard | None:
+    """Return the champion's card if it can be asked about ``panel``'s last session.
+
+    One that was taught other features, or has seen later prices (an account begun anew at an
+    earlier date), holds no place.
+    """
+    champion = load_champion(root, panel.market)
+    if champion is None:
+        return None
+    card = champion.card
+    usable = card.feature_fingerprint == fingerprint(features) and card.trained_through <= (
+        panel.sessions[-1].item()
+    )
+    return card if usable else None
 
 
 def _install(registry: MlflowRegistry, model: ForestModel, version: int, root: Path) -> None:

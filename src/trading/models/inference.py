@@ -99,7 +99,7 @@ def _walk(
     left: NDArray[np.int64],
     right: NDArray[np.int64],
     value: FloatArray,
-) -> FloatArray:  # pragma: no cover - compiled
+) -> FloatArray:
     out = np.zeros(len(x))
     for i in range(len(x)):
         total = 0.0

@@ -373,7 +373,7 @@ def _carry(close: IntArray, present: BoolArray, events: _Events) -> _State:
         p, q, paid = events.numerator[t], events.denominator[t], events.dividend[t]
         held = previous > 0
         after_dividend = np.maximum(previous - paid, 1)
-        reference = np.where(held, np.maximum(after_dividend * p // q, 1), 0)
+        reference = np.where(held, np.maximum(after_dividend * q // p, 1), 0)
         moved = held & ((p != q) | (paid > 0))
         split = np.where(held, p / q, 1.0)
         factor = np.where(moved, factor * (previous / after_dividend) * split, factor)

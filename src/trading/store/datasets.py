@@ -47,17 +47,7 @@ class EmbeddedSource:
         """Return the five stocks; ``listed`` is the first recorded session of each."""
         if market is not Market.US:
             return []
-        facts = self._universe.instruments
-        return [
-            Instrument(
-                symbol=symbol,
-                exchange=self._universe.exchange(symbol),
-                name=facts[symbol].name,
-                sector=facts[symbol].sector,
-                listed=schema.day(rows["session"].to_numpy()[0]),
-            )
-            for symbol, rows in self._bars.groupby("symbol", sort=True)
-        ]
+        return _instruments(self._bars, self._universe)
 
     def daily(self, market: Market, symbols: Sequence[str] | None, first: date, last: date) -> Any:
         """Return the recorded bars in the range, by symbol and session."""
@@ -323,26 +313,32 @@ class RecordedSource:
         if last >= _KRX_CONTINUED and (self.directory / "krx_daily_2025.parquet").is_file():
             parts.append(self._table("krx_daily_2025.parquet", _KRX_COLUMNS, filters))
         frames = [part.to_pandas(date_as_object=False) for part in parts]
-        frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
-        if len(frames) > 1:
-            frame = frame.sort_values(["symbol", "date"], ignore_index=True)
-        return frame
+        if len(frames) == 1:
+            whole: pd.DataFrame = frames[0]
+            return whole
+        joined: pd.DataFrame = pd.concat(frames)
+        return joined.sort_values(["symbol", "date"], ignore_index=True)
 
     def _official(self, first: date, last: date) -> "pd.DataFrame":
-        table = self._table(
+        whole = self._whole_official
+        inside = (whole["date"] >= np.datetime64(first)) & (whole["date"] <= np.datetime64(last))
+        return whole.loc[inside]
+
+    @cached_property
+    def _whole_official(self) -> "pd.DataFrame":
+        frame: pd.DataFrame = self._table(
             "krx_cross_section.parquet",
             _OFFICIAL_COLUMNS,
-            [("date", ">=", first), ("date", "<=", last), ("market", "in", list(_KRX_EXCHANGES))],
-        )
-        frame: pd.DataFrame = table.to_pandas(date_as_object=False)
-        return frame
+            [("market", "in", list(_KRX_EXCHANGES))],
+        ).to_pandas(date_as_object=False)
+        return frame.sort_values("date", kind="stable", ignore_index=True)
 
     @cached_property
     def _raw_since(self) -> dict[str, np.datetime64]:
         """From which day a symbol's vendor close is the traded one, by every comparison at hand."""
         import pandas as pd
 
-        official = self._official(date.min, date.max)[["date", "symbol", "close"]]
+        official = self._whole_official[["date", "symbol", "close"]]
         known = pd.concat([official, self._last_minutes()], ignore_index=True)
         days = sorted({schema.day(day) for day in known["date"].unique()})
         filters = [("date", "in", days)]
@@ -376,15 +372,17 @@ class RecordedSource:
         ).to_pandas()
         frame["date"] = frame["ts_kst"].dt.normalize()
         last = frame.groupby(["symbol", "date"])["ts_kst"].idxmax()
-        return frame.loc[last, ["date", "symbol", "close"]]
+        closes: pd.DataFrame = frame.loc[last, ["date", "symbol", "close"]]
+        return closes
 
     @cached_property
     def _krx_exchange(self) -> dict[str, str]:
         """Return the latest known exchange of each symbol."""
         listed = self._table("krx_symbols.parquet", ["symbol", "market"]).to_pandas()
+        official = self._whole_official.drop_duplicates("symbol", keep="last")
         return {
             str(symbol): _KRX_EXCHANGES[market].value
-            for frame in (self._official(date.min, date.max), listed)
+            for frame in (official, listed)
             for symbol, market in zip(frame["symbol"], frame["market"], strict=True)
             if market in _KRX_EXCHANGES
         }
@@ -392,7 +390,7 @@ class RecordedSource:
     @cached_property
     def _transfers(self) -> dict[str, tuple[np.datetime64, str]]:
         """Return for each symbol that moved when its new exchange is first seen, and the old one."""
-        official = self._official(date.min, date.max)[["date", "symbol", "market"]]
+        official = self._whole_official[["date", "symbol", "market"]].copy()
         official["market"] = official["market"].map(_KRX_EXCHANGES)
         moved = official.loc[official["market"] != official["symbol"].map(self._krx_exchange)]
         before = moved.groupby("symbol")[["date", "market"]].max()
@@ -489,18 +487,7 @@ class RecordedSource:
 
     @cached_property
     def _us_instruments(self) -> list[Instrument]:
-        facts = self._universe.instruments
-        first = self._us_bars.groupby("symbol")["session"].min()
-        return [
-            Instrument(
-                symbol=str(symbol),
-                exchange=facts[str(symbol)].exchange,
-                name=facts[str(symbol)].name,
-                sector=facts[str(symbol)].sector,
-                listed=schema.day(day),
-            )
-            for symbol, day in first.sort_index().items()
-        ]
+        return _instruments(self._us_bars, self._universe)
 
     def _minute_file(self, market: Market) -> tuple[str, str, ZoneInfo]:
         zone = ZoneInfo(market.timezone_name)
@@ -520,6 +507,21 @@ class RecordedSource:
         if not path.is_file():
             raise MissingDataError(f"기록 파일이 없음: {path}")
         return pq.read_table(path, columns=columns, filters=filters)
+
+
+def _instruments(bars: "pd.DataFrame", universe: UniverseSettings) -> list[Instrument]:
+    """Return the instruments of the bars by symbol, with the facts of the configuration."""
+    first = {str(symbol): day for symbol, day in bars.groupby("symbol")["session"].min().items()}
+    return [
+        Instrument(
+            symbol=symbol,
+            exchange=universe.exchange(symbol),
+            name=universe.instruments[symbol].name,
+            sector=universe.instruments[symbol].sector,
+            listed=schema.day(first[symbol]),
+        )
+        for symbol in sorted(first)
+    ]
 
 
 def _finished(frame: "pd.DataFrame", *, basis: Any, source: Any) -> "pd.DataFrame":

@@ -178,7 +178,8 @@ class Lake:
                     if files:
                         relation = connection.read_parquet(files, hive_partitioning=False)
                         relation.create_view(dataset.view)
-                return connection.sql(query).df()
+                result: pd.DataFrame = connection.sql(query).df()
+                return result
 
         try:
             return _retried(run, duckdb.IOException)
@@ -334,10 +335,13 @@ class _Dataset:
     def _partitions(self, frame: "pd.DataFrame") -> "Iterable[tuple[str, pd.DataFrame]]":
         if self.kind.partition is None:
             return [(_WHOLE, frame)]
-        column, label, pattern = self.kind.partition
-        unit = "M" if pattern == "%Y-%m" else "D"
-        names = frame[column].to_numpy().astype(f"datetime64[{unit}]")
-        return [(f"{label}={name}", rows) for name, rows in frame.groupby(names, sort=True)]
+        column, label, unit = self.kind.partition
+        period = frame[column].to_numpy().astype(f"datetime64[{unit}]")
+        groups = frame.groupby(period.astype(np.int64), sort=True)
+        return [
+            (f"{label}={np.datetime_as_string(np.datetime64(int(str(number)), unit))}", rows)
+            for number, rows in groups
+        ]
 
     def _read_part(self, name: str, part: _Part) -> "pd.DataFrame":
         import pyarrow.parquet as pq
@@ -352,7 +356,7 @@ class _Dataset:
         directory = self._place(name)
         directory.mkdir(parents=True, exist_ok=True)
         path = _write_part(table.replace_schema_metadata(None), directory)
-        days = frame["session"] if "session" in frame else None
+        days = frame.get("session")
         return _Part(
             file=path.name,
             rows=len(frame),

@@ -4,6 +4,7 @@ Shape is checked by ``schema`` before; corporate actions are inferred by ``adjus
 """
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -256,13 +257,16 @@ def _expectations(
     batch: "pd.DataFrame", expectations: Iterable[Expectation]
 ) -> list[tuple[Expectation, int, IntArray]]:
     """Run the suite once per kind of rows; return the failing row numbers of each check."""
+    # Great Expectations reports its use over the network unless it is told not to before import.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.expectation_configuration import (
         ExpectationConfiguration,
     )
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     found: list[tuple[Expectation, int, IntArray]] = []
     for kind in ("all", "traded"):
         wanted = [item for item in expectations if item.rows == kind]
@@ -291,8 +295,9 @@ def _expectations(
             result = next(
                 entry
                 for entry in outcome.results
-                if entry.expectation_config.type == item.type
-                and item.kwargs.items() <= entry.expectation_config.kwargs.items()
+                if (made := entry.expectation_config) is not None
+                and made.type == item.type
+                and item.kwargs.items() <= made.kwargs.items()
             )
             if result.exception_info.get("raised_exception"):
                 raise ConfigError(f"config/{_FILE}의 검사를 할 수 없음: {item.title}")

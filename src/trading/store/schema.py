@@ -5,7 +5,7 @@ What a row may contain beyond its shape (price limits, tick grid, calendar) is `
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 class FrameSchema:
     """Columns with their Arrow type, the key that is unique, and what may be absent.
 
-    ``partition`` names the column and the text pattern of its directory; ``None`` is one file.
+    ``partition`` is the column, the name of its directories and their numpy date unit; ``None``
+    is one file.
     """
 
     name: str
     columns: dict[str, str]
     key: tuple[str, ...]
     nullable: frozenset[str] = frozenset()
-    partition: tuple[str, str, str] | None = None
+    partition: tuple[str, str, Literal["M", "D"]] | None = None
 
     def arrow(self) -> "pa.Schema":
         """Return the schema as it is written to Parquet."""
@@ -55,7 +56,7 @@ DAILY_BARS = FrameSchema(
     },
     key=("symbol", "session"),
     nullable=frozenset({"value", "adj_close", "fetched_at"}),
-    partition=("session", "month", "%Y-%m"),
+    partition=("session", "month", "M"),
 )
 MINUTE_BARS = FrameSchema(
     name="minute",
@@ -74,7 +75,7 @@ MINUTE_BARS = FrameSchema(
     },
     key=("ts", "symbol"),
     nullable=frozenset({"fetched_at"}),
-    partition=("session", "date", "%Y-%m-%d"),
+    partition=("session", "date", "D"),
 )
 INDEX = FrameSchema(
     name="index",

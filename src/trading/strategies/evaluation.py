@@ -7,7 +7,7 @@ import numpy as np
 from trading.domain.arrays import FloatArray
 from trading.domain.market import AdjustedPanel, RawPanel
 from trading.errors import UsageError
-from trading.features import pipeline, regimes, statistics
+from trading.features import regimes, statistics
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings
 from trading.models.base import Model, ModelCard
@@ -140,5 +140,4 @@ def _votes(
         case _:
             if model is None:
                 return np.full(bars.shape, np.nan)
-            matrix = pipeline.compute(bars, features)
-            return learned.forest(bars, matrix, panel.sessions, model)
+            return learned.forest(bars, panel.sessions, model, features)

@@ -69,7 +69,7 @@ def _rounded(values: FloatArray) -> FloatArray:
 
 
 @njit(cache=True)
-def crossing_votes(gap: FloatArray, valid: BoolArray) -> FloatArray:  # pragma: no cover - compiled
+def crossing_votes(gap: FloatArray, valid: BoolArray) -> FloatArray:
     """Vote the sign of ``gap`` since it last changed sides; touching 0 is no crossing."""
     n, m = gap.shape
     votes = np.full((n, m), np.nan)
@@ -87,9 +87,7 @@ def crossing_votes(gap: FloatArray, valid: BoolArray) -> FloatArray:  # pragma: 
 
 
 @njit(cache=True)
-def recross_votes(
-    index: FloatArray, valid: BoolArray, lower: float, upper: float
-) -> FloatArray:  # pragma: no cover - compiled
+def recross_votes(index: FloatArray, valid: BoolArray, lower: float, upper: float) -> FloatArray:
     """Vote 1 since ``index`` left the zone below ``lower`` upwards, -1 since it fell from above."""
     n, m = index.shape
     votes = np.full((n, m), np.nan)
@@ -118,7 +116,7 @@ def strength_votes(
     leave_b: float,
     leave_flow: float,
     time_stop: int,
-) -> FloatArray:  # pragma: no cover - compiled
+) -> FloatArray:
     """Vote 1 since both measures rose above their entry levels, -1 since both fell below."""
     n, m = percent_b.shape
     votes = np.full((n, m), np.nan)

@@ -198,6 +198,12 @@ class Client:
             answer = self.http.post(f"/control/{what}", json=body, headers=headers)
         return {"status": answer.status_code, **answer.json()}
 
+    def open(self, session: str) -> dict[str, Any]:
+        """Open a session and take a token of that day."""
+        place = self.control("session", session=session)
+        self.login()
+        return place
+
     def advance(self, until: str) -> dict[str, Any]:
         """Live one instant."""
         return self.control("advance", until=until)
@@ -278,9 +284,7 @@ def start_exchange(tmp_path: Path, source: EmbeddedSource) -> Iterator[Callable[
             assert thread.is_alive() and time.monotonic() < deadline, "거래소가 시작되지 않음"
             threading.Event().wait(0.01)
         running.append(Running(server, thread))
-        client = Client(tmp_path / name)
-        client.login()
-        return client
+        return Client(tmp_path / name)
 
     start.running = running  # type: ignore[attr-defined]
     yield start

@@ -6,7 +6,7 @@ from conftest import ACCOUNT  # noqa: F401
 
 
 def test_placeholder(exchange):
-    s = exchange.control("session", session="2005-02-25")
+    s = exchange.open("2005-02-25")
     print(s)
     w = exchange.listen()
     print(w.register("HDFSCNT0", "DNASAAPL"), w.register("H0GSCNI0", "trader1"))

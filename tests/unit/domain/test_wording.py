@@ -61,6 +61,7 @@ def test_percent_and_reason():
     assert percent_text(-0.1, digits=1) == "-10.0 %"
     assert percent_text(0.25, signed=False) == "25.00 %"
     assert percent_text(None) == "기록 없음"
+    assert percent_text(float("nan")) == "기록 없음"
     assert reason_text("stop_loss") == "손절"
     assert reason_text("manual") == "manual"
     assert reason_text("GUARD_REDUCING") == GUARD_TEXT["GUARD_REDUCING"]

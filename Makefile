@@ -1,0 +1,101 @@
+# Everything a newcomer types. All of it uses .venv/ in this folder; nothing else is touched.
+# Works with LANG=C and with make 3.81 (macOS).
+
+SHELL := /bin/sh
+BIN := .venv/bin
+export PYTHONUTF8 := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+MIN_FREE_GIB := 6
+
+# Tests of compiled functions, run once more as plain Python so that their lines are counted.
+COMPILED_TESTS := $(wildcard tests/unit/simulation tests/unit/allocation tests/unit/risk \
+	tests/unit/execution tests/unit/test_ensemble.py tests/unit/models tests/unit/backtest)
+
+.DEFAULT_GOAL := help
+.PHONY: help check setup demo test lint serve mlflow
+
+help:
+	@printf '%s\n' \
+	  'make demo    기록된 시장 자료로 하루 전체를 사흘 동안 돌려 봅니다 (키 필요 없음)' \
+	  'make test    린트, 형식, 타입, 구조, 테스트를 모두 검사합니다' \
+	  'make lint    린트, 형식, 타입, 구조만 검사합니다' \
+	  'make serve   Prefect 서버와 작업자를 띄우고 배포합니다 (http://127.0.0.1:4200)' \
+	  'make mlflow  MLflow 화면을 띄웁니다 (http://127.0.0.1:5000)'
+
+# One sentence each, before anything is made.
+check:
+	@if [ "$$(uname -s)" != Linux ] && [ "$$(uname -s)" != Darwin ]; then \
+	  echo '지원하지 않는 운영체제입니다: Linux, macOS 또는 Windows의 WSL2에서 실행해 주세요.'; exit 2; fi
+	@if [ ! -w . ]; then \
+	  echo '이 폴더에 쓸 수 없습니다: 쓰기 권한이 있는 폴더에서 실행해 주세요.'; exit 2; fi
+	@if [ ! -x $(BIN)/python ]; then \
+	  $(find_python); \
+	  if [ -z "$$found" ]; then \
+	    echo 'Python 3.11-3.13이 필요합니다: 설치한 뒤 make PYTHON=/경로/python3 로 알려 주세요.'; exit 2; fi; \
+	  if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
+	    echo 'Python의 venv 모듈이 없습니다: 예를 들어 sudo apt install python3-venv 로 설치해 주세요.'; exit 2; fi; \
+	  free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); \
+	  if [ "$$free" -lt $(MIN_FREE_GIB) ]; then \
+	    echo "디스크 공간이 부족합니다: $(MIN_FREE_GIB) GiB가 필요한데 $$free GiB 남았습니다."; exit 2; fi; \
+	fi
+
+find_python = found=''; \
+	for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	  if command -v $$candidate >/dev/null 2>&1 && \
+	     $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	  then found=$$candidate; break; fi; done
+
+# The environment is made once; pip runs again only when pyproject.toml has changed.
+setup: check
+	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
+	  $(find_python); \
+	  echo "[1/2] 가상 환경을 만듭니다: .venv ($$found)"; \
+	  "$$found" -m venv --clear .venv || exit 2; fi
+	@if ! cmp -s pyproject.toml .venv/installed.toml; then \
+	  echo '[2/2] 필요한 패키지를 설치합니다. 처음에는 몇 분 걸립니다.'; \
+	  $(BIN)/python -u -m pip install -e '.[test]' > .venv/install.log 2>&1 & installer=$$!; \
+	  while kill -0 $$installer 2>/dev/null; do \
+	    printf '\r      받은 패키지 %s개 ' \
+	      "$$(grep -c '^Collecting' .venv/install.log 2>/dev/null)"; sleep 2; done; echo; \
+	  if ! wait $$installer; then tail -n 15 .venv/install.log; \
+	    echo '패키지를 설치하지 못했습니다: 인터넷 연결을 확인한 뒤 다시 실행해 주세요 (.venv/install.log).'; \
+	    exit 2; fi; \
+	  cp pyproject.toml .venv/installed.toml; fi
+
+demo: setup
+	@$(BIN)/trading demo
+
+lint: setup
+	@echo '[1/4] 린트';      $(BIN)/ruff check .
+	@echo '[2/4] 형식';      $(BIN)/ruff format --check .
+	@echo '[3/4] 타입';      $(BIN)/mypy
+	@echo '[4/4] 구조';      $(BIN)/lint-imports
+
+# The short run without compilation comes first, so that pytest's summary is the last line.
+test: lint
+	@rm -f .coverage .coverage.*
+	@if [ -n "$(strip $(COMPILED_TESTS))" ]; then \
+	  echo '[5/6] 컴파일되는 함수의 테스트 (컴파일 없이)'; \
+	  NUMBA_DISABLE_JIT=1 $(BIN)/pytest $(COMPILED_TESTS) -n 2 --cov --cov-report=; fi
+	@echo '[6/6] 전체 테스트'
+	@$(BIN)/pytest -n 2 --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=80
+
+serve: setup
+	@sh -c 'export PREFECT_API_URL=http://127.0.0.1:4200/api; \
+	  echo "[1/3] Prefect 서버를 띄웁니다: http://127.0.0.1:4200"; \
+	  $(BIN)/prefect server start & server=$$!; trap "kill $$server 2>/dev/null" EXIT INT TERM; \
+	  tries=0; until $(BIN)/python -c "import urllib.request as u; u.urlopen(\"http://127.0.0.1:4200/api/health\", timeout=2)" 2>/dev/null; do \
+	    tries=$$((tries+1)); \
+	    if [ $$tries -gt 60 ] || ! kill -0 $$server 2>/dev/null; then \
+	      echo "Prefect 서버가 뜨지 않습니다: 4200 포트를 쓰는 다른 프로그램이 있는지 확인해 주세요."; exit 3; fi; \
+	    sleep 1; done; \
+	  echo "[2/3] 배포합니다"; \
+	  $(BIN)/prefect work-pool create trading --type process --overwrite && \
+	  $(BIN)/prefect --no-prompt deploy --all && \
+	  echo "[3/3] 작업자를 띄웁니다. 끝내려면 Ctrl+C" && \
+	  $(BIN)/prefect worker start --pool trading'
+
+mlflow: setup
+	@echo 'MLflow 화면: http://127.0.0.1:5000 (끝내려면 Ctrl+C)'
+	@$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db \
+	  --artifacts-destination mlruns/artifacts --host 127.0.0.1 --port 5000

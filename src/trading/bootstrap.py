@@ -1,0 +1,770 @@
+"""The composition root: builds a day from configuration, and owns what must be closed again.
+
+The only floor that sees everything: adapters are chosen here and handed to the use-cases as
+ports.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from trading.clock import ManualClock, ScaledClock, WallClock, monotonic_seconds
+from trading.config import (
+    Env,
+    Home,
+    Secrets,
+    Settings,
+    load_secrets,
+    load_settings,
+    resolve_root,
+)
+from trading.day import Connection, DayContext, Run
+from trading.domain.instrument import Instrument, Market
+from trading.domain.rules import MarketRules
+from trading.domain.wording import MARKET_TEXT
+from trading.errors import (
+    ConfigError,
+    MissingDataError,
+    SessionBusyError,
+    TransientBrokerError,
+    UsageError,
+)
+from trading.execution.decide import Policy
+from trading.live.journal import closed_sessions
+from trading.live.pace import ControlDoor, LockStep, Pace, PortFile, WallPace
+from trading.log import configure, get_logger
+from trading.ports import BarSource, Clock, Ledger
+from trading.sessions import SessionCalendar
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+    from trading.broker.client import KisClient
+    from trading.broker.settings import Credentials
+    from trading.exchange.server import ExchangeOptions
+    from trading.notify import OutboxNotifier
+    from trading.store.ledger import SqliteLedger
+
+log = get_logger(__name__)
+
+# A local exchange knows nobody: these open its demo account and mean nothing anywhere else.
+_DEMO_KEY = "demo-app-key-of-the-local-exchange--"
+_DEMO_ACCOUNT = "0000000001"
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """A home folder with its validated settings and secrets."""
+
+    home: Home
+    settings: Settings
+    secrets: Secrets
+
+
+@dataclass(slots=True, kw_only=True)
+class _OpenDay:
+    context: DayContext
+    lease: "BaseFileLock"
+    notifier: "OutboxNotifier"
+
+
+_days: dict[str, _OpenDay] = {}
+
+
+def open_home(root: Path | None = None, *, console: bool = True) -> Installation:
+    """Return the installation at ``root`` with logs flowing into its folder."""
+    home = resolve_root(root)
+    settings = load_settings(home.root)
+    secrets = load_secrets(home.root)
+    configure(home.logs_dir, console=console)
+    return Installation(home=home, settings=settings, secrets=secrets)
+
+
+def configured_market(root: Path | None = None) -> Market:
+    """Return the market of ``app.yaml``."""
+    return load_settings(resolve_root(root).root).app.market
+
+
+def open_source(installation: Installation, dataset: Path | None = None) -> BarSource:
+    """Return the recorded dataset in ``dataset`` or ``data.dataset``, else the embedded history."""
+    from trading.store.datasets import EmbeddedSource, RecordedSource
+
+    folder = dataset or installation.settings.app.data.dataset
+    if folder is None:
+        return EmbeddedSource(installation.settings.universe)
+    return RecordedSource(folder, installation.settings.universe)
+
+
+def open_ledger(home: Home, env: str, market: Market, *, read_only: bool = False) -> "SqliteLedger":
+    """Return the ledger of one account; ``MissingDataError`` when it is to be read and is not there."""
+    from trading.store.ledger import SqliteLedger
+
+    path = ledger_path(home, env, market)
+    if read_only and not path.exists():
+        raise MissingDataError(f"아직 거래한 기록이 없습니다: {path}")
+    return SqliteLedger(path, read_only=read_only)
+
+
+def ledger_path(home: Home, env: str, market: Market) -> Path:
+    """Return where the ledger of an account is kept."""
+    return home.data_dir / "ledger" / f"{env}-{market}.db"
+
+
+def policy_of(settings: Settings, market: Market, calendar: SessionCalendar) -> Policy:
+    """Return the policy of ``market``: the same in every environment."""
+    return Policy(
+        market=market,
+        allocation=settings.allocation,
+        risk=settings.risk,
+        orders=settings.execution.for_market(market),
+        exits=settings.execution.exits,
+        sessions_per_year=calendar.sessions_per_year,
+    )
+
+
+def open_notifier(root: Path | None = None) -> "OutboxNotifier":
+    """Return the notifier of an installation, for messages about flows."""
+    installation = open_home(root)
+    return _notifier(installation)
+
+
+def _notifier(installation: Installation) -> "OutboxNotifier":
+    from trading.notify import open_notifier as open_outbox
+
+    return open_outbox(
+        installation.settings.notify,
+        path=installation.home.data_dir / "outbox.db",
+        clock=WallClock(),
+        recipients=installation.secrets.mail_recipients,
+        password=installation.secrets.smtp_password,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoRequest:
+    """What ``trading demo`` was asked for."""
+
+    dataset: Path | None = None
+    start: date | None = None
+    sessions: int = 1
+    fresh: bool = False
+    profile: str = "real"
+
+    def asked(self) -> dict[str, Any]:
+        """Return the request as JSON values, to recognise the same command after a crash."""
+        return {
+            "dataset": str(self.dataset.resolve()) if self.dataset is not None else None,
+            "start": self.start.isoformat() if self.start is not None else None,
+            "sessions": self.sessions,
+            "fresh": self.fresh,
+            "profile": self.profile,
+        }
+
+
+def begin_demo(installation: Installation, market: Market, request: DemoRequest) -> Run:
+    """Return the run that this command works on: the unfinished same one, or a new one.
+
+    ``start`` and ``fresh`` begin a new account, unless that very command was interrupted; what
+    the old account left is moved to ``data/archive``.
+    """
+    source = open_source(installation, request.dataset)
+    ledger = open_ledger(installation.home, Env.DEMO, market)
+    try:
+        latest = Run.latest(ledger)
+        if latest is not None:
+            is_open = len(latest.settled(ledger)) < latest.sessions
+            if is_open and dict(latest.asked) == request.asked():
+                return latest
+            if request.start is None and not request.fresh:
+                return _continue_account(source, ledger, latest, request)
+    finally:
+        ledger.close()
+    first = _first_session(installation, source, market, request.start)
+    if latest is not None:
+        _archive(installation.home, market, latest)
+    return _new_run(installation, market, request, source, first)
+
+
+def _continue_account(source: BarSource, ledger: Ledger, latest: Run, request: DemoRequest) -> Run:
+    """Return the unfinished run whatever its length, or one over the next recorded sessions."""
+    settled = latest.settled(ledger)
+    if len(settled) < latest.sessions:
+        return latest
+    following = [s for s in _recorded(source, latest.market) if s > settled[-1]]
+    if not following:
+        raise MissingDataError(
+            f"{settled[-1]} 다음에 기록된 거래일이 없습니다. --fresh로 새 계좌를 시작할 수 있습니다."
+        )
+    run = replace(
+        latest,
+        run_id=f"{latest.market}-{following[0]}",
+        first_session=following[0],
+        sessions=request.sessions,
+        asked=request.asked(),
+    )
+    ledger.append(run.record(WallClock().now()))
+    return run
+
+
+def _new_run(
+    installation: Installation,
+    market: Market,
+    request: DemoRequest,
+    source: BarSource,
+    first: date,
+) -> Run:
+    app = installation.settings.app
+    recorded = _recorded(source, market)
+    before = [s for s in recorded if s < first]
+    run = Run(
+        run_id=f"{market}-{first}",
+        market=market,
+        first_session=first,
+        sessions=request.sessions,
+        first_bar=before[max(0, len(before) - app.data.first_bar_sessions)],
+        starting_cash=app.demo.cash_minor(market),
+        dataset=str(request.dataset.resolve()) if request.dataset is not None else None,
+        profile=request.profile,
+        asked=request.asked(),
+    )
+    ledger = open_ledger(installation.home, Env.DEMO, market)
+    try:
+        ledger.append(run.record(WallClock().now()))
+    finally:
+        ledger.close()
+    return run
+
+
+def _first_session(
+    installation: Installation, source: BarSource, market: Market, start: date | None
+) -> date:
+    """Return the first session to trade: as asked, as configured, or the first with enough history."""
+    recorded = _recorded(source, market)
+    warmup = installation.settings.app.demo.warmup_sessions
+    wanted = start or installation.settings.app.demo.start
+    if wanted is None:
+        if len(recorded) <= warmup:
+            raise MissingDataError(
+                f"기록이 {len(recorded):,}거래일뿐이라 {warmup:,}거래일의 준비 기간이 없습니다."
+            )
+        return recorded[warmup]
+    following = [s for s in recorded if s >= wanted]
+    if not following:
+        raise MissingDataError(
+            f"{wanted} 이후에 기록된 거래일이 없습니다. 기록: {recorded[0]} ~ {recorded[-1]}"
+        )
+    first = following[0]
+    if recorded.index(first) < warmup:
+        raise UsageError(
+            f"{first} 앞에는 {recorded.index(first):,}거래일의 기록뿐입니다. "
+            f"{recorded[warmup]} 이후를 시작일로 주십시오."
+        )
+    return first
+
+
+def _recorded(source: BarSource, market: Market) -> list[date]:
+    sessions = source.sessions(market)
+    if not sessions:
+        raise MissingDataError(f"{market} 시장의 기록이 없습니다.")
+    return sessions
+
+
+def _archive(home: Home, market: Market, run: Run) -> None:
+    """Move what belongs to the old account out of the way; nothing is deleted."""
+    stop_exchange(home, f"{Env.DEMO}-{market}")
+    stamp = WallClock().now().strftime("%Y%m%dT%H%M%S%f")
+    target = home.data_dir / "archive" / f"{run.run_id}-{stamp}"
+    target.mkdir(parents=True)
+    path = ledger_path(home, Env.DEMO, market)
+    for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if part.exists():
+            part.rename(target / part.name)
+    for folder in (
+        home.data_dir / "exchange" / f"{Env.DEMO}-{market}",
+        home.data_dir / "models" / market,
+    ):
+        if folder.exists():
+            folder.rename(target / folder.name)
+    log.info("이전 계좌 보관", path=str(target))
+
+
+def open_day(
+    root: Path | None = None, market: Market | None = None, session: date | None = None
+) -> DayContext:
+    """Open the next session to trade under a lease.
+
+    Raises
+    ------
+    MissingDataError
+        When the market has no session to trade.
+    SessionBusyError
+        When another process trades this account.
+    """
+    installation = open_home(root)
+    app = installation.settings.app
+    market = market or app.market
+    if app.env is not Env.DEMO:
+        return _open_venue_day(installation, market, session)
+    lease = _lease(installation.home, f"{Env.DEMO}-{market}")
+    try:
+        run = _current_demo_run(installation, market)
+        return _build(installation, market, run, session, lease)
+    except BaseException:
+        lease.release()
+        raise
+
+
+def open_demo_day(installation: Installation, run: Run) -> DayContext:
+    """Open the next session of a demo run under a lease."""
+    lease = _lease(installation.home, f"{Env.DEMO}-{run.market}")
+    try:
+        return _build(installation, run.market, run, None, lease)
+    except BaseException:
+        lease.release()
+        raise
+
+
+def _current_demo_run(installation: Installation, market: Market) -> Run:
+    """Return the run of a scheduled demo day: each one trades the next recorded session."""
+    ledger = open_ledger(installation.home, Env.DEMO, market)
+    try:
+        latest = Run.latest(ledger)
+        if latest is not None and len(latest.settled(ledger)) < latest.sessions:
+            return latest
+    finally:
+        ledger.close()
+    return begin_demo(installation, market, DemoRequest())
+
+
+def _build(
+    installation: Installation,
+    market: Market,
+    run: Run,
+    session: date | None,
+    lease: "BaseFileLock",
+) -> DayContext:
+    from trading.store.lake import Lake
+
+    home, settings = installation.home, installation.settings
+    rules = settings.markets[market]
+    calendar = SessionCalendar(market, rules)
+    source = open_source(installation, Path(run.dataset) if run.dataset is not None else None)
+    ledger = open_ledger(home, Env.DEMO, market)
+    try:
+        session = session or _next_session(source, ledger, run)
+    except BaseException:
+        ledger.close()
+        raise
+    notifier = _notifier(installation)
+    notifier.start()
+    context = DayContext(
+        key=f"{Env.DEMO}-{market}-{session}",
+        env=Env.DEMO,
+        market=market,
+        session=session,
+        run=run,
+        home=home,
+        settings=settings,
+        rules=rules,
+        calendar=calendar,
+        policy=policy_of(settings, market, calendar),
+        clock=WallClock(),
+        ledger=ledger,
+        lake=Lake(home.data_dir / "lake"),
+        source=source,
+        notifier=notifier,
+        connect=lambda symbols: _connect_demo(installation, run, market, session, symbols),
+    )
+    _days[context.key] = _OpenDay(context=context, lease=lease, notifier=notifier)
+    return context
+
+
+def _next_session(source: BarSource, ledger: Ledger, run: Run) -> date:
+    settled = run.settled(ledger)
+    after = settled[-1] if settled else None
+    for recorded in _recorded(source, run.market):
+        if recorded >= run.first_session and (after is None or recorded > after):
+            return recorded
+    raise MissingDataError(f"{after} 다음에 기록된 거래일이 없습니다.")
+
+
+def open_past_day(
+    root: Path | None = None, market: Market | None = None, session: date | None = None
+) -> DayContext:
+    """Open a finished session again, to prove or report it; the last one when not named."""
+    installation = open_home(root)
+    market = market or installation.settings.app.market
+    env = installation.settings.app.env
+    ledger = open_ledger(installation.home, env, market, read_only=True)
+    try:
+        run = Run.latest(ledger)
+        closed = closed_sessions(ledger)
+    finally:
+        ledger.close()
+    if run is None or not closed:
+        raise MissingDataError("끝난 세션이 없습니다.")
+    if session is not None and session not in closed:
+        raise MissingDataError(
+            f"{session} 세션은 끝난 기록이 없습니다. 마지막은 {closed[-1]}입니다."
+        )
+    lease = _lease(installation.home, f"{env}-{market}")
+    try:
+        return _build(installation, market, run, session or closed[-1], lease)
+    except BaseException:
+        lease.release()
+        raise
+
+
+def current_day(key: str) -> DayContext:
+    """Return the open day ``key``."""
+    return _days[key].context
+
+
+def close_day(key: str) -> None:
+    """Release what an open day holds; again is no change."""
+    day = _days.pop(key, None)
+    if day is None:
+        return
+    day.notifier.close()
+    day.context.ledger.close()
+    day.lease.release()
+
+
+def _lease(home: Home, name: str) -> "BaseFileLock":
+    """Take the lease of one account; the operating system frees it when the holder dies."""
+    from filelock import FileLock, Timeout
+
+    path = home.data_dir / "run" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SessionBusyError(f"다른 실행이 이 계좌로 거래하는 중입니다: {name}") from None
+    return lock
+
+
+# -- the local exchange as a process -------------------------------------------------------
+
+
+def exchange_options(
+    installation: Installation, market: Market, name: str, *, profile: str, speed: float | None,
+    port: int = 0, start: date | None = None,
+) -> "ExchangeOptions":  # fmt: skip
+    """Return how a local exchange of this installation runs."""
+    from trading.exchange.server import ExchangeOptions
+    from trading.simulation.matching import BASIS_POINTS
+    from trading.wire.endpoints import Profile
+
+    orders = installation.settings.execution.for_market(market)
+    return ExchangeOptions(
+        market=market,
+        directory=installation.home.data_dir / "exchange" / name,
+        starting_cash=installation.settings.app.demo.cash_minor(market),
+        participation_bps=round(orders.participation * BASIS_POINTS),
+        profile=Profile(profile),
+        speed=speed,
+        start=start,
+        port=port,
+    )
+
+
+def ensure_exchange(installation: Installation, run: Run) -> PortFile:
+    """Return where the demo's exchange listens, starting it when nobody does."""
+    home = installation.home
+    name = f"{Env.DEMO}-{run.market}"
+    path = home.data_dir / "exchange" / name / "port.json"
+    running = _answering(path)
+    if running is not None:
+        return running
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable, "-m", "trading.cli", "--root", str(home.root), "exchange", "serve",
+        "--market", str(run.market), "--name", name, "--profile", run.profile,
+    ]  # fmt: skip
+    if run.dataset is not None:
+        command += ["--dataset", run.dataset]
+    speed = installation.settings.app.demo.speed
+    if speed is not None:
+        command += ["--speed", str(speed)]
+    home.logs_dir.mkdir(parents=True, exist_ok=True)
+    output = home.logs_dir / f"exchange-{name}.log"
+    with output.open("ab") as sink:
+        process = subprocess.Popen(
+            command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    deadline = monotonic_seconds() + installation.settings.app.supervision.exchange_start_seconds
+    while monotonic_seconds() < deadline:
+        found = _answering(path)
+        if found is not None:
+            return found
+        if process.poll() is not None:
+            break
+        time.sleep(_POLL_SECONDS)
+    raise TransientBrokerError(f"로컬 거래소가 시작하지 않았습니다. 까닭은 {output} 에 있습니다.")
+
+
+def _answering(path: Path) -> PortFile | None:
+    port = PortFile.read(path)
+    if port is None:
+        return None
+    door = ControlDoor(port, timeout_seconds=5.0)
+    try:
+        door.status()
+    except TransientBrokerError:
+        return None
+    finally:
+        door.close()
+    return port
+
+
+def stop_exchange(home: Home, name: str, *, wait_seconds: float = 10.0) -> None:
+    """Ask the exchange to end and wait for it; it keeps everything in its journal."""
+    path = home.data_dir / "exchange" / name / "port.json"
+    port = _answering(path)
+    if port is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(port.pid, signal.SIGTERM)
+    deadline = monotonic_seconds() + wait_seconds
+    while path.exists() and monotonic_seconds() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _connect_demo(
+    installation: Installation, run: Run, market: Market, session: date, symbols: Sequence[str]
+) -> AsyncIterator[Connection]:
+    port = ensure_exchange(installation, run)
+    door = ControlDoor(port)
+    door.open_session(session)
+    status = door.status()
+    now = datetime.fromisoformat(status["now"])
+    wait = installation.settings.app.supervision.frame_wait_seconds
+    clock: Clock
+    pace: Pace
+    if status["speed"] is None:
+        manual = ManualClock(now)
+        clock, pace = manual, LockStep(door, manual, timeout_seconds=wait)
+    else:
+        clock = ScaledClock(now, speed=status["speed"])
+        pace = WallPace(clock, speed=status["speed"])
+    source = open_source(installation, Path(run.dataset) if run.dataset is not None else None)
+    client = _client(
+        installation,
+        market,
+        run.profile,
+        _demo_credentials(),
+        clock,
+        {i.symbol: i for i in source.instruments(market) if i.symbol in set(symbols)},
+        rest_base=f"http://{port.host}:{port.rest_port}",
+        ws_base=f"ws://{port.host}:{port.ws_port}",
+    )
+    try:
+        yield Connection(
+            client=client, pace=pace, untradable=frozenset(status["untradable_symbols"])
+        )
+    finally:
+        await client.close()
+        door.close()
+
+
+def _demo_credentials() -> "Credentials":
+    from trading.broker.settings import Credentials
+
+    return Credentials(
+        app_key=_DEMO_KEY, app_secret=_DEMO_KEY, account=_DEMO_ACCOUNT, hts_id="demo"
+    )
+
+
+def _client(
+    installation: Installation,
+    market: Market,
+    profile: str,
+    credentials: "Credentials",
+    clock: Clock,
+    instruments: Mapping[str, Any],
+    **addresses: str,
+) -> "KisClient":
+    from trading.broker.client import KisClient
+
+    return KisClient(
+        installation.settings.kis,
+        profile=profile,
+        market=market,
+        instruments=instruments,
+        credentials=credentials,
+        clock=clock,
+        cache_dir=installation.home.data_dir / "broker",
+        **addresses,
+    )
+
+
+def rules_and_calendar(settings: Settings, market: Market) -> tuple[MarketRules, SessionCalendar]:
+    """Return the dated law of ``market`` and its calendar."""
+    rules = settings.markets[market]
+    return rules, SessionCalendar(market, rules)
+
+
+# -- paper and real ------------------------------------------------------------------------
+
+
+def check_real(installation: Installation, env: Env) -> list[str]:
+    """Return what still keeps ``env`` from trading: one Korean sentence each, empty when nothing."""
+    missing = installation.secrets.missing("real" if env is Env.REAL else "paper")
+    found = [f"환경 변수 {name}이(가) 없습니다." for name in missing]
+    if installation.settings.app.env is not env:
+        found.append(
+            f"config/app.yaml의 env가 {env}이어야 합니다(지금 {installation.settings.app.env})."
+        )
+    if env is Env.REAL:
+        found += _real_conditions(installation)
+    return found
+
+
+def _real_conditions(installation: Installation) -> list[str]:
+    """Return the conditions of real money that are not met, with how far they are."""
+    market = installation.settings.app.market
+    path = ledger_path(installation.home, Env.PAPER, market)
+    clean = 0
+    if path.exists():
+        ledger = open_ledger(installation.home, Env.PAPER, market, read_only=True)
+        clean = len(closed_sessions(ledger))
+        ledger.close()
+    found = []
+    if clean < 20:
+        found.append(f"모의투자에서 대조를 마친 세션이 20회 있어야 합니다(지금 {clean}회).")
+    found.append("활성 정책의 3년 이상 전진 분석 기록이 있어야 합니다(지금 없음).")
+    found.append("오늘의 안전장치 훈련(drill) 기록이 있어야 합니다(지금 없음).")
+    account = installation.secrets.kis_real_account
+    last4 = account.get_secret_value().replace("-", "")[-4:] if account is not None else None
+    if last4 is None or os.environ.get("TRADING_CONFIRM_REAL") != last4:
+        found.append("TRADING_CONFIRM_REAL에 실전 계좌번호의 마지막 네 자리를 넣어야 합니다.")
+    return found
+
+
+def _open_venue_day(installation: Installation, market: Market, session: date | None) -> DayContext:
+    """Open today's session at KIS: 모의투자 or 실전투자, as ``app.yaml`` says."""
+    from trading.broker.history import KisBarSource
+    from trading.store.lake import Lake
+
+    home, settings = installation.home, installation.settings
+    env = settings.app.env
+    unmet = check_real(installation, env)
+    if unmet:
+        raise ConfigError(" ".join(unmet))
+    rules, calendar = rules_and_calendar(settings, market)
+    today = WallClock().now().astimezone(ZoneInfo(market.timezone_name)).date()
+    session = session or today
+    if not calendar.is_session(session):
+        raise MissingDataError(f"{session}은(는) {MARKET_TEXT[market]} 시장의 거래일이 아닙니다.")
+    instruments = {
+        symbol: Instrument(
+            symbol=symbol, exchange=fact.exchange, name=fact.name, sector=fact.sector
+        )
+        for symbol, fact in settings.universe.instruments.items()
+        if fact.exchange.market is market
+    }
+    if not instruments:
+        raise ConfigError(
+            f"config/universe.yaml의 instruments에 {MARKET_TEXT[market]} 종목을 적어야 합니다."
+        )
+    lease = _lease(home, f"{env}-{market}")
+    ledger = open_ledger(home, env, market)
+    client = _client(
+        installation, market, env, _credentials(installation, env), WallClock(), instruments
+    )
+    try:
+        run = Run.latest(ledger) or _first_venue_run(
+            client, ledger, market, env, session, calendar, settings.app.data.first_bar_sessions
+        )
+    except BaseException:
+        ledger.close()
+        lease.release()
+        raise
+    notifier = _notifier(installation)
+    notifier.start()
+    context = DayContext(
+        key=f"{env}-{market}-{session}",
+        env=env,
+        market=market,
+        session=session,
+        run=run,
+        home=home,
+        settings=settings,
+        rules=rules,
+        calendar=calendar,
+        policy=policy_of(settings, market, calendar),
+        clock=WallClock(),
+        ledger=ledger,
+        lake=Lake(home.data_dir / "lake"),
+        source=KisBarSource(client),
+        notifier=notifier,
+        connect=lambda symbols: _connect_venue(installation, env, market, instruments, symbols),
+    )
+    _days[context.key] = _OpenDay(context=context, lease=lease, notifier=notifier)
+    return context
+
+
+def _first_venue_run(
+    client: "KisClient", ledger: Ledger, market: Market, env: Env, session: date,
+    calendar: SessionCalendar, history: int,
+) -> Run:  # fmt: skip
+    """Begin the account as the venue reports it: its cash and what it holds already."""
+    account = asyncio.run(client.account())
+    run = Run(
+        run_id=f"{env}-{market}-{session}",
+        market=market,
+        first_session=session,
+        sessions=0,
+        first_bar=calendar.offset(session, -history),
+        starting_cash=account.cash,
+        dataset=None,
+        profile=env,
+        asked={},
+        positions={s: (p.quantity, p.cost) for s, p in account.positions.items()},
+    )
+    ledger.append(run.record(WallClock().now()))
+    return run
+
+
+@contextlib.asynccontextmanager
+async def _connect_venue(
+    installation: Installation, env: Env, market: Market, instruments: Mapping[str, Any],
+    symbols: Sequence[str],
+) -> AsyncIterator[Connection]:  # fmt: skip
+    clock = WallClock()
+    watched = {s: i for s, i in instruments.items() if s in set(symbols)}
+    client = _client(installation, market, env, _credentials(installation, env), clock, watched)
+    try:
+        yield Connection(client=client, pace=WallPace(clock))
+    finally:
+        await client.close()
+
+
+def _credentials(installation: Installation, env: Env) -> "Credentials":
+    from trading.broker.settings import Credentials
+
+    def secret(name: str) -> str:
+        value = getattr(installation.secrets, name)
+        if value is None:
+            raise ConfigError(f"환경 변수 {name.upper()}이(가) 없습니다.")
+        return str(value.get_secret_value())
+
+    return Credentials(
+        app_key=secret(f"kis_{env}_app_key"),
+        app_secret=secret(f"kis_{env}_app_secret"),
+        account=secret(f"kis_{env}_account"),
+        hts_id=secret("kis_hts_id"),
+    )

@@ -1,0 +1,443 @@
+"""The command line: Korean help, ``--json`` on every command that reports, stable exit codes.
+
+0 fine · 1 finding · 2 usage or configuration · 3 venue or data failure. What the commands do is
+elsewhere; everything heavy is imported inside them.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+EXIT_FINDING, EXIT_USAGE, EXIT_FAILURE = 1, 2, 3
+
+app = typer.Typer(
+    help="한국투자증권 OpenAPI로 한국·미국 주식을 자동으로 거래합니다.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="시세 저장소: 들여오기, 상태.", rich_markup_mode=None)
+exchange_app = typer.Typer(help="로컬 거래소: 혼자 띄우기.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+app.add_typer(exchange_app, name="exchange")
+
+
+class MarketName(StrEnum):
+    """A market as the user types it."""
+
+    KRX = "krx"
+    US = "us"
+
+
+class ProfileName(StrEnum):
+    """Whose rules the local exchange keeps."""
+
+    REAL = "real"
+    PAPER = "paper"
+
+
+class VenueEnv(StrEnum):
+    """KIS environments."""
+
+    PAPER = "paper"
+    REAL = "real"
+
+
+class _State:
+    root: Path | None = None
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="결과를 JSON 하나로 출력합니다.")]
+MarketOption = Annotated[
+    MarketName | None, typer.Option("--market", help="시장: us 또는 krx (기본: 설정 파일).")
+]
+DatasetOption = Annotated[
+    Path | None, typer.Option("--dataset", help="기록 데이터 폴더 (기본: 내장 기록).")
+]
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"날짜는 YYYY-MM-DD로 적어 주세요: {text}") from None
+
+
+def _date_option(name: str, text: str) -> Any:
+    return typer.Option(name, parser=_day, metavar="YYYY-MM-DD", help=text)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="작업 폴더 (config, data, mlruns, logs).")
+    ] = None,
+) -> None:
+    _State.root = root
+    if context.invoked_subcommand is None:
+        typer.echo(
+            "무엇을 할까요?\n"
+            "  trading demo        기록된 시장으로 하루를 그대로 돌려 봅니다 (열쇠 필요 없음)\n"
+            "  trading run --env paper|real   한국투자증권 계좌로 오늘을 거래합니다\n"
+            "  trading backtest    과거 기록으로 전략을 시험합니다\n"
+            "  trading check       설치와 설정을 점검합니다\n"
+            "  trading --help      모든 명령"
+        )
+
+
+@app.command(help="기록된 거래일을 로컬 거래소에서 실제 통신으로 돌립니다.")
+def demo(
+    market: MarketOption = None,
+    dataset: DatasetOption = None,
+    start: Annotated[
+        date | None, _date_option("--start", "첫 거래일. 새 계좌로 시작합니다.")
+    ] = None,
+    sessions: Annotated[int, typer.Option("--sessions", min=1, help="마칠 거래일 수.")] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="새 계좌로 시작합니다.")] = False,
+    profile: Annotated[
+        ProfileName, typer.Option("--profile", help="거래소 규칙.")
+    ] = ProfileName.REAL,
+    no_prefect: Annotated[
+        bool, typer.Option("--no-prefect", help="Prefect 없이 같은 단계를 차례로 부릅니다.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading import demo as demo_runs
+    from trading.domain.instrument import Market
+
+    installation = bootstrap.open_home(_State.root)
+    chosen = Market(market) if market is not None else installation.settings.app.market
+    request = bootstrap.DemoRequest(
+        dataset=dataset, start=start, sessions=sessions, fresh=fresh, profile=str(profile)
+    )
+    result = demo_runs.run(installation, chosen, request, with_prefect=not no_prefect)
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(demo_runs.text(result))
+    differs = result["parity"]["differences"] or result["cash_difference"]
+    raise typer.Exit(EXIT_FINDING if differs else 0)
+
+
+@app.command(help="오늘의 하루를 한국투자증권 계좌로 돌립니다.")
+def run(
+    env: Annotated[VenueEnv, typer.Option("--env", help="paper(모의투자) 또는 real(실전).")],
+    market: MarketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading import demo as demo_runs
+    from trading.config import Env
+    from trading.domain.instrument import Market
+    from trading.errors import ConfigError
+
+    installation = bootstrap.open_home(_State.root)
+    unmet = bootstrap.check_real(installation, Env(env))
+    if unmet:
+        raise ConfigError(f"{env} 거래를 시작할 수 없습니다. " + " ".join(unmet))
+    chosen = Market(market) if market is not None else installation.settings.app.market
+    context = bootstrap.open_day(_State.root, chosen)
+    try:
+        result = demo_runs.run_day(context)
+    finally:
+        bootstrap.close_day(context.key)
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(f"{result['session']} 세션을 마쳤습니다. 주문 {result['orders']}건.")
+
+
+@app.command(help="과거 기록으로 전략 하나를 시험합니다 (ensemble은 전체 정책).")
+def backtest(
+    strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
+    symbols: Annotated[str | None, typer.Option("--symbols", help="쉼표로 나눈 종목.")] = None,
+    first: Annotated[date | None, _date_option("--from", "첫 거래일.")] = None,
+    last: Annotated[date | None, _date_option("--to", "마지막 거래일.")] = None,
+    market: MarketOption = None,
+    dataset: DatasetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, research
+
+    installation = bootstrap.open_home(_State.root)
+    result = research.backtest(
+        installation, strategy, _market(market), _symbols(symbols), first, last, dataset
+    )
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(research.text(result))
+
+
+@app.command(help="매개변수 조합 여럿을 한꺼번에 시험합니다.")
+def sweep(
+    strategy: Annotated[str, typer.Argument(help="전략 이름.")],
+    param: Annotated[
+        list[str] | None, typer.Option("--param", help="이름=값,값,… (여러 번 줄 수 있음).")
+    ] = None,
+    symbols: Annotated[str | None, typer.Option("--symbols", help="쉼표로 나눈 종목.")] = None,
+    first: Annotated[date | None, _date_option("--from", "첫 거래일.")] = None,
+    last: Annotated[date | None, _date_option("--to", "마지막 거래일.")] = None,
+    market: MarketOption = None,
+    dataset: DatasetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, research
+
+    installation = bootstrap.open_home(_State.root)
+    grid = research.grid(strategy, param or [])
+    result = research.sweep(
+        installation, strategy, grid, _market(market), _symbols(symbols), first, last, dataset
+    )
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(research.sweep_text(result))
+
+
+@app.command(help="끝난 세션을 저장소에서 다시 계산해 그대로인지 견줍니다.")
+def parity(
+    session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
+    market: MarketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, day
+
+    context = bootstrap.open_past_day(_State.root, _market(market), session)
+    try:
+        report = day.parity(context)
+    finally:
+        bootstrap.close_day(context.key)
+    body = {
+        "session": report.session,
+        "orders": report.orders,
+        "differences": len(report.differences),
+        "unexplained": report.unexplained,
+        "details": [
+            {
+                "kind": str(d.kind),
+                "symbol": d.symbol,
+                "detail": d.detail,
+                "explained": d.explained,
+            }
+            for d in report.differences
+        ],
+    }
+    if as_json:
+        _print_json(body)
+    else:
+        typer.echo(
+            f"{report.session}: 주문 {report.orders}건, 차이 {len(report.differences)}건, "
+            f"설명되지 않는 차이 {report.unexplained}건"
+        )
+        for d in report.differences:
+            typer.echo(f"  [{d.kind}] {d.symbol} {d.detail}")
+    raise typer.Exit(EXIT_FINDING if report.differences else 0)
+
+
+@app.command(help="세션 보고서를 다시 만들고 있는 곳을 알려 줍니다.")
+def report(
+    session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
+    market: MarketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, day
+
+    context = bootstrap.open_past_day(_State.root, _market(market), session)
+    try:
+        checked = day.parity(context)
+        paths = day.write_report(context, checked)
+        body = day.summarize(context, checked) | {"report": str(paths.html)}
+    finally:
+        bootstrap.close_day(context.key)
+    if as_json:
+        _print_json(body)
+    else:
+        typer.echo(f"보고서: {paths.html}")
+
+
+@app.command(help="설치, 설정, 저장소, 열쇠를 점검합니다.")
+def check(
+    env: Annotated[
+        VenueEnv | None, typer.Option("--env", help="이 환경으로 거래할 수 있는지도 봅니다.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, doctor
+
+    findings = doctor.examine(bootstrap.open_home(_State.root), str(env) if env else None)
+    if as_json:
+        _print_json({"findings": findings})
+    else:
+        typer.echo(doctor.text(findings))
+    bad = any(f["severity"] == "error" for f in findings)
+    raise typer.Exit(EXIT_FINDING if bad else 0)
+
+
+@data_app.command("status", help="저장소에 무엇이 얼마나 있는지 보여 줍니다.")
+def data_status(as_json: JsonOption = False) -> None:
+    from trading.config import resolve_root
+    from trading.store.lake import Lake
+
+    home = resolve_root(_State.root)
+    status = Lake(home.data_dir / "lake").status()
+    if as_json:
+        _print_json(status)
+        return
+    if not status.get("datasets"):
+        typer.echo("아직 저장된 시세가 없습니다. trading data import 또는 trading demo로 채웁니다.")
+        return
+    for item in status["datasets"]:
+        typer.echo(
+            f"{item['market']} {item['layer']} {item['kind']}: {item['rows']:,}행, "
+            f"{item['first']} ~ {item['last']}, 파일 {item['files']:,}개"
+        )
+
+
+@data_app.command("import", help="내장 기록이나 기록 폴더를 저장소에 들여옵니다.")
+def data_import(
+    market: MarketOption = None,
+    dataset: DatasetOption = None,
+    first: Annotated[date | None, _date_option("--from", "첫 거래일.")] = None,
+    last: Annotated[date | None, _date_option("--to", "마지막 거래일.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import backfill, bootstrap
+
+    installation = bootstrap.open_home(_State.root)
+    result = backfill.backfill(installation, _market(market), first, last, dataset)
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(backfill.text(result))
+
+
+@exchange_app.command(
+    "serve", help="로컬 거래소를 띄웁니다. 어떤 KIS 클라이언트든 붙을 수 있습니다."
+)
+def exchange_serve(
+    market: MarketOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="거래소 이름.")] = None,
+    profile: Annotated[
+        ProfileName, typer.Option("--profile", help="거래소 규칙.")
+    ] = ProfileName.REAL,
+    dataset: DatasetOption = None,
+    speed: Annotated[
+        float | None, typer.Option("--speed", help="벽시계의 몇 배로 갈지 (없으면 한 걸음씩).")
+    ] = None,
+    start: Annotated[date | None, _date_option("--start", "벽시계일 때 첫 거래일.")] = None,
+    port: Annotated[int, typer.Option("--port", help="포트 (0: 아무거나).")] = 0,
+) -> None:
+    from trading import bootstrap
+    from trading.domain.instrument import Market
+    from trading.exchange.server import serve
+
+    installation = bootstrap.open_home(_State.root)
+    chosen = Market(market) if market is not None else installation.settings.app.market
+    rules, calendar = bootstrap.rules_and_calendar(installation.settings, chosen)
+    serve(
+        bootstrap.open_source(installation, dataset),
+        rules,
+        calendar,
+        bootstrap.exchange_options(
+            installation,
+            chosen,
+            name or f"local-{chosen}",
+            profile=str(profile),
+            speed=speed,
+            port=port,
+            start=start,
+        ),
+    )
+
+
+def _market(market: MarketName | None) -> Any:
+    from trading.domain.instrument import Market
+
+    return Market(market) if market is not None else None
+
+
+def _symbols(text: str | None) -> list[str] | None:
+    return [s.strip() for s in text.split(",") if s.strip()] if text is not None else None
+
+
+def _print_json(body: Any) -> None:
+    typer.echo(json.dumps(body, ensure_ascii=False, default=str))
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one Korean sentence and its exit code."""
+    if os.name == "nt":
+        sys.exit("윈도우에서는 WSL2 안에서 실행해 주십시오.")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    raise SystemExit(_guarded(app))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    from trading.errors import (
+        AuthenticationError,
+        BrokerError,
+        ConfigError,
+        DataError,
+        SessionBusyError,
+        TradingError,
+        UsageError,
+    )
+
+    try:
+        command()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print("멈췄습니다. 같은 명령을 다시 치면 이어서 합니다.", file=sys.stderr)  # noqa: T201
+        return EXIT_FINDING
+    except (UsageError, ConfigError) as error:
+        _say(error)
+        return EXIT_USAGE
+    except SessionBusyError as error:
+        _say(error)
+        return EXIT_FINDING
+    except AuthenticationError as error:
+        _say(error)
+        return EXIT_FAILURE
+    except (BrokerError, DataError, TradingError) as error:
+        _say(error)
+        return EXIT_FAILURE
+    except Exception as error:
+        _report_bug(error)
+        return EXIT_FAILURE
+    return 0
+
+
+def _say(error: Exception) -> None:
+    print(str(error), file=sys.stderr)  # noqa: T201
+
+
+def _report_bug(error: Exception) -> None:
+    """Keep the stack in the error log and tell the user where it is."""
+    from trading.log import get_logger
+
+    get_logger(__name__).exception("예상하지 못한 오류")
+    print(  # noqa: T201
+        f"예상하지 못한 오류가 났습니다: {type(error).__name__}: {error}\n"
+        "자세한 내용은 logs/errors.jsonl에 있습니다.",
+        file=sys.stderr,
+    )
+    if os.environ.get("TRADING_DEBUG"):
+        traceback.print_exc()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""Backtests and sweeps over recorded history, for the command line and the research flow."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trading import bootstrap, measures
+from trading.backtest import runner
+from trading.backtest.runner import BacktestResult
+from trading.bootstrap import Installation
+from trading.domain.actions import CorporateAction
+from trading.domain.instrument import Market
+from trading.domain.market import AdjustedPanel, RawPanel
+from trading.domain.rules import MarketRules
+from trading.errors import UsageError
+from trading.execution.decide import Policy, Views
+from trading.sessions import SessionCalendar
+
+if TYPE_CHECKING:
+    from trading.strategies.base import StrategySettings
+
+ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _History:
+    """Recorded panels of one market, and the law they were traded under."""
+
+    market: Market
+    raw: RawPanel
+    adjusted: AdjustedPanel
+    actions: tuple[CorporateAction, ...]
+    calendar: SessionCalendar
+    rules: MarketRules
+    policy: Policy
+    sectors: Any
+    first: date
+    last: date
+
+
+def backtest(
+    installation: Installation,
+    strategy: str,
+    market: Market | None,
+    symbols: Sequence[str] | None,
+    first: date | None,
+    last: date | None,
+    dataset: Path | None = None,
+) -> dict[str, Any]:
+    """Trade recorded history by one strategy, or by the whole ensemble, and return the figures.
+
+    Learned agents abstain: a model trained on these years would know their end.
+    """
+    strategies = installation.settings.strategies
+    history = _history(installation, market, symbols, first, last, dataset)
+    views = _views(installation, history, agents_of(strategy, strategies), strategies)
+    result = runner.run(
+        views,
+        history.raw,
+        history.actions,
+        history.calendar,
+        history.rules,
+        history.policy,
+        cash=installation.settings.app.demo.cash_minor(history.market),
+        first=history.first,
+        last=history.last,
+    )
+    return {"strategy": strategy, **_figures(result, history)}
+
+
+def sweep(
+    installation: Installation,
+    strategy: str,
+    grid: Sequence[Mapping[str, Any]],
+    market: Market | None,
+    symbols: Sequence[str] | None,
+    first: date | None,
+    last: date | None,
+    dataset: Path | None = None,
+) -> dict[str, Any]:
+    """Trade recorded history once for each set of parameters, in one compiled loop each."""
+    from trading.backtest import sweep as compiled
+
+    history = _history(installation, market, symbols, first, last, dataset)
+    runs = []
+    for params in grid:
+        strategies = with_params(installation.settings.strategies, strategy, params)
+        views = _views(installation, history, agents_of(strategy, strategies), strategies)
+        result = compiled.run(
+            views,
+            history.raw,
+            history.actions,
+            history.calendar,
+            history.rules,
+            history.policy,
+            cash=installation.settings.app.demo.cash_minor(history.market),
+            first=history.first,
+            last=history.last,
+        )
+        runs.append(
+            {
+                "params": dict(params),
+                "final_equity": result.equity[-1],
+                "orders": len(result.orders),
+                "orders_hash": runner.orders_hash(result.orders),
+                "metrics": performance([result.starting_cash, *result.equity], history.market),
+            }
+        )
+    return {
+        "strategy": strategy,
+        "market": str(history.market),
+        "currency": str(history.market.currency),
+        "runs": runs,
+    }
+
+
+def agents_of(strategy: str, strategies: "StrategySettings") -> tuple[str, ...]:
+    """Return the agents that vote for ``strategy``; ``UsageError`` for one that there is not."""
+    from trading.strategies.base import AGENTS
+
+    if strategy == ENSEMBLE:
+        return strategies.enabled()
+    if strategy not in AGENTS:
+        raise UsageError(f"없는 전략입니다: {strategy} (있는 것: {', '.join((*AGENTS, ENSEMBLE))})")
+    return (strategy,)
+
+
+def grid(strategy: str, params: Sequence[str]) -> list[dict[str, Any]]:
+    """Return every combination of ``name=value,value``; one empty set when none is given."""
+    names, values = [], []
+    for text in params:
+        name, _, listed = text.partition("=")
+        if not listed:
+            raise UsageError(f"매개변수는 이름=값,값 꼴로 주십시오: {text}")
+        names.append(name.strip())
+        values.append([_number(v) for v in listed.split(",")])
+    return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
+
+
+def with_params(
+    strategies: "StrategySettings", strategy: str, params: Mapping[str, Any]
+) -> "StrategySettings":
+    """Return the settings with other parameters of one strategy, validated as on load."""
+    from pydantic import ValidationError
+
+    from trading.strategies.base import StrategySettings
+
+    body = strategies.model_dump()
+    if strategy not in body:
+        raise UsageError(f"없는 전략입니다: {strategy}")
+    body[strategy] = {**body[strategy], **params}
+    try:
+        return StrategySettings.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"쓸 수 없는 매개변수입니다: {where} ({first['msg']})") from None
+
+
+def performance(equity: Sequence[int], market: Market) -> dict[str, Any]:
+    """Return the measures of an equity curve; ``None`` where too short to say."""
+    values = np.asarray(equity, dtype=np.float64)
+    returns = values[1:] / values[:-1] - 1.0
+    per_year = SessionCalendar(market).sessions_per_year
+    body: dict[str, Any] = {
+        "total_return": float(values[-1] / values[0] - 1.0),
+        "max_drawdown": float(measures.max_drawdown(values)),
+    }
+    if len(returns) >= 20:
+        body |= {
+            "annual_return": float(measures.cagr(values, periods_per_year=per_year)),
+            "annual_volatility": float(
+                measures.annual_volatility(returns, periods_per_year=per_year)
+            ),
+            "sharpe": float(measures.sharpe(returns, periods_per_year=per_year)),
+            "sortino": float(measures.sortino(returns, periods_per_year=per_year)),
+        }
+    return {name: value if np.isfinite(value) else None for name, value in body.items()}
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """Return a backtest's figures as a user reads them."""
+    from trading.domain.instrument import Currency
+    from trading.domain.wording import money_text, percent_text
+
+    metrics = result["metrics"]
+    lines = [
+        f"{result['strategy']}: {result['first_session']} ~ {result['last_session']}, "
+        f"{result['sessions']:,}거래일",
+        f"  주문 {result['orders']:,}건, 체결 {result['fills']:,}건",
+        f"  최종 평가금액 {money_text(result['final_equity'], Currency(result['currency']))}, "
+        f"수익률 {percent_text(metrics['total_return'])}, "
+        f"최대 낙폭 {percent_text(-metrics['max_drawdown'])}",
+    ]
+    if "sharpe" in metrics and metrics["sharpe"] is not None:
+        lines.append(f"  샤프 지수 {metrics['sharpe']:.2f}")
+    lines.append("  생존 종목만의 기록이라 실제보다 좋게 보일 수 있습니다.")
+    return "\n".join(lines)
+
+
+def sweep_text(result: Mapping[str, Any]) -> str:
+    """Return a sweep's runs as a user reads them, best first."""
+    from trading.domain.instrument import Currency
+    from trading.domain.wording import money_text, percent_text
+
+    currency = Currency(result["currency"])
+    ranked = sorted(result["runs"], key=lambda r: -int(r["final_equity"]))
+    return "\n".join(
+        f"{run['params'] or '설정값 그대로'}: {money_text(run['final_equity'], currency)} "
+        f"({percent_text(run['metrics']['total_return'])}), 주문 {run['orders']:,}건"
+        for run in ranked
+    )
+
+
+def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
+    intents = [order.intent for day in result.days for order in day.orders]
+    return {
+        "market": str(history.market),
+        "currency": str(history.market.currency),
+        "first_session": str(result.sessions[0]),
+        "last_session": str(result.sessions[-1]),
+        "sessions": len(result.sessions),
+        "orders": len(intents),
+        "fills": sum(len(day.booked) for day in result.days),
+        "denied": sum(len(day.denied) for day in result.days),
+        "final_equity": result.equity[-1],
+        "starting_cash": result.starting_cash,
+        "cash_difference": result.cash_difference,
+        "ambiguous_fills": result.ambiguous_fills,
+        "decision_hash": runner.decision_hash(
+            day.decision for day in result.days if day.decision is not None
+        ),
+        "orders_hash": runner.orders_hash(intents),
+        "price_basis": str(history.raw.basis),
+        "metrics": performance([result.starting_cash, *result.equity], history.market),
+    }
+
+
+def _history(
+    installation: Installation,
+    market: Market | None,
+    symbols: Sequence[str] | None,
+    first: date | None,
+    last: date | None,
+    dataset: Path | None,
+) -> _History:
+    from trading.store.adjust import assemble_panels
+
+    settings = installation.settings
+    market = market or settings.app.market
+    source = bootstrap.open_source(installation, dataset)
+    rules, calendar = bootstrap.rules_and_calendar(settings, market)
+    recorded = source.sessions(market)
+    if not recorded:
+        raise UsageError(f"{market} 시장의 기록이 없습니다.")
+    last = min(last or recorded[-1], recorded[-1])
+    first = first or recorded[min(len(recorded) - 1, settings.app.demo.warmup_sessions)]
+    if first > last:
+        raise UsageError(f"시작일 {first}이(가) 끝일 {last}보다 늦습니다.")
+    if first <= recorded[0]:
+        raise UsageError(f"{first} 앞에 기록이 없습니다. 첫 기록은 {recorded[0]}입니다.")
+    instruments = {i.symbol: i for i in source.instruments(market)}
+    unknown = [s for s in symbols or () if s not in instruments]
+    if unknown:
+        raise UsageError(f"기록에 없는 종목입니다: {', '.join(unknown)}")
+    frame = source.daily(market, symbols, recorded[0], last)
+    actions = tuple(source.actions(market, recorded[0], last))
+    name = settings.universe.benchmark[market]
+    index = source.index(market, recorded[0], last)
+    raw, adjusted = assemble_panels(
+        frame,
+        actions,
+        calendar.sessions(recorded[0], last),
+        market,
+        symbols,
+        exchanges={s: i.exchange for s, i in instruments.items()},
+        index=index.loc[index["name"] == name] if len(index) else None,
+        benchmark=name,
+        rules=rules,
+    )
+    sectors = {s: i.sector for s, i in instruments.items()}
+    names = sorted({s for s in sectors.values() if s is not None})
+    codes = [names.index(s) if (s := sectors.get(x)) is not None else -1 for x in raw.symbols]
+    return _History(
+        market=market,
+        raw=raw,
+        adjusted=adjusted,
+        actions=tuple(a for a in actions if a.symbol in raw.symbols),
+        calendar=calendar,
+        rules=rules,
+        policy=bootstrap.policy_of(settings, market, calendar),
+        sectors=np.array(codes, dtype=np.int64),
+        first=first,
+        last=last,
+    )
+
+
+def _views(
+    installation: Installation,
+    history: _History,
+    agents: Sequence[str],
+    strategies: "StrategySettings",
+) -> Views:
+    from trading.strategies.evaluation import evaluate
+
+    evaluation = evaluate(
+        history.adjusted,
+        history.raw,
+        features=installation.settings.features,
+        strategies=strategies,
+        agents=agents,
+    )
+    return Views(evaluation, history.raw, history.rules, history.policy, history.sectors)
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip()

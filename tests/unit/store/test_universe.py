@@ -1,0 +1,60 @@
+"""Who belongs to the universe on a session, and what the configuration knows."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from trading.domain.instrument import Exchange, Instrument, Market
+from trading.errors import ConfigError
+from trading.store.universe import members, read_universe, shipped_universe
+
+GOOG = Instrument(symbol="GOOG", exchange=Exchange.NASDAQ, listed=date(2004, 8, 19))
+IBM = Instrument(symbol="IBM", exchange=Exchange.NYSE)
+GONE = Instrument(symbol="GONE", exchange=Exchange.NYSE, delisted=date(2005, 1, 3))
+
+
+def test_membership_is_point_in_time():
+    """An instrument belongs from its first to its last session, both included."""
+    everyone = [IBM, GONE, GOOG]
+    exchanges = [Exchange.NASDAQ, Exchange.NYSE]
+
+    def on(day: date) -> list[str]:
+        return [item.symbol for item in members(everyone, day, exchanges)]
+
+    assert on(date(2004, 8, 18)) == ["GONE", "IBM"]
+    assert on(date(2004, 8, 19)) == ["GONE", "GOOG", "IBM"]
+    assert on(date(2005, 1, 3)) == ["GONE", "GOOG", "IBM"]
+    assert on(date(2005, 1, 4)) == ["GOOG", "IBM"]
+
+
+def test_only_wanted_exchanges():
+    """An exchange that is not configured has no members."""
+    assert members([GOOG, IBM], date(2006, 1, 3), [Exchange.NYSE]) == [IBM]
+
+
+def test_shipped_facts():
+    """The five embedded stocks have an exchange, a name and a sector."""
+    universe = shipped_universe()
+
+    assert universe.exchange("IBM") is Exchange.NYSE
+    for symbol in ("AAPL", "FB", "GOOG", "MSFT"):
+        assert universe.exchange(symbol) is Exchange.NASDAQ
+        assert universe.instruments[symbol].sector
+    assert universe.exchanges[Market.KRX] == (Exchange.KOSPI, Exchange.KOSDAQ)
+    with pytest.raises(ConfigError, match="거래소를 알 수 없음"):
+        universe.exchange("NONE")
+
+
+def test_wrong_file_is_named(tmp_path: Path):
+    """A missing file, an unknown key and a wrong exchange are configuration errors."""
+    path = tmp_path / "universe.yaml"
+
+    with pytest.raises(ConfigError, match="설정 파일이 없음"):
+        read_universe(path)
+    path.write_text("exchanges: {us: [NYSE]}\nbenchmark: {us: x}\nextra: 1\n")
+    with pytest.raises(ConfigError, match="extra"):
+        read_universe(path)
+    path.write_text("exchanges: {us: [MOON]}\nbenchmark: {us: x}\n")
+    with pytest.raises(ConfigError, match="exchanges"):
+        read_universe(path)

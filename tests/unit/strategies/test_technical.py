@@ -1,0 +1,141 @@
+"""The state machines of the rule-based agents, event by event."""
+
+import numpy as np
+import pytest
+
+from trading.features.indicators import Bars
+from trading.strategies import technical
+from trading.strategies.base import (
+    BollingerMfiSettings,
+    MaCrossoverSettings,
+    MomentumSettings,
+    RsiSettings,
+    StrategySettings,
+)
+
+nan = np.nan
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values)[:, None]
+
+
+def all_bars(n: int) -> np.ndarray:
+    return np.ones((n, 1), dtype=bool)
+
+
+def test_crossing_stands_until_the_opposite_crossing():
+    """No view before the first crossing; touching zero is none; a view then stands."""
+    gap = column(nan, 1.0, 2.0, -1.0, -0.5, 0.0, -0.1, 0.3, 0.0, 0.2)
+
+    got = technical.crossing_votes(gap, all_bars(10))
+
+    np.testing.assert_array_equal(got[:, 0], [nan, nan, nan, -1, -1, -1, -1, 1, 1, 1])
+
+
+def test_crossing_waits_over_a_halt():
+    """A halted session is no event and carries the view."""
+    gap = column(1.0, -1.0, 1.0, 1.0)
+    valid = column(1, 1, 0, 1).astype(bool)
+
+    got = technical.crossing_votes(gap, valid)
+
+    np.testing.assert_array_equal(got[:, 0], [nan, -1, -1, 1])
+
+
+def test_recross_needs_to_leave_the_zone():
+    """Long when the index is back at 30 or more, short when it is back at 70 or less."""
+    index = column(50, 25, 29.9, 30, 50, 75, 71, 70, 40, 72, 60)
+
+    got = technical.recross_votes(index, all_bars(11), 30.0, 70.0)
+
+    np.testing.assert_array_equal(got[:, 0], [nan, nan, nan, 1, 1, 1, 1, -1, -1, -1, -1])
+
+
+def test_strength_is_edge_triggered_and_expires():
+    """Only the beginning of strength counts, and a view dies after ``time_stop`` bars."""
+    b = column(0.9, 0.9, 0.5, 0.9, 0.9, 0.9, 0.9, 0.1, 0.5)
+    flow = column(90, 90, 50, 90, 90, 90, 90, 10, 50)
+
+    got = technical.strength_votes(b, flow, all_bars(9), 0.8, 80.0, 0.2, 20.0, 3)
+
+    np.testing.assert_array_equal(got[:, 0], [nan, nan, nan, 1, 1, 1, nan, -1, -1])
+
+
+def test_strength_needs_both_measures():
+    """A high %b without money flow is no entry."""
+    b, flow = column(0.5, 0.9, 0.9), column(50, 70, 81)
+
+    got = technical.strength_votes(b, flow, all_bars(3), 0.8, 80.0, 0.2, 20.0, 60)
+
+    np.testing.assert_array_equal(got[:, 0], [nan, nan, 1])
+
+
+def test_compiled_equals_interpreted(embedded_panels):
+    """The machine code gives what the Python text says."""
+    panel = embedded_panels[1].until(400)
+    bars = Bars(panel)
+    gap = panel.close / panel.close[0] - 1.0
+    index = np.abs(gap) * 100
+    calls = [
+        (technical.crossing_votes, (gap, bars.valid)),
+        (technical.recross_votes, (index, bars.valid, 10.0, 20.0)),
+        (technical.strength_votes, (gap, index, bars.valid, 0.05, 5.0, 0.0, 4.0, 10)),
+    ]
+
+    for function, arguments in calls:
+        plain = getattr(function, "py_func", function)
+        np.testing.assert_array_equal(function(*arguments), plain(*arguments))
+
+
+def test_votes_on_recorded_prices(embedded_panels):
+    """A view is the state since the last event, for every rule, on every name."""
+    panel = embedded_panels[1]
+    bars = Bars(panel)
+
+    crossover = technical.ma_crossover(bars, MaCrossoverSettings())
+    exponential = technical.ma_crossover(bars, MaCrossoverSettings(kind="ema"))
+    rsi = technical.rsi(bars, RsiSettings())
+    strength = technical.bollinger_mfi(bars, BollingerMfiSettings())
+
+    sma = np.array([panel.close[t - 9 : t + 1, 3].mean() for t in range(100, 3270)])
+    slow = np.array([panel.close[t - 29 : t + 1, 3].mean() for t in range(100, 3270)])
+    apart = np.abs(sma - slow) > 1e-6 * slow  # the two averages touch exactly once
+    np.testing.assert_array_equal(crossover[100:, 3][apart], np.sign(sma - slow)[apart])
+    assert not np.array_equal(crossover, exponential, equal_nan=True)
+    for votes in (crossover, rsi, strength):
+        seen = votes[np.isfinite(votes)]
+        assert set(seen) == {-1.0, 1.0}
+        assert np.isnan(votes[:3074, 1]).all()  # FB was not listed yet
+
+
+def test_momentum_abstains_with_few_names(embedded_panels):
+    """Five recorded stocks never have five 12-1 returns at once; three are enough for three."""
+    panel = embedded_panels[1]
+    bars = Bars(panel)
+
+    shipped = technical.momentum(bars, MomentumSettings())
+    three = technical.momentum(bars, MomentumSettings(min_names=3))
+
+    assert np.isnan(shipped).all()
+    row = three[1000]
+    score = panel.close[979] / panel.close[748] - 1
+    assert np.nanargmax(row) == np.nanargmax(score)
+    np.testing.assert_allclose(np.sort(row[np.isfinite(row)]), [-2 / 3, 0, 2 / 3], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: MaCrossoverSettings(fast=30, slow=10),
+        lambda: RsiSettings(lower=70, upper=30),
+        lambda: BollingerMfiSettings(leave_b=0.9),
+        lambda: MomentumSettings(window=20, skip=21),
+        lambda: StrategySettings(screener={}),
+        lambda: StrategySettings.model_validate({"nothing": 1}),
+    ],
+)
+def test_settings_refuse_nonsense(build):
+    """Levels in the wrong order, a missing market and unknown keys are errors."""
+    with pytest.raises(ValueError):
+        build()

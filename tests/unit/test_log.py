@@ -1,0 +1,155 @@
+"""Log files, their masking, and their turning over."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from trading import log as logs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Log into a folder of its own, and to nowhere afterwards."""
+    logs.configure(tmp_path / "logs", console=False)
+    yield tmp_path / "logs"
+    logs.configure(None)
+
+
+def lines(file):
+    """Return the JSON lines of a file."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_line_goes_to_its_files(folder):
+    """Everything to trading, errors to errors, the order's life to trades."""
+    logs.get_logger("a").info("장 시작", session="2024-01-08")
+    logs.get_trade_log().info("주문 접수", order_id="7")
+    logs.get_trade_log().error("주문 거부", order_id="8")
+
+    assert [x["event"] for x in lines(folder / "trading.jsonl")] == [
+        "장 시작",
+        "주문 접수",
+        "주문 거부",
+    ]
+    assert [x["event"] for x in lines(folder / "trades.jsonl")] == ["주문 접수", "주문 거부"]
+    assert [x["order_id"] for x in lines(folder / "errors.jsonl")] == ["8"]
+
+
+def test_errors_carry_their_stack(folder):
+    """An exception is recorded with its traceback, a plain error with its caller."""
+    log = logs.get_logger("a")
+    try:
+        raise ValueError("값 오류")
+    except ValueError:
+        log.exception("계산 실패", symbol="AAPL")
+    log.error("응답 없음")
+    error = KeyError("x")
+    log.error("조회 실패", exc_info=error)
+
+    raised, plain, given = lines(folder / "errors.jsonl")
+    assert raised["error"] == "ValueError: 값 오류"
+    assert "Traceback" in raised["stack"]
+    assert raised["symbol"] == "AAPL"
+    assert "test_log.py" in plain["stack"]
+    assert given["error"] == "KeyError: 'x'"
+    assert all("stack" not in line for line in lines(folder / "trading.jsonl"))
+
+
+def test_secrets_never_reach_a_file(folder):
+    """Secret keys are masked at any depth, registered values wherever they appear."""
+    logs.register_secret("PSverysecretvalue")
+    logs.register_secret("ab")
+    log = logs.get_logger("a")
+
+    log.info(
+        "요청",
+        appkey="k1",
+        app_secret="k2",
+        headers={"authorization": "Bearer k3", "tr_id": "TTTC0802U"},
+        account="12345678-01",
+        body=[{"CANO": "12345678"}, "use PSverysecretvalue here"],
+        url=ValueError("https://host/?key=PSverysecretvalue"),
+        symbol="ab",
+        token="",
+    )
+
+    text = (folder / "trading.jsonl").read_text(encoding="utf-8")
+    (line,) = lines(folder / "trading.jsonl")
+    for secret in ("k1", "k2", "k3", "12345678", "PSverysecretvalue"):
+        assert secret not in text
+    assert line["headers"]["tr_id"] == "TTTC0802U"
+    assert line["symbol"] == "ab"
+
+
+def test_quiet_levels_are_dropped(tmp_path, folder):
+    """Below the chosen level nothing is written; a later configure moves the files."""
+    logs.get_logger("a").debug("상세")
+    assert (folder / "trading.jsonl").exists() is False
+
+    logs.configure(tmp_path / "other", level="debug", console=False)
+    logs.get_logger("a").debug("상세")
+
+    assert [x["level"] for x in lines(tmp_path / "other" / "trading.jsonl")] == ["debug"]
+
+
+def test_yesterdays_file_is_put_aside(tmp_path):
+    """A file last written before today is renamed with its day and a new one begun."""
+    seoul = ZoneInfo("Asia/Seoul")
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    old = folder / "trading.jsonl"
+    old.write_text('{"event": "어제"}\n', encoding="utf-8")
+    written = datetime.fromtimestamp(old.stat().st_mtime, seoul) - timedelta(days=1)
+    os.utime(old, (written.timestamp(), written.timestamp()))
+
+    logs.configure(folder, console=False)
+    logs.get_logger("a").info("오늘")
+    logs.configure(None)
+
+    assert [x["event"] for x in lines(folder / f"trading-{written.date()}.jsonl")] == ["어제"]
+    assert [x["event"] for x in lines(folder / "trading.jsonl")] == ["오늘"]
+
+
+def test_the_console_is_korean_and_on_stderr(capsys):
+    """Time, level and message in Korean on stderr; stdout stays for results."""
+    logs.configure(None)
+    logs.get_logger("a").warning("시세 지연", symbol="IBM")
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.rstrip().endswith("주의 시세 지연  symbol=IBM")
+
+
+def test_an_error_without_files_shows_its_stack(capsys):
+    """Where no file keeps the stack, the console shows it."""
+    logs.configure(None)
+    try:
+        raise ValueError("값 오류")
+    except ValueError:
+        logs.get_logger("a").exception("실패")
+
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_korean_survives_a_c_locale(tmp_path):
+    """With LANG=C and UTF-8 mode off, console and files still carry Korean."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pathlib, trading.log as l\n"
+        f"l.configure(pathlib.Path({str(tmp_path)!r}))\n"
+        "l.get_logger('a').info('주문 접수')\n",
+        encoding="utf-8",
+    )
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    result = subprocess.run(
+        [sys.executable, str(script)], env=env, capture_output=True, encoding="utf-8", check=True
+    )
+
+    assert "정보 주문 접수" in result.stderr
+    assert lines(tmp_path / "trading.jsonl")[0]["event"] == "주문 접수"
