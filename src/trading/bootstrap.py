@@ -59,7 +59,7 @@ log = get_logger(__name__)
 
 # A local exchange knows nobody: these open its demo account and mean nothing anywhere else.
 _DEMO_KEY = "demo-app-key-of-the-local-exchange--"
-_DEMO_ACCOUNT = "0000000001"
+_DEMO_ACCOUNT = "7001000101"
 _POLL_SECONDS = 0.05
 
 
@@ -232,7 +232,7 @@ def _new_run(
         market=market,
         first_session=first,
         sessions=request.sessions,
-        first_bar=before[max(0, len(before) - app.data.first_bar_sessions)],
+        first_bar=before[max(0, len(before) - app.data.first_bar_sessions[market])],
         starting_cash=app.demo.cash_minor(market),
         dataset=str(request.dataset.resolve()) if request.dataset is not None else None,
         profile=request.profile,
@@ -251,7 +251,7 @@ def _first_session(
 ) -> date:
     """Return the first session to trade: as asked, as configured, or the first with enough history."""
     recorded = _recorded(source, market)
-    warmup = installation.settings.app.demo.warmup_sessions
+    warmup = installation.settings.app.demo.warmup_sessions[market]
     wanted = start or installation.settings.app.demo.start
     if wanted is None:
         if len(recorded) <= warmup:
@@ -687,7 +687,7 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
     )
     try:
         run = Run.latest(ledger) or _first_venue_run(
-            client, ledger, market, env, session, calendar, settings.app.data.first_bar_sessions
+            client, ledger, market, env, session, calendar, settings.app.data.first_bar_sessions[market]
         )
     except BaseException:
         ledger.close()

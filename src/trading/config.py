@@ -14,7 +14,7 @@ from datetime import date
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -66,7 +66,7 @@ class DataSettings(_Strict):
     """Which recorded history is used, and how much of it a run sees."""
 
     dataset: Path | None = None
-    first_bar_sessions: int = Field(default=756, ge=60)
+    first_bar_sessions: Mapping[Market, Annotated[int, Field(ge=60)]]
 
 
 class ScheduleSettings(_Strict):
@@ -82,7 +82,7 @@ class DemoSettings(_Strict):
 
     starting_cash: Mapping[Literal["usd", "krw"], int]
     start: date | None = None
-    warmup_sessions: int = Field(default=504, ge=20)
+    warmup_sessions: Mapping[Market, Annotated[int, Field(ge=20)]]
     speed: float | None = Field(default=None, gt=0)
 
     def cash_minor(self, market: Market) -> int:
@@ -115,7 +115,7 @@ class AppSettings(_Strict):
     market: Market
     check_interval_minutes: int = Field(default=5, ge=1)
     paths: PathSettings = PathSettings()
-    data: DataSettings = DataSettings()
+    data: DataSettings
     schedule: ScheduleSettings = ScheduleSettings()
     demo: DemoSettings
     retrain: RetrainSettings = RetrainSettings()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -41,6 +42,7 @@ from trading.live.pace import Pace
 from trading.live.parity import ParityReport, history_hashes
 from trading.live.session import LiveSession, SessionOutcome, Supervision
 from trading.log import get_logger
+from trading.monitoring import SessionMonitor, read_heartbeat
 from trading.ports import BarSource, Broker, Clock, Ledger, MarketFeed, Notifier, Record, RecordKind
 from trading.simulation.account import Account
 from trading.simulation.matching import BASIS_POINTS, Matcher
@@ -142,6 +144,21 @@ class Client(Broker, MarketFeed, Protocol):
 
     def daily_bars(self, symbol: str, first: date, last: date) -> "pd.DataFrame":
         """Return daily bars in the columns of ``store.schema.DAILY_BARS``."""
+        ...
+
+    @property
+    def call_counts(self) -> tuple[int, int]:
+        """REST calls that succeeded and failed so far."""
+        ...
+
+    @property
+    def frames_handled(self) -> int:
+        """Messages of the stream that have become events."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """How often the stream has connected."""
         ...
 
 
@@ -300,8 +317,9 @@ def admit(
         history=history if len(history) else None,
         settings=quality.read_quality(home.config_dir / "quality" / "daily.yaml"),
     )
-    lake.upsert_daily(market, frame, layer="raw")
     lake.quarantine(market, "daily", result.quarantined)
+    keyed = frame.drop_duplicates(["symbol", "session"], keep="last")
+    lake.upsert_daily(market, keyed, layer="raw")
     if len(result.passed) == 0:
         raise SchemaError(f"시세 {result.rows:,}행이 모두 품질 검사에 걸려 쓰지 않습니다.")
     lake.upsert_daily(market, result.passed, layer="clean")
@@ -555,17 +573,51 @@ async def _trade(
                 absence_wait_seconds=app.supervision.absence_wait_seconds,
             ),
         )
-        context.notifier.send("session_started", about)
-        return await session.run(
-            _start(context, prepared, engine),
-            view,
-            recorded,
-            evidence=Evidence(
-                history=history_hashes(prepared.raw, prepared.row, view.symbols),
-                model_version=prepared.model_version,
-                untradable=untradable,
-            ),
+        told = f"{context.run.run_id}:{context.session}"
+        context.notifier.send("session_started", about | {"key": f"start:{told}"})
+        monitor = SessionMonitor(
+            heartbeat_path(context),
+            market=str(context.market),
+            session=str(context.session),
+            clock=context.clock,
+            counters=lambda: _counters(connection.client),
         )
+        async with monitor.beating():
+            outcome = await session.run(
+                _start(context, prepared, engine),
+                view,
+                recorded,
+                evidence=Evidence(
+                    history=history_hashes(prepared.raw, prepared.row, view.symbols),
+                    model_version=prepared.model_version,
+                    untradable=untradable,
+                ),
+            )
+        ended = {
+            "equity": outcome.equity,
+            "cash": outcome.cash,
+            "orders": outcome.orders,
+            "fills": outcome.fills,
+            "cash_difference": outcome.cash_difference,
+            "key": f"end:{told}",
+        }
+        context.notifier.send("session_ended", about | ended)
+        return outcome
+
+
+def heartbeat_path(context: DayContext) -> Path:
+    """Return the file in which the running session of this account shows that it lives."""
+    return context.home.data_dir / "run" / f"{context.env}-{context.market}.json"
+
+
+def _counters(client: Client) -> dict[str, int]:
+    succeeded, failed = client.call_counts
+    return {
+        "api_succeeded": succeeded,
+        "api_failed": failed,
+        "frames": client.frames_handled,
+        "connections": client.connections,
+    }
 
 
 def _start(context: DayContext, prepared: Prepared, engine: TradingEngine) -> SessionStart:
@@ -865,6 +917,7 @@ def write_report(context: DayContext, parity_report: ParityReport) -> Any:
             for what, ours, theirs in closed["differences"]
             if what != "cash"
         ],
+        counters=_counted(context),
         benchmark=benchmark,
         benchmark_name=benchmark_name,
         risk=[
@@ -918,6 +971,21 @@ def _labels(context: DayContext, prepared: Prepared) -> dict[str, str]:
         labels["생존 편향"] = "지금까지 남은 종목의 기록이라 성과가 실제보다 좋게 보일 수 있습니다."
         labels["재생 규칙"] = "봉 하나를 시가·저가·고가·종가 네 번의 체결로 재생했습니다."
     return labels
+
+
+def _counted(context: DayContext) -> dict[str, float]:
+    """Return what the session's last heartbeat counted, by Korean name."""
+    beat = read_heartbeat(heartbeat_path(context))
+    if beat is None or beat.session != str(context.session):
+        return {}
+    names = {
+        "api_succeeded": "API 성공",
+        "api_failed": "API 실패",
+        "frames": "실시간 메시지",
+        "connections": "실시간 연결",
+    }
+    counted = {text: float(beat.counters[name]) for name, text in names.items()}
+    return counted | {"메모리 (MB)": beat.memory_mb}
 
 
 def equity_curve(context: DayContext) -> list[tuple[date, int]]:

@@ -198,13 +198,13 @@ class LogChannel:
         self._said = False
 
     def deliver(self, message: Message) -> None:
-        """Log the subject."""
+        """Log the subject, for a developer: the log has told of the event itself already."""
         if not self._said:
             self._said = True
             log.info(
                 "메일과 웹훅 설정 없음, 알림은 로그와 보관함에만 남음", file="config/notify.yaml"
             )
-        log.info("알림", event_name=message.event, subject=message.subject)
+        log.debug("알림", event_name=message.event, subject=message.subject)
 
 
 class OutboxNotifier:
@@ -385,7 +385,7 @@ _TITLES: Mapping[str, str] = {
     Event.PROMOTED: "모델 승격 {model}",
     Event.TRAINING_FAILED: "학습 실패 {model}",
     Event.ERROR: "오류 {stage}",
-    Event.HOURLY_STATUS: "매시 상태 {kst}",
+    Event.HOURLY_STATUS: "{market} 매시 상태 {ts}",
     Event.DAILY_REPORT: "{market} {session} 일일 보고서 {daily_return}",
     Event.EVENT_MISSED: "예정된 일이 없었음 {expected}",
 }

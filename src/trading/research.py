@@ -259,7 +259,7 @@ def _history(
     if not recorded:
         raise UsageError(f"{market} 시장의 기록이 없습니다.")
     last = min(last or recorded[-1], recorded[-1])
-    first = first or recorded[min(len(recorded) - 1, settings.app.demo.warmup_sessions)]
+    first = first or recorded[min(len(recorded) - 1, settings.app.demo.warmup_sessions[market])]
     if first > last:
         raise UsageError(f"시작일 {first}이(가) 끝일 {last}보다 늦습니다.")
     if first <= recorded[0]:

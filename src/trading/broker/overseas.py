@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from trading.broker.rest import Priority, RestTransport
 from trading.domain.account import Position, VenueAccount
@@ -105,15 +106,18 @@ class OverseasCalls:
         Paper accounts answer no dollar cash; what may be spent stands in for it.
         """
         positions: dict[str, Position] = {}
-        pages = self._transport.pages(
-            at.US_BALANCE, lambda page: wire.balance_request(self._account, page)
-        )
-        async for body in pages:
-            # A symbol is taken once: on some servers one exchange's answer holds the others' too.
-            for holding in wire.parse_holdings(body):
-                positions[holding.symbol] = Position(
-                    symbol=holding.symbol, quantity=holding.quantity, cost=holding.cost
-                )
+        # The code of Nasdaq is the whole US on the real server and Nasdaq alone on paper.
+        wanted = _US_EXCHANGES if self._profile is Profile.PAPER else (Exchange.NASDAQ,)
+        for exchange in wanted:
+            pages = self._transport.pages(
+                at.US_BALANCE, partial(wire.balance_request, self._account, exchange=exchange)
+            )
+            async for body in pages:
+                # Taken once each, never summed: an answer may hold the other exchanges' too.
+                for holding in wire.parse_holdings(body):
+                    positions[holding.symbol] = Position(
+                        symbol=holding.symbol, quantity=holding.quantity, cost=holding.cost
+                    )
         body = await self._transport.ask(
             at.US_PRESENT_BALANCE,
             wire.present_balance_request(self._account),

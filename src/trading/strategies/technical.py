@@ -29,17 +29,20 @@ def ma_crossover(bars: Bars, settings: MaCrossoverSettings) -> FloatArray:
 
 
 def rsi(bars: Bars, settings: RsiSettings) -> FloatArray:
-    """Vote 1 since RSI came back above ``lower``, -1 since it came back below ``upper``."""
+    """Vote 1 since RSI came back above ``lower``, 0 since it came back below ``upper``.
+
+    The upper crossing ends a view, it is not the opposite one (docs/adr/0003).
+    """
     index = _rounded(indicators.rsi(bars, settings.window))
     votes: FloatArray = recross_votes(index, bars.valid, settings.lower, settings.upper)
     return votes
 
 
 def bollinger_mfi(bars: Bars, settings: BollingerMfiSettings) -> FloatArray:
-    """Vote 1 since price and money flow were both strong, -1 since both were weak.
+    """Vote 1 since price and money flow were both strong, 0 since both were weak.
 
     Edge-triggered: strength counts on the bar on which it begins. A view older than
-    ``time_stop`` own bars is dropped.
+    ``time_stop`` own bars ends.
     """
     votes: FloatArray = strength_votes(
         _rounded(indicators.percent_b(bars, settings.window, settings.width)),
@@ -88,7 +91,7 @@ def crossing_votes(gap: FloatArray, valid: BoolArray) -> FloatArray:
 
 @njit(cache=True)
 def recross_votes(index: FloatArray, valid: BoolArray, lower: float, upper: float) -> FloatArray:
-    """Vote 1 since ``index`` left the zone below ``lower`` upwards, -1 since it fell from above."""
+    """Vote 1 since ``index`` left the zone below ``lower`` upwards, 0 since it fell from above."""
     n, m = index.shape
     votes = np.full((n, m), np.nan)
     for i in range(m):
@@ -100,7 +103,7 @@ def recross_votes(index: FloatArray, valid: BoolArray, lower: float, upper: floa
                 if previous < lower and now >= lower:
                     vote = 1.0
                 elif previous > upper and now <= upper:
-                    vote = -1.0
+                    vote = 0.0
                 previous = now
             votes[t, i] = vote
     return votes
@@ -117,7 +120,7 @@ def strength_votes(
     leave_flow: float,
     time_stop: int,
 ) -> FloatArray:
-    """Vote 1 since both measures rose above their entry levels, -1 since both fell below."""
+    """Vote 1 since both measures rose above their entry levels, 0 since both fell below."""
     n, m = percent_b.shape
     votes = np.full((n, m), np.nan)
     for i in range(m):
@@ -134,10 +137,10 @@ def strength_votes(
                     vote = 1.0
                     age = 0
                 elif weak and not was_weak:
-                    vote = -1.0
+                    vote = 0.0
                     age = 0
                 elif age >= time_stop:
-                    vote = np.nan
+                    vote = 0.0
                 was_strong = strong
                 was_weak = weak
             votes[t, i] = vote

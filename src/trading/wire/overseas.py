@@ -750,11 +750,13 @@ def _parse_listed(row: Mapping[str, Any]) -> ListedOrder:
 # --- account -------------------------------------------------------------------------------
 
 
-def balance_request(account: str, page: Page) -> dict[str, str]:
-    """Ask for the holdings of all US exchanges: ``NASD`` means all of them here."""
+def balance_request(
+    account: str, page: Page, exchange: Exchange = Exchange.NASDAQ
+) -> dict[str, str]:
+    """Ask for the holdings on one exchange; on the real server ``NASD`` means all US ones."""
     return {
         **account_fields(account),
-        "OVRS_EXCG_CD": "NASD",
+        "OVRS_EXCG_CD": TRADE_CODES[exchange],
         "TR_CRCY_CD": "USD",
         **page_fields(page, 200),
     }

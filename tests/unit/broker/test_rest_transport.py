@@ -1,7 +1,7 @@
 """The worker thread: rate budget, priorities, retries of reads, orders sent once."""
 
-import random
 import json
+import random
 import stat
 import threading
 import time

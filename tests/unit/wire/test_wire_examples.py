@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from trading.domain.instrument import Exchange, Instrument, Market
+from trading.domain.instrument import Exchange, Instrument
 from trading.domain.market import Quote
 from trading.domain.order import OrderAck, Side, VenueOrder
 from trading.errors import MissingDataError, SchemaError

@@ -1,0 +1,144 @@
+"""The flows on a Prefect server of their own, over the real local exchange."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from trading import bootstrap, demo
+from trading.bootstrap import DemoRequest
+from trading.domain.instrument import Market
+from trading.errors import UsageError
+from trading.notify import Event
+
+# Four of the embedded stocks have traded for years by then.
+START = date(2006, 6, 1)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def prefect_server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Path:
+    """A home in which a demo run of one session was begun and not yet traded."""
+    root = tmp_path_factory.mktemp("by-flow")
+    bootstrap.begin_demo(
+        bootstrap.open_home(root, console=False), Market.US, DemoRequest(start=START)
+    )
+    return root
+
+
+def test_schedule_of_another_market_is_skipped(prefect_server, home):
+    """A run that wakes by the clock of another market says why it does nothing."""
+    from flows.daily_trading import daily_trading
+
+    state = asyncio.run(daily_trading(root=str(home), only_market=Market.KRX, return_state=True))
+
+    assert (state.type, state.name) == ("COMPLETED", "Skipped")
+    assert "krx" in state.message
+    assert list(home.iterdir()) == []
+
+
+def test_second_day_is_skipped_while_one_runs(prefect_server, begun):
+    """The lease decides, whoever holds it; nobody waits and nothing fails."""
+    from flows.daily_trading import daily_trading
+    from flows.retrain import retrain
+
+    holder = bootstrap.open_day(begun)
+    try:
+        states = [
+            asyncio.run(flow(root=str(begun), return_state=True))
+            for flow in (daily_trading, retrain)
+        ]
+    finally:
+        bootstrap.close_day(holder.key)
+
+    assert [(state.type, state.name) for state in states] == [("COMPLETED", "Skipped")] * 2
+
+
+def test_day_by_flow_is_the_day(prefect_server, begun, tmp_path):
+    """The flow and the plain list of stages decide, order and report the same."""
+    from flows.daily_trading import daily_trading
+
+    asyncio.run(daily_trading(root=str(begun)))
+    bootstrap.stop_exchange(bootstrap.open_home(begun, console=False).home, "demo-us")
+    plain = demo.run(
+        bootstrap.open_home(tmp_path, console=False),
+        Market.US,
+        DemoRequest(start=START),
+        with_prefect=False,
+    )
+
+    by_flow = figures_of(begun)
+    for name in ("sessions", "orders", "fills", "final_equity", "decision_hash", "orders_hash"):
+        assert by_flow[name] == plain[name], name
+    assert by_flow["sessions"] == 1
+    assert by_flow["cash_difference"] == 0
+    assert Path(by_flow["reports"][0]).is_file()
+
+
+def test_hourly_report_counts_what_it_sent(prefect_server, begun):
+    """After the day the outbox is sent and nobody is missed."""
+    from flows.hourly_report import hourly_report
+
+    summary = asyncio.run(hourly_report(root=str(begun)))
+
+    assert summary["pending"] == 0
+    assert summary["running"] == 0
+    assert bootstrap.open_notifier(begun).count(Event.SESSION_ENDED, since=LONG_AGO) == 1
+
+
+def test_backfill_and_research(prefect_server, home):
+    """Filling the lake and a backtest run as flows and answer in figures."""
+    from flows.backfill import backfill
+    from flows.research import research
+
+    filled = asyncio.run(
+        backfill(market=Market.US, first=date(2005, 1, 3), last=date(2005, 3, 31), root=str(home))
+    )
+    tested = asyncio.run(
+        research(
+            strategy="ma_crossover",
+            symbols=["AAPL", "IBM"],
+            first=date(2004, 1, 2),
+            last=date(2004, 6, 30),
+            root=str(home),
+        )
+    )
+
+    assert filled["rows"] > 200
+    assert (
+        tested["sessions"] == 124
+    )  # NYSE sessions of the first half of 2004, without Reagan's day
+
+
+def test_failure_is_told(prefect_server, home):
+    """A flow that fails puts a message into the outbox."""
+    from flows.backfill import backfill
+
+    with pytest.raises(UsageError):
+        asyncio.run(
+            backfill(
+                market=Market.US, first=date(2006, 1, 2), last=date(2005, 1, 3), root=str(home)
+            )
+        )
+
+    assert bootstrap.open_notifier(home).count(Event.ERROR, since=LONG_AGO) == 1
+
+
+def figures_of(root: Path) -> dict:
+    installation = bootstrap.open_home(root, console=False)
+    ledger = bootstrap.open_ledger(installation.home, "demo", Market.US, read_only=True)
+    try:
+        run = bootstrap.Run.latest(ledger)
+        return demo.add_up(ledger, run, installation.home.data_dir / "reports")
+    finally:
+        ledger.close()
