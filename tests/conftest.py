@@ -1,16 +1,25 @@
 """Fixtures that every test may use, and the guard over the checkout's own folders."""
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from trading.domain.actions import CorporateAction
+    from trading.domain.arrays import IntArray
     from trading.domain.market import AdjustedPanel, RawPanel
+    from trading.domain.rules import MarketRules
+    from trading.execution.decide import Policy, Views
+    from trading.sessions import SessionCalendar
+    from trading.strategies.base import Evaluation
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 GUARDED = ("data", "mlruns", "logs")
+# To 2006-12-01: over the AAPL split of 2005-02-28 and the MSFT dividend of 2004-11-15.
+EMBEDDED_ROWS = 1700
 
 
 def _snapshot() -> dict[str, tuple[int, int]]:
@@ -58,6 +67,63 @@ def embedded_panels() -> "tuple[RawPanel, AdjustedPanel]":
         None,
         index=source.index(Market.US, first, last),
         benchmark="S&P 500",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedMarket:
+    """The embedded US history with its law, the shipped policy and its views to 2006-12-01."""
+
+    raw: "RawPanel"
+    actions: "tuple[CorporateAction, ...]"
+    rules: "MarketRules"
+    calendar: "SessionCalendar"
+    policy: "Policy"
+    evaluation: "Evaluation"
+    sectors: "IntArray"
+
+    def views(self, **changes: object) -> "tuple[Policy, Views]":
+        """Return policy and views, with other parts of the policy (``risk=…``, ``exits=…``)."""
+        from trading.execution.decide import Views
+
+        policy = replace(self.policy, **changes)
+        return policy, Views(self.evaluation, self.raw, self.rules, policy, self.sectors)
+
+
+@pytest.fixture(scope="session")
+def embedded_market(embedded_panels: "tuple[RawPanel, AdjustedPanel]") -> EmbeddedMarket:
+    """Return the embedded history ready to trade by the technical agents; names have no sector."""
+    import numpy as np
+
+    from trading.bootstrap import policy_of
+    from trading.config import load_settings
+    from trading.domain.instrument import Market
+    from trading.domain.rules import shipped_rules
+    from trading.sessions import SessionCalendar
+    from trading.store.datasets import EmbeddedSource
+    from trading.strategies.evaluation import evaluate
+
+    raw, adjusted = embedded_panels
+    settings = load_settings(CHECKOUT)
+    calendar = SessionCalendar(Market.US)
+    return EmbeddedMarket(
+        raw=raw,
+        actions=tuple(
+            EmbeddedSource().actions(
+                Market.US, raw.sessions[0].astype(object), raw.sessions[-1].astype(object)
+            )
+        ),
+        rules=shipped_rules(Market.US),
+        calendar=calendar,
+        policy=policy_of(settings, Market.US, calendar),
+        evaluation=evaluate(
+            adjusted.until(EMBEDDED_ROWS),
+            raw,
+            features=settings.features,
+            strategies=settings.strategies,
+            agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
+        ),
+        sectors=np.full(len(raw.symbols), -1, dtype=np.int64),
     )
 
 

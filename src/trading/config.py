@@ -67,6 +67,7 @@ class DataSettings(_Strict):
 
     dataset: Path | None = None
     first_bar_sessions: Mapping[Market, Annotated[int, Field(ge=60)]]
+    require_raw: Mapping[Market, bool]
 
 
 class ScheduleSettings(_Strict):

@@ -485,6 +485,7 @@ def _panels(context: DayContext) -> tuple[RawPanel, AdjustedPanel, int]:
         context.session,
         benchmark=context.settings.universe.benchmark[context.market],
         rules=context.rules,
+        require_raw=context.settings.app.data.require_raw[context.market],
     )
     return raw, adjusted, raw.row_of(context.session)
 
@@ -639,9 +640,14 @@ def _start(context: DayContext, prepared: Prepared, engine: TradingEngine) -> Se
 
 def closing(context: DayContext) -> StageResult:
     """Collect the session's bars from the venue, prove parity, and write the report."""
-    prepared = context.prepared or prepare(context)
-    asyncio.run(_collect(context, prepared.view.symbols))
+    recorded = read_session(context.ledger, context.session)
+    prepared = context.prepared or prepare(context, recorded.evidence)
+    untradable = set(recorded.evidence.untradable)
+    asyncio.run(_collect(context, [s for s in prepared.view.symbols if s not in untradable]))
     report = parity(context)
+    index = context.source.index(context.market, context.session, context.session)
+    if len(index):
+        context.lake.upsert_index(context.market, index)
     summary = summarize(context, report)
     paths = write_report(context, report)
     prepared = context.prepared or prepared
@@ -720,7 +726,9 @@ def parity(context: DayContext) -> ParityReport:
     start = _start(context, prepared, engine)
     minutes = context.source.minute(context.market, context.session, list(prepared.view.symbols))
     again = _again(context, prepared, engine, start, minutes)
-    bars, neighbours = _lake_bars(context, list(recorded.observed))
+    untradable = set(recorded.evidence.untradable)
+    seen = [s for s in recorded.observed if s not in untradable]
+    bars, neighbours = _lake_bars(context, seen)
     report = live_parity.compare(
         recorded,
         again,
@@ -848,7 +856,9 @@ def write_report(context: DayContext, parity_report: ParityReport) -> Any:
         day.date(): float(close)
         for day, close in zip(named["session"], named["close"], strict=True)
     }
-    benchmark, benchmark_name = _benchmark(context, prepared, [d for d, _ in equity], levels, name)
+    # The panel of the morning ends before the session; its own bars are in the lake by now.
+    raw, _, _ = _panels(context)
+    benchmark, benchmark_name = _benchmark(raw, [d for d, _ in equity], levels, name)
     fills: dict[str, tuple[int, int, int, int]] = {}
     for f in recorded.fills:
         q, a, c, t = fills.get(f.intent_id, (0, 0, 0, 0))
@@ -1000,8 +1010,7 @@ def equity_curve(context: DayContext) -> list[tuple[date, int]]:
 
 
 def _benchmark(
-    context: DayContext,
-    prepared: Prepared,
+    raw: RawPanel,
     days: Sequence[date],
     levels: Mapping[date, float],
     name: str,
@@ -1009,7 +1018,6 @@ def _benchmark(
     """Return the index over ``days``, or the equal-weight universe where it was not recorded."""
     if all(day in levels for day in days):
         return [(day, levels[day]) for day in days], name
-    raw = prepared.raw
     level, series = 1.0, [(days[0], 1.0)]
     for day in days[1:]:
         row = raw.row_of(day)

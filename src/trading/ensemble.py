@@ -11,8 +11,9 @@ from trading.allocation.sizing import volatility_weights
 from trading.domain.arrays import BoolArray, FloatArray, IntArray
 from trading.domain.decision import Verdict
 
-# Scores are rounded before they meet a threshold, so that the last bit never decides.
-SCORE_UNIT = 1e-9
+# Scores are rounded to 1e-9 before they meet a threshold, so that the last bit never decides.
+# Divided by this, not multiplied by 1e-9: only so is 0.6 the very number that 0.6 in a file is.
+SCORES_PER_UNIT = 1e9
 
 _ALLOWED = int(Verdict.ALLOWED)
 _ABSTAIN = int(Verdict.ABSTAIN)
@@ -27,7 +28,7 @@ _REGIME_BLOCK = int(Verdict.REGIME_BLOCK)
 
 @njit(cache=True)
 def _rounded(score: float) -> float:
-    return math.floor(score / SCORE_UNIT + 0.5) * SCORE_UNIT
+    return math.floor(score * SCORES_PER_UNIT + 0.5) / SCORES_PER_UNIT
 
 
 @njit(cache=True)

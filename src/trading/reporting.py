@@ -99,11 +99,21 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskLine:
-    """One risk figure as a fraction of equity; ``limit`` is ``None`` when it has none."""
+    """One risk figure as a fraction of equity; ``limit`` is ``None`` when it has none.
+
+    A negative limit is a floor: the daily result may not fall below it.
+    """
 
     name: str
     value: float | None
     limit: float | None = None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the figure is known and beyond its limit."""
+        if self.value is None or self.limit is None:
+            return False
+        return self.value < self.limit if self.limit < 0 else self.value > self.limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -282,6 +282,7 @@ def _history(
         index=index.loc[index["name"] == name] if len(index) else None,
         benchmark=name,
         rules=rules,
+        require_raw=settings.app.data.require_raw[market],
     )
     sectors = {s: i.sector for s, i in instruments.items()}
     names = sorted({s for s in sectors.values() if s is not None})

@@ -355,6 +355,22 @@ def test_many_holdings_are_folded_in_the_chart(closes):
     assert "그 밖 5종목" in Page(render(wide)).words
 
 
+@pytest.mark.parametrize(
+    ("value", "limit", "broken"),
+    [
+        (0.06, 0.05, True),
+        (0.05, 0.05, False),
+        (-0.01, -0.03, False),
+        (-0.04, -0.03, True),
+        (None, 0.05, False),
+        (0.06, None, False),
+    ],
+)
+def test_a_limit_is_a_ceiling_or_a_floor(value, limit, broken):
+    """Exposure may not rise above its limit, the daily result not fall below its own."""
+    assert RiskLine(name="x", value=value, limit=limit).is_broken is broken
+
+
 def test_a_silent_session_is_told_of(tmp_path):
     """A running session owes a status each hour; without one the alarm goes out."""
     now = datetime(2012, 6, 1, 15, 0, tzinfo=UTC)

@@ -14,6 +14,8 @@ _NO_CASH = int(Verdict.NO_CASH)
 _CAP_ADV = int(Verdict.CAP_ADV)
 _CAP_SINGLE_NAME = int(Verdict.CAP_SINGLE_NAME)
 _CAP_DRAWDOWN = int(Verdict.CAP_DRAWDOWN)
+_REDUCING = int(Verdict.REDUCING)
+_HALTED = int(Verdict.HALTED)
 BILLION = 1_000_000_000
 
 
@@ -91,7 +93,10 @@ def rebalance(
                 codes[i] = _NOT_TRADABLE
             continue
         held = quantity[i]
-        if weights[i] <= 0.0:
+        if codes[i] == _HALTED or codes[i] == _REDUCING:
+            # What is kept is kept in shares: its weight times equity may be a share short.
+            wished = held
+        elif weights[i] <= 0.0:
             wished = 0
         else:
             wished = int(weights[i] * equity / reference[i]) // lot[i] * lot[i]

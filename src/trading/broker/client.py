@@ -81,7 +81,7 @@ class KisClient:
         self.market = market
         self.profile = profile
         self.instruments = dict(instruments)
-        self._clock = clock
+        self.clock = clock
         self._send_hashkey = settings.send_hashkey
         self._trade_tr = wire_stream.TRADE_TR[market]
         # KIS streams US prices to real accounts only; see ``poll``.
@@ -213,7 +213,7 @@ class KisClient:
                     volume=quote.volume - before,
                     cumulative_volume=quote.volume,
                     ts_event=quote.ts_event,
-                    ts_recv=self._clock.now(),
+                    ts_recv=self.clock.now(),
                 )
                 self._stream.push(tick)
                 count += 1
@@ -272,14 +272,14 @@ class KisClient:
 
         raw = self._calls.daily(symbol, first, last, adjusted=False)
         adjusted = self._calls.daily(symbol, first, last, adjusted=True)
-        return daily_frame(self.instruments[symbol], raw, adjusted, self._clock.now())
+        return daily_frame(self.instruments[symbol], raw, adjusted, self.clock.now())
 
     def minute_bars(self, symbol: str) -> "pd.DataFrame":
         """Return today's minute bars so far; columns of ``MINUTE_BARS``."""
         from trading.broker.history import minute_frame
 
         rows = self._calls.minutes(symbol)
-        return minute_frame(self.instruments[symbol], rows, self._clock.now())
+        return minute_frame(self.instruments[symbol], rows, self.clock.now())
 
     def volume_rank(self) -> tuple[RankRow, ...]:
         """Return the volume leaders, largest first; empty where the venue has no ranking."""

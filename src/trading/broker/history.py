@@ -5,7 +5,7 @@ the pair by the store. Minute bars exist for the running session only.
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from trading.domain.actions import CorporateAction
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 SOURCE = "kis"
+_LOOK_BACK = timedelta(days=5 * 366)
 
 
 class KisBarSource:
@@ -57,6 +58,18 @@ class KisBarSource:
         import pandas as pd
 
         return pd.concat(frames, ignore_index=True)
+
+    def sessions(self, market: Market) -> list[date]:
+        """Return the sessions of the past five years, as the first instrument's bars tell them.
+
+        KIS has no list of recorded days; the running session is the last one.
+        """
+        if market is not self._client.market:
+            return []
+        today = values.local_date(self._client.clock.now(), market)
+        symbol = next(iter(self._client.instruments))
+        frame = self._client.daily_bars(symbol, today - _LOOK_BACK, today)
+        return list(frame["session"].dt.date)
 
     def minute(self, market: Market, session: date, symbols: Sequence[str]) -> Any:
         """Return the running session's minute bars; empty for any other session."""

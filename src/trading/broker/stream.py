@@ -208,7 +208,8 @@ class KisStream:
             self.connections += 1
             self.frames_handled = 0
             self._keys.clear()
-            self._replies.clear()
+            # Who still waits for a reply is answered by this connection.
+            self._replies = {key: one for key, one in self._replies.items() if not one.done()}
             self._fills_seen |= self._fills_now
             self._fills_now.clear()
             self._socket = socket

@@ -81,7 +81,8 @@ TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
         {_S.CANCELED, _S.FILLED, _S.EXPIRED, _S.PARTIALLY_FILLED, _S.ACCEPTED, _S.PENDING_CANCEL}
     ),
     _S.UNKNOWN: frozenset(
-        {_S.ACCEPTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.REJECTED, _S.CANCELED, _S.EXPIRED}
+        {_S.UNKNOWN, _S.ACCEPTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.REJECTED, _S.CANCELED,
+         _S.EXPIRED}
     ),
     _S.CANCELED: frozenset({_S.CANCELED, _S.FILLED}),
     _S.EXPIRED: frozenset({_S.EXPIRED, _S.FILLED}),

@@ -158,18 +158,23 @@ class Views:
     def at(self, row: int, *, held: Collection[str] = (), untradable: Collection[str] = ()) -> View:
         """Return the view of the session in ``row`` of the raw panel.
 
-        Of a universe wider than one feed can carry, only the screened and the ``held`` names.
+        Of a universe wider than one feed can carry, only the ``held`` and the screened names,
+        the most traded first.
         ``untradable`` are names that the venue says it takes no orders for.
         """
         past = row - 1
         raw, evaluation, policy = self._raw, self._evaluation, self._policy
         session = raw.sessions[row].astype(date)
         columns = np.arange(len(raw.symbols))
+        first = max(0, row - self._adv_sessions)
+        volume = raw.volume[first:row].sum(axis=0) // max(row - first, 1)
         if len(raw.symbols) > MAX_VIEW_SYMBOLS:
-            wanted = evaluation.screened[past].copy()
-            for symbol in held:
-                wanted[raw.symbols.index(symbol)] = True
-            columns = columns[wanted]
+            kept = [raw.symbols.index(symbol) for symbol in held]
+            value = volume * raw.close[past]
+            screened = np.flatnonzero(evaluation.screened[past] & ~np.isin(columns, kept))
+            room = max(0, MAX_VIEW_SYMBOLS - len(kept))
+            chosen = screened[np.argsort(-value[screened], kind="stable")[:room]]
+            columns = np.sort(np.array([*kept, *chosen], dtype=np.int64))
         exchanges = tuple(raw.exchanges[i] for i in columns)
         reference = raw.reference[row, columns]
         sessions = raw.sessions[row : row + 1]
@@ -177,8 +182,6 @@ class Views:
         ladders, ladder_of = self._rules.ladder_arrays(exchanges, sessions)
         lot = self._rules.lot_arrays(exchanges, reference[None, :], sessions)[0]
         window = slice(max(0, row - policy.risk.var_window_sessions), row)
-        first = max(0, row - self._adv_sessions)
-        volume = raw.volume[first:row, columns].sum(axis=0) // max(row - first, 1)
         return View(
             session=session,
             boundary=BOUNDARY_OPEN,
@@ -205,7 +208,7 @@ class Views:
                 reference, policy.orders.exit_band, -1, ladders, ladder_of[0], lower[0], upper[0]
             ),
             lot=lot,
-            max_shares=(volume * policy.risk.max_adv_share).astype(np.int64),
+            max_shares=(volume[columns] * policy.risk.max_adv_share).astype(np.int64),
             sectors=self._sectors[columns],
             ladders=ladders,
             ladder_of=ladder_of[0],

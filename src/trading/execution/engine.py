@@ -32,6 +32,10 @@ from trading.risk.limits import REDUCING, breach, next_state
 from trading.simulation.account import Account, ActionEffect, Booking
 
 BOUNDARY_EXIT = "exit"
+# An order without a number cannot be canceled; one that is being canceled need not be again.
+_CANCELABLE = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
+# Where "accepted" is news. A cancel that lost to the fill is refused with the same word, late.
+_ACCEPTABLE = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING_CANCEL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,9 +232,7 @@ class TradingEngine:
                 self._end()
             case Halt():
                 self._operator = event.state
-                self.risk = replace(self.risk, state=_stricter(self.risk.state, event.state))
-                if event.state is not TradingState.ACTIVE:
-                    return self._cancel_buys()
+                return self.restrict(event.state)
         return []
 
     def equity(self) -> int:
@@ -253,6 +255,11 @@ class TradingEngine:
             self._by_venue_id[order.venue_order_id] = order.intent.intent_id
         if order.intent.boundary == BOUNDARY_EXIT:
             self._exited.add(order.intent.symbol)
+
+    def restrict(self, state: TradingState) -> list[Command]:
+        """Take over, after a restart, what a broken loss limit left of this session's freedom."""
+        self.risk = replace(self.risk, state=_stricter(self.risk.state, state))
+        return [] if self.risk.state is TradingState.ACTIVE else self._cancel_buys()
 
     def resume(self, decision: Decision, view: View) -> None:
         """Take today's decision over from the ledger after a restart, instead of taking it again."""
@@ -324,6 +331,8 @@ class TradingEngine:
         if effect is None:
             return
         self.applied.append(Applied(action=action, effect=effect))
+        if action.symbol not in self.account.positions:
+            self._peaks.pop(action.symbol, None)
         if action.kind is ActionKind.SPLIT and action.symbol in self._peaks:
             peak = self._peaks[action.symbol]
             self._peaks[action.symbol] = peak * action.denominator // action.numerator
@@ -355,7 +364,7 @@ class TradingEngine:
         commands: list[Command] = [
             self._cancel(order)
             for order in open_here
-            if order.status is not OrderStatus.PENDING_CANCEL
+            if order.status in _CANCELABLE
             and (order.intent.side is Side.BUY or order.intent.limit > tick.price)
         ]
         free = self._free_quantity(tick.symbol)
@@ -452,7 +461,9 @@ class TradingEngine:
 
     def _on_update(self, update: OrderUpdate) -> list[Command]:
         order = self.order_of(update.venue_order_id)
-        if order is not None and order.status is not update.status:
+        if order is None or order.status is update.status:
+            return []
+        if update.status is not OrderStatus.ACCEPTED or order.status in _ACCEPTABLE:
             self._move(order.intent.intent_id, update.status, update.reason)
         return []
 
@@ -516,12 +527,11 @@ class TradingEngine:
         return [
             self._cancel(order)
             for order in self.open_orders()
-            if order.intent.side is Side.BUY and order.status is not OrderStatus.PENDING_CANCEL
+            if order.intent.side is Side.BUY and order.status in _CANCELABLE
         ]
 
     def _cancel(self, order: Order) -> Cancel:
-        if order.status in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED):
-            self._move(order.intent.intent_id, OrderStatus.PENDING_CANCEL)
+        self._move(order.intent.intent_id, OrderStatus.PENDING_CANCEL)
         return Cancel(order=order)
 
     def _move(self, intent_id: str, status: OrderStatus, reason: str = "") -> None:

@@ -124,6 +124,8 @@ def _data_differences(
     width = len(_FIELDS) if with_volume else len(_FIELDS) - 1
     found = []
     for symbol, seen in sorted(recorded.observed.items()):
+        if symbol in recorded.evidence.untradable:
+            continue
         now = lake_bars.get(symbol)
         if now is None:
             kind, detail = DifferenceKind.BAR_MISSING, "레이크에 이 세션의 봉이 없음"

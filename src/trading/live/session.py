@@ -24,7 +24,6 @@ from trading.execution.engine import (
     Command,
     Deny,
     Event,
-    Halt,
     Lost,
     Refused,
     SessionEnd,
@@ -212,13 +211,13 @@ class LiveSession:
             self._engine.adopt(order)
         for known in recorded.fills:
             self._engine.handle(known.fill)
-        if recorded.state is not None:
-            self._engine.handle(Halt(ts=self._pace.clock.now(), state=recorded.state))
         listing = await self._broker.orders(view.session)
         self._highest = highest_number(listing)
         if recorded.orders:
             await self._resolve_unknown(view)
             await self._take_over_listing_of(listing)
+        if recorded.state is not None:
+            await self._carry(self._engine.restrict(recorded.state))
         if recorded.decision is not None:
             await self._catch_up(view)
 

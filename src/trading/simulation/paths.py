@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from numba import njit
+
 PRINTS_PER_BAR = 4
 
 
@@ -114,6 +116,7 @@ def _prints(
     ]
 
 
+@njit(cache=True)
 def share_of_volume(volume: int, k: int) -> int:
     """Return the shares of print ``k``; the four add up to ``volume`` exactly."""
     return volume * (k + 1) // PRINTS_PER_BAR - volume * k // PRINTS_PER_BAR

@@ -83,7 +83,7 @@ def screen(bars: Bars, raw: RawPanel, settings: ScreenSettings) -> Screen:
         (ScreenReason.VALUE_TOO_LOW, value < settings.min_value),
         (ScreenReason.PRICE_TOO_LOW, close < settings.min_price * unit),
         (ScreenReason.TOO_YOUNG, bars.age + 1 < settings.min_bars),
-        (ScreenReason.NOT_TRADABLE, ~bars.tradable),
+        (ScreenReason.NOT_TRADABLE, ~(bars.tradable & raw.tradable[:n])),
     ):
         reason[failed] = code
     if settings.leaders == 0 and settings.top == 0:

@@ -240,17 +240,19 @@ async def test_korean_data(start):
         ),
         "krx_holidays": domestic.render_holidays([HolidayRow(day=days[0], is_open=False)]),
     }
-    client, server = start(answers)
+    client, _ = start(answers)
     source = KisBarSource(client)
 
     frame = await asyncio.to_thread(source.daily, Market.KRX, None, days[10], days[-1])
     intraday = await asyncio.to_thread(source.minute, Market.KRX, NOW.date(), ["005930"])
+    sessions = await asyncio.to_thread(source.sessions, Market.KRX)
     other_day = await asyncio.to_thread(source.minute, Market.KRX, days[0], ["005930"])
 
     assert list(frame["session"].dt.date) == days[10:]
+    assert sessions == days
+    assert source.sessions(Market.US) == []
     assert set(frame["adj_close"]) == {11.0}
     assert list(frame["value"].unique()) == [55]
-    assert server.count("inquire-daily-itemchartprice") == 2 * 3
     assert list(intraday["ts"]) == sorted(bar.start for bar in minutes)
     assert other_day.empty
     assert source.basis is PriceBasis.RAW
