@@ -524,8 +524,6 @@ def _answering(path: Path) -> PortFile | None:
         door.status()
     except TransientBrokerError:
         return None
-    finally:
-        door.close()
     return port
 
 
@@ -577,7 +575,6 @@ async def _connect_demo(
         )
     finally:
         await client.close()
-        door.close()
 
 
 def _demo_credentials() -> "Credentials":

@@ -194,6 +194,7 @@ class DayContext:
     source: BarSource
     notifier: Notifier
     connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]]
+    panels: tuple[RawPanel, AdjustedPanel, int] | None = None
     prepared: "Prepared | None" = None
     quality: dict[str, Any] = field(default_factory=dict)
     retrained: "RetrainReport | None" = None
@@ -244,6 +245,7 @@ def market_data(context: DayContext) -> StageResult:
         )
     )
     context.quality = brought
+    context.panels = None
     return StageResult(
         stage="market_data",
         message=f"시세 {brought['rows']:,}행을 검사해 {brought['quarantined']:,}행을 격리했습니다.",
@@ -473,9 +475,14 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
 
 
 def _panels(context: DayContext) -> tuple[RawPanel, AdjustedPanel, int]:
-    """Return the panels up to the session, whose own row knows only its reference prices."""
+    """Return the panels up to the session, whose own row knows only its reference prices.
+
+    Kept until the lake changes.
+    """
     from trading.store.adjust import build_panels
 
+    if context.panels is not None:
+        return context.panels
     raw, adjusted = build_panels(
         context.lake,
         context.calendar,
@@ -487,7 +494,8 @@ def _panels(context: DayContext) -> tuple[RawPanel, AdjustedPanel, int]:
         rules=context.rules,
         require_raw=context.settings.app.data.require_raw[context.market],
     )
-    return raw, adjusted, raw.row_of(context.session)
+    context.panels = (raw, adjusted, raw.row_of(context.session))
+    return context.panels
 
 
 def sector_codes(context: DayContext, symbols: Sequence[str]) -> IntArray:
@@ -708,6 +716,7 @@ async def _collect(context: DayContext, symbols: Sequence[str]) -> None:
         actions=context.lake.actions(context.market, previous, context.session),
         history=context.lake.daily(context.market, symbols, previous, previous),
     )
+    context.panels = None
 
 
 def parity_verdicts(ledger: Ledger, sessions: Sequence[date]) -> list[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,7 +74,6 @@ class ControlDoor:
     def __init__(self, port: PortFile, *, timeout_seconds: float = 60.0) -> None:
         self._port = port
         self._timeout = timeout_seconds
-        self._connection: http.client.HTTPConnection | None = None
 
     def status(self) -> dict[str, Any]:
         """Return time, session, phase and the frames sent to each connection."""
@@ -87,29 +87,27 @@ class ControlDoor:
         """Move to ``until`` or the next instant at which something happens."""
         return self._call("POST", "/control/advance", {"until": until.isoformat()})
 
-    def close(self) -> None:
-        """Drop the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(
-                self._port.host, self._port.rest_port, timeout=self._timeout
-            )
         headers = {"x-control-token": self._port.token, "content-type": "application/json"}
+        # A connection per call: one kept open may be closed by the server just as the next
+        # request leaves, and whether an ``advance`` was carried out would then be unknown.
+        connection = http.client.HTTPConnection(
+            self._port.host, self._port.rest_port, timeout=self._timeout
+        )
         try:
-            self._connection.request(
+            connection.request(
                 method, path, json.dumps(body) if body is not None else None, headers
             )
-            answer = self._connection.getresponse()
+            answer = connection.getresponse()
             content = json.loads(answer.read())
         except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
-            self.close()
-            raise TransientBrokerError(f"로컬 거래소에 닿지 못했습니다: {error}") from error
-        if answer.status != 200:
-            raise TransientBrokerError(f"로컬 거래소가 요청을 거부했습니다: {content}")
+            raise TransientBrokerError(
+                f"로컬 거래소와 연결이 끊겼습니다. 같은 명령을 다시 치면 이어서 합니다. ({error})"
+            ) from error
+        finally:
+            connection.close()
+        if answer.status != HTTPStatus.OK:
+            raise TransientBrokerError(f"로컬 거래소가 요청을 거부했습니다: {content.get('error')}")
         return dict(content)
 
 

@@ -56,15 +56,19 @@ class Client:
 
     account = ACCOUNT
 
-    def __init__(self, directory: Path, app_key: str = APP_KEY) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path | None = None, app_key: str = APP_KEY) -> None:
         self.app_key = app_key
-        port = json.loads((directory / "port.json").read_text())
-        self.port = port
-        self.base = f"http://{port['host']}:{port['rest_port']}"
-        self.http = httpx.Client(base_url=self.base, timeout=30)
         self.token = ""
         self.stop: Callable[[], None] = lambda: None
+        if directory is not None:
+            self.reach(directory)
+
+    def reach(self, directory: Path) -> None:
+        """Read where the exchange of ``directory`` listens."""
+        self.directory = directory
+        self.port = json.loads((directory / "port.json").read_text())
+        self.base = f"http://{self.port['host']}:{self.port['rest_port']}"
+        self.http = httpx.Client(base_url=self.base, timeout=30)
 
     def login(self) -> dict[str, Any]:
         """Take an access token."""

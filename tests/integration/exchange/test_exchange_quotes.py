@@ -132,7 +132,7 @@ def test_a_book_was_never_recorded(market: Client):
 
 
 def test_the_ranking_is_by_volume(market: Client):
-    """Before the open by Friday's volumes: MSFT traded more than AAPL; IBM is on NYSE."""
+    """Before the open by Friday's volumes: MSFT led GOOG and AAPL; IBM is on NYSE."""
     params = {"EXCD": "NAS", "KEYB": "", "AUTH": "", "NDAY": "0", "PRC1": "", "PRC2": ""}
     path = "/uapi/overseas-stock/v1/ranking/trade-vol"
 
@@ -142,7 +142,7 @@ def test_the_ranking_is_by_volume(market: Client):
     search = {"AUTH": "", "EXCD": "NAS", "CO_YN_VOLUME": "1", "CO_ST_VOLUME": "10000000"}
     found = market.get(QUOTES + "inquire-search", "HHDFS76410000", search).json()["output2"]
 
-    assert [row["symb"] for row in before] == ["MSFT", "AAPL", "GOOG"]
+    assert [row["symb"] for row in before] == ["MSFT", "GOOG", "AAPL"]
     assert before[0]["tvol"] == "62467700"
     assert after[0]["tvol"] == str(82_728_000 // 4)
     assert [row["symb"] for row in found] == ["MSFT"]

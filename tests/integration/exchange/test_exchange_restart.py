@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Process:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.client = Client()
         self.start()
 
     def start(self) -> None:
@@ -43,77 +45,69 @@ class Process:
                 self.process.wait(timeout=0.02)
             except subprocess.TimeoutExpired:
                 continue
-        self.client = Client(self.directory)
+        self.client.reach(self.directory)
 
     def kill(self) -> None:
         """End it without warning."""
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def kill_and_start(self) -> None:
+        """End it without warning and start it again; the client knows the new address."""
+        self.kill()
+        self.start()
 
-def day_of_trading(directory: Path, *, kills: bool) -> dict[str, Any]:
-    """Trade 2005-02-25 in partial fills, killed after every action if wished; return its end."""
-    venue = Process(directory)
 
-    def maybe_kill() -> None:
-        if kills:
-            token = venue.client.token
-            venue.kill()
-            venue.start()
-            venue.client.token = token
+def trade(client: Client, pause: Callable[[], None]) -> dict[str, Any]:
+    """Trade 2005-02-25 in partial fills, with a pause after what matters; return its end."""
+    client.open("2005-02-25")
+    client.order("buy", "AAPL", 1000, "95.00")
+    pause()
+    places = [client.step()]
+    number = client.order("buy", "MSFT", 10, "10.00")["output"]["ODNO"]
+    pause()
+    client.change("02", number, "MSFT", 10)
+    while places[-1]["phase"] != "after_close":
+        places.append(client.step())
+    pause()
+    status = client.control("status")
+    return {
+        "places": [(place["now"], place["phase"]) for place in places],
+        "orders": client.orders("20050225", "20050225"),
+        "holdings": client.holdings(),
+        "cash": client.cash(),
+        "status": {key: status[key] for key in ("now", "session", "phase")},
+    }
+
+
+def test_kills_change_nothing(start_exchange: Callable[..., Client], tmp_path: Path):
+    """A day with three kills ends exactly like a day without: orders, fills, cash, clock."""
+    calm = trade(start_exchange(participation_bps=1), lambda: None)
+    venue = Process(tmp_path / "killed")
 
     try:
-        venue.client.open("2005-02-25")
-        maybe_kill()
-        venue.client.order("buy", "AAPL", 1000, "95.00")
-        maybe_kill()
-        places = [venue.client.step()]
-        maybe_kill()
-        number = venue.client.order("buy", "MSFT", 10, "10.00")["output"]["ODNO"]
-        venue.client.change("02", number, "MSFT", 10)
-        maybe_kill()
-        while places[-1]["phase"] != "after_close":
-            places.append(venue.client.step())
-        maybe_kill()
-        client = venue.client
-        return {
-            "places": [(place["now"], place["phase"]) for place in places],
-            "orders": client.orders("20050225", "20050225"),
-            "holdings": client.holdings(),
-            "cash": client.cash(),
-            "status": {key: client.control("status")[key] for key in ("now", "session", "phase")},
-        }
+        killed = trade(venue.client, venue.kill_and_start)
     finally:
         venue.kill()
-
-
-def test_kills_change_nothing(tmp_path: Path):
-    """A day with five kills ends exactly like a day without: orders, fills, cash, clock."""
-    calm = day_of_trading(tmp_path / "calm", kills=False)
-    killed = day_of_trading(tmp_path / "killed", kills=True)
 
     assert killed == calm
     assert calm["orders"][0]["ft_ccld_qty"] == "1000"
 
 
-def test_a_restart_keeps_the_keys(tmp_path: Path):
-    """Token, WebSocket key and HTS id of before still count; a cut-off stays cut off."""
-    venue = Process(tmp_path)
-    try:
-        venue.client.open("2005-02-25")
-        listener = venue.client.listen()
-        listener.register("H0GSCNI0", HTS_ID)
-        key, token = listener.approval_key, venue.client.token
-        venue.kill()
-        venue.start()
-        venue.client.token = token
+def test_a_restart_keeps_the_keys(start_exchange: Callable[..., Client]):
+    """Token, WebSocket key and HTS id of before still count."""
+    client = start_exchange()
+    client.open("2005-02-25")
+    listener = client.listen()
+    listener.register("H0GSCNI0", HTS_ID)
+    token = client.token
+    client.stop()
+    client = start_exchange()
+    client.token = token
 
-        again = venue.client.connect(key)
-        reply = again.register("H0GSCNI0", HTS_ID)
-        accepted = venue.client.order("buy", "AAPL", 1, "95.00")
-        notice = again.records()
-    finally:
-        venue.kill()
+    again = client.connect(listener.approval_key)
+    reply = again.register("H0GSCNI0", HTS_ID)
+    accepted = client.order("buy", "AAPL", 1, "95.00")
 
     assert reply.ok and accepted["rt_cd"] == "0"
-    assert notice[1][0][0] == HTS_ID
+    assert again.records()[1][0][0] == HTS_ID

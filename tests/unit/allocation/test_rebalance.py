@@ -1,0 +1,191 @@
+"""From weights to legal orders: ticks, lots, bands, cash."""
+
+from datetime import date
+
+import numpy as np
+import pytest
+
+from trading.allocation.rebalance import limit_price, rebalance, round_to_tick
+from trading.domain.decision import Verdict
+from trading.domain.instrument import Exchange
+from trading.domain.order import Side
+from trading.domain.rules import shipped_rules
+
+EQUITY = 100_000_000
+DAYS = (date(2010, 10, 1), date(2015, 6, 15), date(2022, 12, 1), date(2024, 1, 8))
+
+
+def ladder_of(exchange, day):
+    """Return the compiled ladder in force."""
+    sessions = np.array([day], dtype="datetime64[D]")
+    ladders, which = shipped_rules(exchange.market).ladder_arrays([exchange], sessions)
+    return ladders[which[0, 0]]
+
+
+@pytest.mark.parametrize("day", DAYS)
+@pytest.mark.parametrize("exchange", list(Exchange))
+@pytest.mark.parametrize("side", list(Side))
+def test_ticks_are_those_of_the_law(exchange, day, side):
+    """The compiled rounding gives what ``domain.rules`` gives, on and beside every step."""
+    rules = shipped_rules(exchange.market)
+    ladder = ladder_of(exchange, day)
+    steps = [bound for bound, _ in rules.tick_ladder(exchange, day)]
+    prices = {p + d for p in (*steps, 1_234, 77_777, 654_321, 9_999_999) for d in range(-7, 8)}
+
+    for price in (p for p in sorted(prices) if p > 0):
+        expected = rules.round_to_tick(exchange, price, day, side)
+        smallest = rules.tick_size(exchange, 1, day)
+        assert round_to_tick(price, ladder, side is Side.SELL) == max(expected, smallest)
+
+
+@pytest.mark.parametrize(
+    ("reference", "band", "sign", "limits", "expected"),
+    [
+        # 73,300 × 1.02 = 74,766 → 74,700 down to the tick of 100; a sale at 71,101 → 71,200 up.
+        (73_300, 0.02, 1, (51_400, 95_200), 74_700),
+        (73_300, 0.03, -1, (51_400, 95_200), 71_200),
+        # Over a step of the ladder: 198,000 × 1.02 = 201,960 → tick 500.
+        (198_000, 0.02, 1, (0, 0), 201_500),
+        # Held inside the daily limits.
+        (73_300, 0.50, 1, (51_400, 95_200), 95_200),
+        (73_300, 0.50, -1, (51_400, 95_200), 51_400),
+        (73_300, 0.50, 1, (0, 0), 109_900),
+    ],
+)
+def test_limit_price(reference, band, sign, limits, expected):
+    """KOSPI prices of 2024 worked out by hand."""
+    ladder = ladder_of(Exchange.KOSPI, date(2024, 1, 8))
+
+    assert limit_price(reference, band, sign, ladder, *limits) == expected
+
+
+def rebalanced(weights, **changes):
+    """Return (target, order, verdicts) of instruments at 10,000 won bought and sold there."""
+    n = len(weights)
+    price = np.full(n, 10_000, dtype=np.int64)
+    settings = {
+        "verdicts": np.zeros(n, dtype=np.int64),
+        "quantity": np.zeros(n, dtype=np.int64),
+        "tradable": np.ones(n, dtype=np.int64),
+        "reference": price,
+        "buy_limit": price,
+        "sell_limit": price,
+        "lot": np.ones(n, dtype=np.int64),
+        "max_shares": np.full(n, 1_000_000, dtype=np.int64),
+        "equity": EQUITY,
+        "cash": EQUITY,
+        "band": 0.02,
+        "cash_buffer": 0.0,
+        "buy_fee_ppb": 0,
+        "resize": False,
+    }
+    for name, value in changes.items():
+        kind = settings[name]
+        settings[name] = np.array(value, dtype=np.int64) if isinstance(kind, np.ndarray) else value
+    target, order, codes = rebalance(np.array(weights), *settings.values())
+    return list(target), list(order), [Verdict(int(c)) for c in codes]
+
+
+def test_entries_are_whole_lots():
+    """7.5 % and 0.05 % of a hundred million at 10,000 won: 750 and 5 shares, in lots of ten."""
+    assert rebalanced([0.075, 0.0005], lot=[10, 10]) == (
+        [750, 0], [750, 0], [Verdict.ALLOWED, Verdict.BELOW_LOT],
+    )  # fmt: skip
+    assert rebalanced([0.0759], lot=[10])[0] == [750]
+
+
+def test_not_tradable():
+    """A wish for what cannot be traded is named; a holding that cannot be sold stays."""
+    target, order, codes = rebalanced([0.1, 0.0, 0.1], tradable=[0, 0, 1], quantity=[0, 70, 0],
+                                      reference=[10_000, 10_000, 0])  # fmt: skip
+
+    assert (target, order) == ([0, 70, 0], [0, 0, 0])
+    assert codes == [Verdict.NOT_TRADABLE, Verdict.ALLOWED, Verdict.NOT_TRADABLE]
+
+
+def test_exits_never_wait():
+    """A weight of zero sells everything, band or not, resizing day or not."""
+    assert rebalanced([0.0], quantity=[3])[1] == [-3]
+
+
+@pytest.mark.parametrize(
+    ("weight", "resize", "code", "change", "verdict"),
+    [
+        # Held 1,000 shares = 10 % of equity.
+        (0.15, False, Verdict.ALLOWED, 0, Verdict.WITHIN_BAND),
+        (0.15, True, Verdict.ALLOWED, 500, Verdict.ALLOWED),
+        (0.12, True, Verdict.ALLOWED, 0, Verdict.WITHIN_BAND),
+        (0.1201, True, Verdict.ALLOWED, 201, Verdict.ALLOWED),
+        (0.05, False, Verdict.ALLOWED, 0, Verdict.WITHIN_BAND),
+        (0.05, True, Verdict.ALLOWED, -500, Verdict.ALLOWED),
+        # A limit reduces at once, but never enlarges.
+        (0.05, False, Verdict.CAP_SINGLE_NAME, -500, Verdict.CAP_SINGLE_NAME),
+        (0.09, False, Verdict.CAP_GROSS, 0, Verdict.CAP_GROSS),
+        (0.15, False, Verdict.CAP_PORTFOLIO_VAR, 0, Verdict.CAP_PORTFOLIO_VAR),
+    ],
+)
+def test_resizing(weight, resize, code, change, verdict):
+    """Holdings change on resizing days or by a limit, beyond the band."""
+    _, order, codes = rebalanced([weight], quantity=[1_000], resize=resize, verdicts=[code])
+
+    assert (order, codes) == ([change], [verdict])
+
+
+@pytest.mark.parametrize("code", [Verdict.HALTED, Verdict.REDUCING])
+def test_what_is_kept_is_kept_to_the_share(code):
+    """A weight that equity turns into a share less must not sell that share.
+
+    3 shares at 290 of an equity of 7,000: int(870 / 7,000 × 7,000 / 290) may be 2.
+    """
+    short = [
+        (q, p, e)
+        for q in (1, 3, 5, 7)
+        for p in range(101, 400, 7)
+        for e in (7_001, 9_999, 12_345)
+        if int(q * p / e * e / p) < q
+    ]
+    assert short
+
+    for quantity, price, equity in short:
+        _, order, _ = rebalanced(
+            [quantity * price / equity],
+            quantity=[quantity], verdicts=[code], reference=[price], equity=equity, resize=True,
+            band=0.0,
+        )  # fmt: skip
+        assert order == [0]
+
+
+def test_average_daily_volume():
+    """No order is larger than its share of the volume, buying or selling, in whole lots."""
+    target, order, codes = rebalanced(
+        [0.1, 0.0], quantity=[0, 500], max_shares=[105, 105], lot=[10, 10]
+    )
+
+    assert (target, order) == ([100, 400], [100, -100])
+    assert codes == [Verdict.CAP_ADV, Verdict.CAP_ADV]
+
+
+def test_cash_goes_to_the_largest_weight_first():
+    """Equal weights are served in the order of instruments; the last gets what is left."""
+    target, order, codes = rebalanced([0.3, 0.5, 0.3], cash=10_000 * 9_000)
+
+    # One won a share is reserved for the rounding of fees: 9,000 × 10,000 // 10,001 = 8,999.
+    assert order == [3_000, 5_000, 999]
+    assert target == order
+    assert codes == [Verdict.ALLOWED, Verdict.ALLOWED, Verdict.NO_CASH]
+
+
+def test_cash_buffer_and_fees_are_kept():
+    """99 % of the cash buys shares at their limit with the dearest fee."""
+    _, order, _ = rebalanced([1.0], cash=1_000_000, cash_buffer=0.01, buy_fee_ppb=10_000_000)
+
+    # 990,000 // (10,000 + 100 + 1) = 98.
+    assert order == [98]
+
+
+def test_without_cash_nothing_is_bought():
+    """Proceeds of the day's sales are not spent before they are there; debts are not paid."""
+    for cash in (0, -5_000_000):
+        target, order, codes = rebalanced([0.1, 0.0], quantity=[0, 500], cash=cash)
+        assert (target, order) == ([0, 0], [0, -500])
+        assert codes[0] is Verdict.NO_CASH
