@@ -265,10 +265,11 @@ def _first_session(
             f"{wanted} 이후에 기록된 거래일이 없습니다. 기록: {recorded[0]} ~ {recorded[-1]}"
         )
     first = following[0]
-    if recorded.index(first) < warmup:
+    least = installation.settings.app.demo.least_sessions
+    if recorded.index(first) < least:
         raise UsageError(
             f"{first} 앞에는 {recorded.index(first):,}거래일의 기록뿐입니다. "
-            f"{recorded[warmup]} 이후를 시작일로 주십시오."
+            f"{recorded[least]} 이후를 시작일로 주십시오."
         )
     return first
 
@@ -617,7 +618,7 @@ def rules_and_calendar(settings: Settings, market: Market) -> tuple[MarketRules,
 # -- paper and real ------------------------------------------------------------------------
 
 
-def check_real(installation: Installation, env: Env) -> list[str]:
+def unmet_conditions(installation: Installation, env: Env) -> list[str]:
     """Return what still keeps ``env`` from trading: one Korean sentence each, empty when nothing."""
     missing = installation.secrets.missing("real" if env is Env.REAL else "paper")
     found = [f"환경 변수 {name}이(가) 없습니다." for name in missing]
@@ -658,7 +659,7 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
 
     home, settings = installation.home, installation.settings
     env = settings.app.env
-    unmet = check_real(installation, env)
+    unmet = unmet_conditions(installation, env)
     if unmet:
         raise ConfigError(" ".join(unmet))
     rules, calendar = rules_and_calendar(settings, market)
@@ -684,7 +685,13 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
     )
     try:
         run = Run.latest(ledger) or _first_venue_run(
-            client, ledger, market, env, session, calendar, settings.app.data.first_bar_sessions[market]
+            client,
+            ledger,
+            market,
+            env,
+            session,
+            calendar,
+            settings.app.data.first_bar_sessions[market],
         )
     except BaseException:
         ledger.close()

@@ -143,7 +143,7 @@ def run(
     from trading.errors import ConfigError
 
     installation = bootstrap.open_home(_State.root)
-    unmet = bootstrap.check_real(installation, Env(env))
+    unmet = bootstrap.unmet_conditions(installation, Env(env))
     if unmet:
         raise ConfigError(f"{env} 거래를 시작할 수 없습니다. " + " ".join(unmet))
     chosen = Market(market) if market is not None else installation.settings.app.market

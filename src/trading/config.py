@@ -84,6 +84,7 @@ class DemoSettings(_Strict):
     starting_cash: Mapping[Literal["usd", "krw"], int]
     start: date | None = None
     warmup_sessions: Mapping[Market, Annotated[int, Field(ge=20)]]
+    least_sessions: int = Field(default=300, ge=60)
     speed: float | None = Field(default=None, gt=0)
 
     def cash_minor(self, market: Market) -> int:

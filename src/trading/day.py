@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from trading.config import Home, Settings
     from trading.domain.rules import MarketRules
     from trading.mlops.promote import RetrainReport
+    from trading.reporting import ReportPaths
     from trading.sessions import SessionCalendar
     from trading.store.lake import Lake
 
@@ -840,7 +841,8 @@ def summarize(context: DayContext, report: ParityReport | None) -> dict[str, Any
     }
 
 
-def write_report(context: DayContext, parity_report: ParityReport) -> Any:
+def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPaths":
+    """Write the session's report from the ledger, the lake and the verdict on it."""
     from trading import reporting
 
     recorded = read_session(context.ledger, context.session)

@@ -236,6 +236,8 @@ class ExchangeServer:
             if request.url.path == "/control/session":
                 return _json(200, self._control.open_session(body))
             return _json(200, self._control.advance(body))
+        except Denied:
+            return _json(409, {"error": "요청이 JSON 객체가 아님"})
         except TradingError as error:
             return _json(409, {"error": str(error)})
         except sqlite3.Error:

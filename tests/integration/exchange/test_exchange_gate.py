@@ -215,8 +215,11 @@ def test_a_hashkey_has_64_digits(exchange: Client):
 def test_the_control_door_needs_its_token(exchange: Client):
     """Without the token of the port file nothing is told and nothing moves."""
     answer = exchange.http.get("/control/status")
+    headers = {"x-control-token": exchange.port["token"]}
+    nonsense = exchange.http.post("/control/session", content=b"x", headers=headers)
 
     assert answer.status_code == 403
+    assert nonsense.status_code == 409
 
 
 def test_sessions_open_in_order_and_once(exchange: Client):

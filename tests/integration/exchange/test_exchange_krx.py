@@ -1,7 +1,7 @@
 """The Korean services of the local exchange, over recorded KRX days (skipped without them).
 
 Samsung Electronics (005930) on 2024-01-15, whose official raw prices are recorded, and on
-2025-09-10, whose one-minute bars are.
+whatever has all one-minute bars of 2025-09-10.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ TRADE = "/uapi/domestic-stock/v1/trading/"
 SAMSUNG = {"FID_COND_MRKT_DIV_CODE": "J", "FID_INPUT_ISCD": "005930"}
 BARS_DAY = date(2024, 1, 15)
 MINUTES_DAY = date(2025, 9, 10)
+MINUTES_OF_DAY = 381  # 09:00 to 15:19 and the closing auction
 HOLDINGS = {
     "AFHR_FLPR_YN": "N",
     "OFL_YN": "",
@@ -214,9 +215,13 @@ def test_recorded_minutes_are_replayed(
     client = start_exchange(market=Market.KRX, history=history)
     client.open(MINUTES_DAY.isoformat())
     status = client.control("status")
+    listed_symbols = [item.symbol for item in history.instruments(Market.KRX)]
+    everything = history.minute(Market.KRX, MINUTES_DAY, listed_symbols)
+    complete = everything.groupby("symbol").size() == MINUTES_OF_DAY
+    symbol = next(s for s in complete.index[complete] if s not in status["untradable_symbols"])
+    recorded = everything[everything["symbol"] == symbol]
     listener = client.listen()
-    listener.register("H0STCNT0", "005930")
-    recorded = history.minute(Market.KRX, MINUTES_DAY, ["005930"])
+    listener.register("H0STCNT0", symbol)
 
     places = [client.step() for _ in range(5)]
     records = [listener.records()[1][0] for _ in range(5)]
@@ -240,8 +245,10 @@ def test_recorded_minutes_are_replayed(
     assert int(records[3][13]) == first["volume"]
     assert all(len(record) == 46 for record in records)
     assert rest["frames"][listener.approval_key] == 1 + 4 * (len(recorded) - 1) + 1
-    daily = client.get(QUOTES + "inquire-price", "FHKST01010100", SAMSUNG).json()["output"]
-    assert int(daily["acml_vol"]) == recorded["volume"].sum()
+    price = client.get(
+        QUOTES + "inquire-price", "FHKST01010100", {**SAMSUNG, "FID_INPUT_ISCD": symbol}
+    ).json()["output"]
+    assert int(price["acml_vol"]) == recorded["volume"].sum()
 
 
 def test_an_untradable_share_says_why(
