@@ -21,6 +21,9 @@ from trading.errors import (
     SessionBusyError,
     UsageError,
 )
+from trading.log import get_logger
+
+log = get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +63,7 @@ async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> Sta
     from trading import bootstrap
 
     result = await in_day_thread(stage, bootstrap.current_day(day))
+    log.info("단계 완료", stage=result.stage, message=result.message)
     await publish(f"{result.stage}-{day}", result.message, result.summary)
     return result
 
