@@ -63,7 +63,7 @@ setup: check
 	  cp pyproject.toml .venv/installed.toml; fi
 
 demo: setup
-	@$(BIN)/trading demo
+	@$(BIN)/trading demo --sessions 3
 
 lint: setup
 	@echo '[1/4] 린트';      $(BIN)/ruff check .

@@ -192,7 +192,7 @@ def begin_demo(installation: Installation, market: Market, request: DemoRequest)
         ledger.close()
     first = _first_session(installation, source, market, request.start)
     if latest is not None:
-        _archive(installation.home, market, latest)
+        _archive(installation, market, latest)
     return _new_run(installation, market, request, source, first)
 
 
@@ -281,9 +281,10 @@ def _recorded(source: BarSource, market: Market) -> list[date]:
     return sessions
 
 
-def _archive(home: Home, market: Market, run: Run) -> None:
+def _archive(installation: Installation, market: Market, run: Run) -> None:
     """Move what belongs to the old account out of the way; nothing is deleted."""
-    stop_exchange(home, f"{Env.DEMO}-{market}")
+    home = installation.home
+    stop_exchange(installation, f"{Env.DEMO}-{market}")
     stamp = WallClock().now().strftime("%Y%m%dT%H%M%S%f")
     target = home.data_dir / "archive" / f"{run.run_id}-{stamp}"
     target.mkdir(parents=True)
@@ -528,15 +529,15 @@ def _answering(path: Path) -> PortFile | None:
     return port
 
 
-def stop_exchange(home: Home, name: str, *, wait_seconds: float = 10.0) -> None:
+def stop_exchange(installation: Installation, name: str) -> None:
     """Ask the exchange to end and wait for it; it keeps everything in its journal."""
-    path = home.data_dir / "exchange" / name / "port.json"
+    path = installation.home.data_dir / "exchange" / name / "port.json"
     port = _answering(path)
     if port is None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(port.pid, signal.SIGTERM)
-    deadline = monotonic_seconds() + wait_seconds
+    deadline = monotonic_seconds() + installation.settings.app.supervision.exchange_stop_seconds
     while path.exists() and monotonic_seconds() < deadline:
         time.sleep(_POLL_SECONDS)
 

@@ -70,14 +70,6 @@ class DataSettings(_Strict):
     require_raw: Mapping[Market, bool]
 
 
-class ScheduleSettings(_Strict):
-    """When the stages of a live day begin, relative to the session, in minutes."""
-
-    prepare_minutes_before_open: int = Field(default=90, ge=5)
-    training_deadline_minutes_before_open: int = Field(default=20, ge=0)
-    settle_minutes_after_close: int = Field(default=10, ge=0)
-
-
 class DemoSettings(_Strict):
     """The local exchange's account and the stretch of history it replays."""
 
@@ -93,12 +85,6 @@ class DemoSettings(_Strict):
         return self.starting_cash[key] * market.currency.minor_per_unit
 
 
-class RetrainSettings(_Strict):
-    """How often models are trained anew."""
-
-    every_sessions: int = Field(default=21, ge=1)
-
-
 class SupervisionSettings(_Strict):
     """How long the session waits for its helpers before it gives up, in seconds of wall time."""
 
@@ -107,7 +93,6 @@ class SupervisionSettings(_Strict):
     frame_wait_seconds: float = Field(default=60, gt=0)
     absence_listings: int = Field(default=3, ge=2)
     absence_wait_seconds: float = Field(default=1, ge=0)
-    feed_stall_seconds: float = Field(default=120, gt=0)
 
 
 class AppSettings(_Strict):
@@ -118,9 +103,7 @@ class AppSettings(_Strict):
     check_interval_minutes: int = Field(default=5, ge=1)
     paths: PathSettings = PathSettings()
     data: DataSettings
-    schedule: ScheduleSettings = ScheduleSettings()
     demo: DemoSettings
-    retrain: RetrainSettings = RetrainSettings()
     supervision: SupervisionSettings = SupervisionSettings()
 
 

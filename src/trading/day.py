@@ -376,13 +376,15 @@ def retrain(context: DayContext) -> StageResult:
     """Train a challenger when it is due; the champion stays when training fails."""
     from trading.mlops import promote
 
-    _, adjusted, row = _panels(context)
+    raw, adjusted, row = _panels(context)
+    is_adjusted = raw.basis is PriceBasis.ADJUSTED
     try:
         report = promote.retrain(
             adjusted.until(row),
             context.home.root,
             context.settings.features,
             context.settings.models,
+            bias="공급자 수정주가로 배워 증거가 되지 않음" if is_adjusted else None,
         )
     except ModelError as error:
         log.error("재학습 실패, 기존 모델 유지", reason=str(error))

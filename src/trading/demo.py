@@ -43,7 +43,7 @@ def run(
                 finally:
                     bootstrap.close_day(context.key)
     finally:
-        bootstrap.stop_exchange(home, f"{Env.DEMO}-{market}")
+        bootstrap.stop_exchange(installation, f"{Env.DEMO}-{market}")
     ledger = bootstrap.open_ledger(home, Env.DEMO, market, read_only=True)
     try:
         return add_up(ledger, begun, home.data_dir / "reports")

@@ -69,33 +69,50 @@ class RetrainReport:
 
 
 def judge(
-    challenger: ModelCard, champion: ModelCard | None, *, trials: int, gate: GateSettings
+    challenger: ModelCard,
+    champion: ModelCard | None,
+    *,
+    trials: int,
+    gate: GateSettings,
+    bias: str | None = None,
 ) -> Judgement:
     """Return whether ``challenger`` may replace ``champion``.
 
     Its walk-forward rank IC must have a t-statistic above ``min_t`` and above what the best of
     ``trials`` worthless configurations is expected to reach, and its rank IC must beat the
-    champion's. The first model of a market takes the place without proof and is marked so.
+    champion's. A rank IC above ``max_rank_ic`` is more likely a leak than an edge and proves
+    nothing, nor does evidence with a ``bias``. The first model of a market takes the place
+    without proof and is marked so.
     """
     threshold = max(gate.min_t, expected_best(trials))
     evidence = f"순위 IC {challenger.rank_ic:+.4f}, t {challenger.rank_ic_t:+.2f}"
-    proven = challenger.rank_ic_t > threshold
+    doubt = _doubt(challenger, threshold, gate, bias)
     if champion is None:
-        if proven:
-            reason = f"첫 모델이며 기준을 넘음: {evidence} (기준 t {threshold:.2f})"
-            return Judgement(
-                promoted=True, verdict="promoted", reason=reason, threshold_t=threshold
-            )
-        reason = f"첫 모델이라 등록하나 증명되지 않음: {evidence} (기준 t {threshold:.2f})"
-        return Judgement(promoted=True, verdict="not_proven", reason=reason, threshold_t=threshold)
-    if not proven:
-        reason = f"챔피언 유지, 증명되지 않음: {evidence} (기준 t {threshold:.2f})"
-        return Judgement(promoted=False, verdict="kept", reason=reason, threshold_t=threshold)
-    if challenger.rank_ic <= champion.rank_ic:
-        reason = f"챔피언 유지, 더 낫지 않음: {evidence} (챔피언 순위 IC {champion.rank_ic:+.4f})"
+        reason = f"첫 모델이며 기준을 넘음: {evidence}"
+        if doubt is not None:
+            reason = f"첫 모델이라 등록하나 증명되지 않음: {evidence} ({doubt})"
+        verdict = "promoted" if doubt is None else "not_proven"
+        return Judgement(promoted=True, verdict=verdict, reason=reason, threshold_t=threshold)
+    if doubt is None and challenger.rank_ic <= champion.rank_ic:
+        doubt = f"챔피언의 순위 IC {champion.rank_ic:+.4f}보다 낫지 않음"
+    if doubt is not None:
+        reason = f"챔피언 유지: {evidence} ({doubt})"
         return Judgement(promoted=False, verdict="kept", reason=reason, threshold_t=threshold)
     reason = f"승격: {evidence} (챔피언 순위 IC {champion.rank_ic:+.4f}, 기준 t {threshold:.2f})"
     return Judgement(promoted=True, verdict="promoted", reason=reason, threshold_t=threshold)
+
+
+def _doubt(
+    challenger: ModelCard, threshold: float, gate: GateSettings, bias: str | None
+) -> str | None:
+    """Return why the evidence proves nothing, or ``None``."""
+    if bias is not None:
+        return bias
+    if challenger.rank_ic > gate.max_rank_ic:
+        return f"순위 IC가 {gate.max_rank_ic:.2f}를 넘어 정보 누출이나 종목 쏠림을 의심"
+    if not challenger.rank_ic_t > threshold:
+        return f"기준 t {threshold:.2f}에 못 미침"
+    return None
 
 
 def expected_best(trials: int) -> float:
@@ -134,9 +151,11 @@ def retrain(
     models: ModelSettings,
     *,
     force: bool = False,
+    bias: str | None = None,
 ) -> RetrainReport:
     """Train a challenger on ``panel``, register it, judge it, and let it trade if it may.
 
+    ``bias`` says in Korean what makes the evidence useless as proof, if anything does.
     Not due yet: the last report with ``trained`` false, nothing written. Run again after a
     crash it ends with the same champion.
 
@@ -153,7 +172,7 @@ def retrain(
     registry = MlflowRegistry(root)
     rival = _rival(root, panel, features)
     trials = len(registry.configurations(card.name) | {card.configuration_hash})
-    judgement = judge(card, rival, trials=trials, gate=models.gate)
+    judgement = judge(card, rival, trials=trials, gate=models.gate, bias=bias)
     version = registry.register(
         challenger,
         parameters={

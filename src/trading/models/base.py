@@ -47,6 +47,7 @@ class GateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_t: float = Field(default=2.0, ge=0)
+    max_rank_ic: float = Field(default=0.15, gt=0, le=1)
     retrain_every_sessions: int = Field(default=5, ge=1)
 
 

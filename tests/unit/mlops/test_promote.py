@@ -51,6 +51,17 @@ def test_challenger_needs_proof_and_advantage():
     assert judge(CARD, replace(CARD, rank_ic=0.04), trials=1, gate=GATE).verdict == "kept"
 
 
+def test_too_good_and_biased_evidence_proves_nothing():
+    """An implausible rank IC or biased data never promotes; a first model is marked unproven."""
+    champion = replace(CARD, rank_ic=0.02)
+    leak = replace(CARD, rank_ic=0.26, rank_ic_t=3.1)
+
+    assert judge(leak, champion, trials=1, gate=GATE).verdict == "kept"
+    assert judge(leak, None, trials=1, gate=GATE).verdict == "not_proven"
+    assert judge(CARD, champion, trials=1, gate=GATE, bias="수정주가").verdict == "kept"
+    assert judge(CARD, None, trials=1, gate=GATE, bias="수정주가").verdict == "not_proven"
+
+
 def test_many_trials_raise_the_bar():
     """The threshold follows the expected maximum of N standard normals (REFERENCES 6b)."""
     for trials, expected in ((10, 1.5746), (45, 2.2356), (100, 2.5306), (1000, 3.2551)):

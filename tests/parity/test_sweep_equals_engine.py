@@ -1,0 +1,306 @@
+"""The compiled sweep and the engine trade alike: same orders, same equity to the unit."""
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trading.backtest import runner, sweep
+from trading.backtest.runner import orders_hash
+from trading.domain.decision import Verdict
+from trading.domain.instrument import Market
+from trading.execution.decide import Views
+from trading.store.adjust import assemble_panels
+from trading.store.datasets import EmbeddedSource
+from trading.strategies.evaluation import evaluate
+
+CASH = 1_000_000_000
+# GOOG trades from 2004-08-19: some runs see a name appear.
+RECORDED = date(2000, 3, 1), date(2007, 6, 29)
+SYMBOLS = (
+    ("AAPL",),
+    ("AAPL", "IBM", "MSFT"),
+    ("AAPL", "GOOG", "IBM", "MSFT"),
+)
+CROSSOVERS = ((3, 8), (10, 30), (20, 60))
+ALL_AGENTS = ("ma_crossover", "rsi", "bollinger_mfi")
+
+# Every limit so tight that it binds, and what the engine calls it.
+TIGHT = {
+    "max_single_name": ({"max_single_name": 0.03}, Verdict.CAP_SINGLE_NAME),
+    "max_sector": ({"max_sector": 0.03, "max_single_name": 0.5}, Verdict.CAP_SECTOR),
+    "max_gross": ({"max_gross": 0.03, "max_single_name": 0.5}, Verdict.CAP_GROSS),
+    "max_portfolio_var": ({"max_portfolio_var": 0.001}, Verdict.CAP_PORTFOLIO_VAR),
+    "max_drawdown": ({"max_drawdown": 0.01}, Verdict.REDUCING),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market1:
+    """The embedded panels of some names and what every run over them shares."""
+
+    raw: Any
+    adjusted: Any
+    actions: Any
+
+
+@cache
+def panels(symbols: tuple[str, ...]) -> Market1:
+    """Return the embedded history of ``symbols`` to the middle of 2007."""
+    source = EmbeddedSource()
+    first, last = RECORDED
+    raw, adjusted = assemble_panels(
+        source.daily(Market.US, symbols, first, last),
+        source.actions(Market.US, first, last),
+        [day for day in source.sessions(Market.US) if first <= day <= last],
+        Market.US,
+        symbols,
+        index=source.index(Market.US, first, last),
+        benchmark="S&P 500",
+    )
+    known = [a for a in source.actions(Market.US, first, last) if a.symbol in symbols]
+    return Market1(raw=raw, adjusted=adjusted, actions=tuple(known))
+
+
+@pytest.fixture(scope="module")
+def trade(embedded_market):
+    """Return both results of one run: the engine's and the sweep's."""
+    from trading.config import load_settings
+
+    shipped = load_settings(_checkout())
+    base = embedded_market.policy
+    guards = base.risk.guards.model_copy(update={"max_order_share": 1.0})
+
+    @cache
+    def evaluated(symbols, agents, crossover):
+        fast, slow = crossover
+        strategies = shipped.strategies.model_copy(
+            update={
+                "ma_crossover": shipped.strategies.ma_crossover.model_copy(
+                    update={"fast": fast, "slow": slow}
+                )
+            }
+        )
+        market = panels(symbols)
+        return evaluate(
+            market.adjusted,
+            market.raw,
+            features=shipped.features,
+            strategies=strategies,
+            agents=agents,
+        )
+
+    def run(
+        symbols, crossover, first, last, *, agents=("ma_crossover",), sectors=None,
+        ensemble=None, allocation=None, risk=None, orders=None, exits=None,
+    ):  # fmt: skip
+        from dataclasses import replace
+
+        eager = base.allocation.ensemble.model_copy(
+            update={"entry_forecast": 0.05, "min_confidence": 0.05, "max_entry_var": 1.0}
+            | (ensemble or {})
+        )
+        policy = replace(
+            base,
+            allocation=base.allocation.model_copy(
+                update={"ensemble": eager, "resize": "daily", "no_trade_band": 0.001}
+                | (allocation or {})
+            ),
+            # The guards of single orders are no part of the sweep: their limits stay out of the way.
+            risk=base.risk.model_copy(update={"guards": guards} | (risk or {})),
+            orders=base.orders.model_copy(update=orders or {}),
+            exits=base.exits.model_copy(update=exits or {}),
+        )
+        market = panels(symbols)
+        codes = np.array((sectors or [-1] * len(symbols))[: len(symbols)], dtype=np.int64)
+        asked = (
+            Views(
+                evaluated(symbols, agents, crossover),
+                market.raw,
+                embedded_market.rules,
+                policy,
+                codes,
+            ),
+            market.raw,
+            market.actions,
+            embedded_market.calendar,
+            embedded_market.rules,
+            policy,
+        )
+        span = {"cash": CASH, "first": first, "last": last}
+        return runner.run(*asked, **span), sweep.run(*asked, **span)
+
+    return run
+
+
+def assert_same(engine, swept):
+    """Same sessions, same equity to the unit, same orders."""
+    intents = [order.intent for day in engine.days for order in day.orders]
+    assert swept.sessions == engine.sessions
+    assert swept.equity == engine.equity
+    assert list(swept.orders) == intents or orders_hash(swept.orders) == orders_hash(intents)
+    assert orders_hash(swept.orders) == orders_hash(intents)
+    assert engine.cash_difference == 0
+
+
+@pytest.mark.parametrize("name", TIGHT)
+def test_each_limit_alone(trade, name):
+    """With one limit so tight that it binds, both still trade alike."""
+    changes, code = TIGHT[name]
+
+    engine, swept = trade(
+        SYMBOLS[2], (3, 8), date(2004, 9, 1), date(2005, 12, 30), sectors=[0, 0, 0, 1], risk=changes
+    )
+
+    assert_same(engine, swept)
+    verdicts = {c.verdict for day in engine.days if day.decision for c in day.decision.choices}
+    assert code in verdicts
+
+
+def test_a_daily_loss_stops_purchases(trade):
+    """The loss limit of a day binds while purchases rest, in both."""
+    tight, swept = trade(
+        SYMBOLS[2],
+        (3, 8),
+        date(2004, 9, 1),
+        date(2005, 12, 30),
+        risk={"max_daily_loss": 0.0005, "max_single_name": 0.5},
+        allocation={"name_volatility_target": 0.5},
+        orders={"participation": 0.0002},
+    )
+    loose, _ = trade(
+        SYMBOLS[2],
+        (3, 8),
+        date(2004, 9, 1),
+        date(2005, 12, 30),
+        risk={"max_daily_loss": 1.0, "max_single_name": 0.5},
+        allocation={"name_volatility_target": 0.5},
+        orders={"participation": 0.0002},
+    )
+
+    assert_same(tight, swept)
+    assert tight.equity != loose.equity
+
+
+@pytest.mark.parametrize(
+    ("reason", "exits"),
+    [
+        ("stop_loss", {"stop_loss": 0.02, "cooldown_sessions": 3}),
+        ("trailing_stop", {"stop_loss": None, "trailing_stop": 0.03, "cooldown_sessions": 0}),
+        ("take_profit", {"stop_loss": None, "take_profit": 0.02, "cooldown_sessions": 5}),
+    ],
+)
+def test_each_exit_alone(trade, reason, exits):
+    """With one exit rule so tight that it sells, both sell at the same prints."""
+    engine, swept = trade(
+        SYMBOLS[1], (10, 30), date(2003, 1, 2), date(2004, 6, 30), exits=exits
+    )
+
+    assert_same(engine, swept)
+    assert reason in {o.reason for o in swept.orders}
+
+
+def test_partial_fills(trade):
+    """Orders that get only a part of what they ask for leave the same books."""
+    engine, swept = trade(
+        SYMBOLS[1], (10, 30), date(2003, 1, 2), date(2004, 6, 30),
+        orders={"participation": 0.0001}, exits={"stop_loss": 0.02},
+    )  # fmt: skip
+
+    assert_same(engine, swept)
+    partly = [o for d in engine.days for o in d.orders if 0 < o.filled_quantity < o.intent.quantity]
+    assert partly
+
+
+FRACTIONS = {
+    "max_single_name": (0.02, 0.10, 0.6),
+    "max_sector": (0.05, 0.3, 1.0),
+    "max_gross": (0.05, 0.3, 1.0),
+    "max_portfolio_var": (0.001, 0.005, 0.5),
+    "max_daily_loss": (0.001, 0.01, 1.0),
+    "max_drawdown": (0.005, 0.03, 1.0),
+    "max_adv_share": (0.00001, 0.05),
+}
+
+
+@settings(
+    max_examples=25, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(data=st.data())
+def test_random_runs(trade, data):
+    """Whatever the names, dates, parameters, limits, exits and participation, they trade alike."""
+    draw = data.draw
+    symbols = draw(st.sampled_from(SYMBOLS))
+    first = draw(st.dates(date(2001, 1, 2), date(2006, 6, 30)))
+    length = draw(st.integers(20, 250))
+    last = min(date.fromordinal(first.toordinal() + length), RECORDED[1])
+
+    engine, swept = trade(
+        symbols,
+        draw(st.sampled_from(CROSSOVERS)),
+        first,
+        last,
+        agents=draw(st.sampled_from([("ma_crossover",), ALL_AGENTS])),
+        sectors=draw(st.lists(st.integers(-1, 1), min_size=4, max_size=4)),
+        risk={name: draw(st.sampled_from(values), name) for name, values in FRACTIONS.items()}
+        | {"drawdown_cooldown_sessions": draw(st.integers(1, 6))},
+        allocation={
+            "name_volatility_target": draw(st.sampled_from([0.01, 0.05, 0.5])),
+            "no_trade_band": draw(st.sampled_from([0.0001, 0.01, 0.05])),
+            "cash_buffer": draw(st.sampled_from([0.0001, 0.01, 0.3])),
+            "resize": draw(st.sampled_from(["monthly", "daily"])),
+        },
+        orders={
+            "entry_band": draw(st.sampled_from([0.0001, 0.005, 0.02])),
+            "exit_band": draw(st.sampled_from([0.0001, 0.005, 0.03])),
+            "stop_collar": draw(st.sampled_from([0.0001, 0.02])),
+            "participation": draw(st.sampled_from([0.00005, 0.001, 0.1])),
+        },
+        exits={
+            "stop_loss": draw(st.sampled_from([None, 0.01, 0.05])),
+            "trailing_stop": draw(st.sampled_from([None, 0.02, 0.1])),
+            "take_profit": draw(st.sampled_from([None, 0.02, 0.2])),
+            "cooldown_sessions": draw(st.integers(0, 5)),
+        },
+    )
+
+    assert_same(engine, swept)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "ex_date"), [("AAPL", date(2005, 2, 28)), ("MSFT", date(2004, 11, 15))]
+)
+def test_equity_is_continuous_over_actions(trade, symbol, ex_date):
+    """Overnight, an action moves equity by the withheld tax alone, in the engine and the sweep."""
+    engine, swept = trade(SYMBOLS[1], (10, 30), date(2004, 1, 2), date(2005, 6, 30))
+
+    assert_same(engine, swept)
+    (applied,) = [
+        a for a in engine.applied if a.action.symbol == symbol and a.action.ex_date == ex_date
+    ]
+    held = applied.effect.quantity_before
+    day = engine.sessions.index(ex_date)
+    assert held > 0
+    assert engine.days[day].decision.equity == engine.equity[day - 1] - applied.effect.withheld
+    # Without an order that day, the day moves by prices alone, from the restated reference.
+    alone = panels((symbol,)).raw
+    row = alone.row_of(ex_date)
+    if not any(o.intent.symbol for o in engine.days[day].orders):
+        others = [a for a in engine.positions if a != symbol]
+        assert others or swept.equity[day] - swept.equity[day - 1] == applied.effect.quantity * (
+            alone.close[row, 0] - alone.reference[row, 0]
+        )
+    assert all(b > 0 for pair in pairwise(swept.equity) for b in pair)
+
+
+def _checkout():
+    from pathlib import Path
+
+    return Path(__file__).resolve().parents[2]
