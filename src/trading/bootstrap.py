@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ from trading.domain.wording import MARKET_TEXT
 from trading.errors import (
     ConfigError,
     MissingDataError,
+    NothingLeftError,
     SessionBusyError,
     TransientBrokerError,
     UsageError,
@@ -74,12 +75,14 @@ class Installation:
 
 @dataclass(slots=True, kw_only=True)
 class _OpenDay:
+    installation: Installation
     context: DayContext
     lease: "BaseFileLock"
     notifier: "OutboxNotifier"
 
 
 _days: dict[str, _OpenDay] = {}
+_kept_exchanges: set[str] = set()
 
 
 def open_home(root: Path | None = None, *, console: bool = True) -> Installation:
@@ -203,7 +206,7 @@ def _continue_account(source: BarSource, ledger: Ledger, latest: Run, request: D
         return latest
     following = [s for s in _recorded(source, latest.market) if s > settled[-1]]
     if not following:
-        raise MissingDataError(
+        raise NothingLeftError(
             f"{settled[-1]} 다음에 기록된 거래일이 없습니다. --fresh로 새 계좌를 시작할 수 있습니다."
         )
     run = replace(
@@ -388,7 +391,9 @@ def _build(
         notifier=notifier,
         connect=lambda symbols: _connect_demo(installation, run, market, session, symbols),
     )
-    _days[context.key] = _OpenDay(context=context, lease=lease, notifier=notifier)
+    _days[context.key] = _OpenDay(
+        installation=installation, context=context, lease=lease, notifier=notifier
+    )
     return context
 
 
@@ -398,7 +403,9 @@ def _next_session(source: BarSource, ledger: Ledger, run: Run) -> date:
     for recorded in _recorded(source, run.market):
         if recorded >= run.first_session and (after is None or recorded > after):
             return recorded
-    raise MissingDataError(f"{after} 다음에 기록된 거래일이 없습니다.")
+    raise NothingLeftError(
+        f"{after} 다음에 기록된 거래일이 없습니다. --fresh로 새 계좌를 시작할 수 있습니다."
+    )
 
 
 def open_past_day(
@@ -440,6 +447,9 @@ def close_day(key: str) -> None:
         return
     day.notifier.close()
     day.context.ledger.close()
+    name = f"{day.context.env}-{day.context.market}"
+    if day.context.env == Env.DEMO and name not in _kept_exchanges:
+        stop_exchange(day.installation, name)
     day.lease.release()
 
 
@@ -515,6 +525,18 @@ def ensure_exchange(installation: Installation, run: Run) -> PortFile:
             break
         time.sleep(_POLL_SECONDS)
     raise TransientBrokerError(f"로컬 거래소가 시작하지 않았습니다. 까닭은 {output} 에 있습니다.")
+
+
+@contextlib.contextmanager
+def exchange_kept(installation: Installation, market: Market) -> Iterator[None]:
+    """Let the demo's exchange run on from day to day, and end it afterwards."""
+    name = f"{Env.DEMO}-{market}"
+    _kept_exchanges.add(name)
+    try:
+        yield
+    finally:
+        _kept_exchanges.discard(name)
+        stop_exchange(installation, name)
 
 
 def _answering(path: Path) -> PortFile | None:
@@ -718,7 +740,9 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
         notifier=notifier,
         connect=lambda symbols: _connect_venue(installation, env, market, instruments, symbols),
     )
-    _days[context.key] = _OpenDay(context=context, lease=lease, notifier=notifier)
+    _days[context.key] = _OpenDay(
+        installation=installation, context=context, lease=lease, notifier=notifier
+    )
     return context
 
 

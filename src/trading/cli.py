@@ -4,11 +4,15 @@
 elsewhere; everything heavy is imported inside them.
 """
 
+import errno
 import json
 import os
+import signal
+import sqlite3
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -16,17 +20,15 @@ from typing import Annotated, Any
 
 import typer
 
-EXIT_FINDING, EXIT_USAGE, EXIT_FAILURE = 1, 2, 3
+from trading.terminal import EXIT_INTERRUPTED, EXIT_USAGE, KoreanTyper
 
-app = typer.Typer(
-    help="한국투자증권 OpenAPI로 한국·미국 주식을 자동으로 거래합니다.",
-    no_args_is_help=False,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-data_app = typer.Typer(help="시세 저장소: 들여오기, 상태.", rich_markup_mode=None)
-exchange_app = typer.Typer(help="로컬 거래소: 혼자 띄우기.", rich_markup_mode=None)
+EXIT_FINDING, EXIT_FAILURE = 1, 3
+# Disk full, quota used up, file too large.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+app = KoreanTyper(help="한국투자증권 OpenAPI로 한국·미국 주식을 자동으로 거래합니다.")
+data_app = KoreanTyper(help="시세 저장소: 들여오기, 상태.")
+exchange_app = KoreanTyper(help="로컬 거래소: 혼자 띄우기.")
 app.add_typer(data_app, name="data")
 app.add_typer(exchange_app, name="exchange")
 
@@ -171,9 +173,17 @@ def backtest(
     from trading import bootstrap, research
 
     installation = bootstrap.open_home(_State.root)
-    result = research.backtest(
-        installation, strategy, _market(market), _symbols(symbols), first, last, dataset
-    )
+    with _progress("백테스트") as progress:
+        result = research.backtest(
+            installation,
+            strategy,
+            _market(market),
+            _symbols(symbols),
+            first,
+            last,
+            dataset,
+            progress,
+        )
     if as_json:
         _print_json(result)
     else:
@@ -197,9 +207,18 @@ def sweep(
 
     installation = bootstrap.open_home(_State.root)
     grid = research.grid(strategy, param or [])
-    result = research.sweep(
-        installation, strategy, grid, _market(market), _symbols(symbols), first, last, dataset
-    )
+    with _progress("매개변수 조합") as progress:
+        result = research.sweep(
+            installation,
+            strategy,
+            grid,
+            _market(market),
+            _symbols(symbols),
+            first,
+            last,
+            dataset,
+            progress,
+        )
     if as_json:
         _print_json(result)
     else:
@@ -362,6 +381,31 @@ def exchange_serve(
     )
 
 
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar on a terminal's standard error; nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
 def _market(market: MarketName | None) -> Any:
     from trading.domain.instrument import Market
 
@@ -382,50 +426,58 @@ def main() -> None:
         sys.exit("윈도우에서는 WSL2 안에서 실행해 주십시오.")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    raise SystemExit(_guarded(app))
+    # Asked to end, the process stops as by Ctrl+C: connections closed, exchange stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise SystemExit(_guarded(lambda: app.execute("trading")))
 
 
-def _guarded(command: Callable[[], Any]) -> int:
-    from trading.errors import (
-        AuthenticationError,
-        BrokerError,
-        ConfigError,
-        DataError,
-        SessionBusyError,
-        TradingError,
-        UsageError,
-    )
+def _guarded(command: Callable[[], int]) -> int:
+    from trading.errors import ConfigError, NothingLeftError, SessionBusyError, TradingError
+    from trading.errors import UsageError as WrongUsage
 
     try:
-        command()
+        code = command()
     except SystemExit as stop:
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        print("멈췄습니다. 같은 명령을 다시 치면 이어서 합니다.", file=sys.stderr)  # noqa: T201
-        return EXIT_FINDING
-    except (UsageError, ConfigError) as error:
-        _say(error)
-        return EXIT_USAGE
-    except SessionBusyError as error:
-        _say(error)
-        return EXIT_FINDING
-    except AuthenticationError as error:
-        _say(error)
-        return EXIT_FAILURE
-    except (BrokerError, DataError, TradingError) as error:
-        _say(error)
-        return EXIT_FAILURE
+        code = EXIT_INTERRUPTED
+    except (WrongUsage, ConfigError) as error:
+        return _say(str(error), EXIT_USAGE)
+    except (SessionBusyError, NothingLeftError) as error:
+        return _say(str(error), EXIT_FINDING)
+    except TradingError as error:
+        return _say(str(error), EXIT_FAILURE)
+    except (OSError, sqlite3.Error) as error:
+        sentence = _of_the_machine(error)
+        if sentence is None:
+            return _report_bug(error)
+        return _say(sentence, EXIT_FAILURE)
     except Exception as error:
-        _report_bug(error)
-        return EXIT_FAILURE
-    return 0
+        return _report_bug(error)
+    if code == EXIT_INTERRUPTED:
+        return _say("멈췄습니다. 같은 명령을 다시 치면 이어서 합니다.", EXIT_FINDING)
+    return code
 
 
-def _say(error: Exception) -> None:
-    print(str(error), file=sys.stderr)  # noqa: T201
+def _say(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)  # noqa: T201
+    return code
 
 
-def _report_bug(error: Exception) -> None:
+def _of_the_machine(error: OSError | sqlite3.Error) -> str | None:
+    """Return the sentence for a disk that is full or may not be written, else ``None``."""
+    number = getattr(error, "errno", None)
+    if number in _NO_SPACE or "disk is full" in str(error) or "disk I/O" in str(error):
+        return (
+            "디스크에 자리가 없어 멈췄습니다. 자리를 만든 뒤 같은 명령을 다시 치면 이어서 합니다."
+        )
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "readonly database" in str(error):
+        where = getattr(error, "filename", None) or "작업 폴더"
+        return f"쓰기 권한이 없습니다: {where}"
+    return None
+
+
+def _report_bug(error: Exception) -> int:
     """Keep the stack in the error log and tell the user where it is."""
     from trading.log import get_logger
 
@@ -437,6 +489,7 @@ def _report_bug(error: Exception) -> None:
     )
     if os.environ.get("TRADING_DEBUG"):
         traceback.print_exc()
+    return EXIT_FAILURE
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def run(
     """Run demo days until the run's sessions are closed; return its figures."""
     begun = bootstrap.begin_demo(installation, market, request)
     home = installation.home
-    try:
+    with bootstrap.exchange_kept(installation, market):
         while (left := _left(installation, begun)) > 0:
             log.info("하루 시작", market=str(market), left=left)
             if with_prefect:
@@ -42,8 +42,6 @@ def run(
                     run_day(context)
                 finally:
                     bootstrap.close_day(context.key)
-    finally:
-        bootstrap.stop_exchange(installation, f"{Env.DEMO}-{market}")
     ledger = bootstrap.open_ledger(home, Env.DEMO, market, read_only=True)
     try:
         return add_up(ledger, begun, home.data_dir / "reports")

@@ -7,6 +7,7 @@
     ├─ UsageError                  fix the command; nothing was done
     ├─ DataError
     │  ├─ MissingDataError         skip the instrument for this decision
+    │  │  └─ NothingLeftError      all recorded sessions are traded: nothing is wrong
     │  ├─ StaleDataError           stop opening positions until fresh
     │  └─ SchemaError              quarantine the batch, keep yesterday's
     ├─ BrokerError
@@ -41,6 +42,10 @@ class DataError(TradingError):
 
 class MissingDataError(DataError):
     """Needed data was never recorded; skip the instrument for this decision."""
+
+
+class NothingLeftError(MissingDataError):
+    """Every recorded session was traded; a sentence, not a failure."""
 
 
 class StaleDataError(DataError):

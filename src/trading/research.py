@@ -1,7 +1,7 @@
 """Backtests and sweeps over recorded history, for the command line and the research flow."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from trading.strategies.base import StrategySettings
 
 ENSEMBLE = "ensemble"
+
+# Called with (done, all) as the work goes on.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,6 +54,7 @@ def backtest(
     first: date | None,
     last: date | None,
     dataset: Path | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trade recorded history by one strategy, or by the whole ensemble, and return the figures.
 
@@ -69,6 +73,7 @@ def backtest(
         cash=installation.settings.app.demo.cash_minor(history.market),
         first=history.first,
         last=history.last,
+        progress=progress,
     )
     return {"strategy": strategy, **_figures(result, history)}
 
@@ -82,12 +87,13 @@ def sweep(
     first: date | None,
     last: date | None,
     dataset: Path | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trade recorded history once for each set of parameters, in one compiled loop each."""
     from trading.backtest import sweep as compiled
 
     history = _history(installation, market, symbols, first, last, dataset)
-    runs = []
+    runs: list[dict[str, Any]] = []
     for params in grid:
         strategies = with_params(installation.settings.strategies, strategy, params)
         views = _views(installation, history, agents_of(strategy, strategies), strategies)
@@ -111,6 +117,8 @@ def sweep(
                 "metrics": performance([result.starting_cash, *result.equity], history.market),
             }
         )
+        if progress is not None:
+            progress(len(runs), len(grid))
     return {
         "strategy": strategy,
         "market": str(history.market),

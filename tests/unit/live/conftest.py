@@ -1,6 +1,6 @@
 """A recorded session that was traded in this process and written to a ledger."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from trading.backtest import runner
 from trading.clock import ManualClock
 from trading.domain.decision import TradingState
-from trading.domain.order import OrderStatus
+from trading.domain.order import OrderAck, OrderStatus
 from trading.execution.decide import RiskState
 from trading.execution.engine import TradingEngine
 from trading.live.journal import Evidence, Journal, read_session
@@ -101,7 +101,7 @@ def _write(traded, opened):
     journal.decided(result.decision, Evidence(history=traded.history, untradable=["FB"]))
     for order in result.orders:
         journal.intends(order.intent, highest_order_id="0")
-        ack = replace_ack(order, traded.start.open_ts)
+        ack = _ack(order, traded.start.open_ts)
         journal.accepted(order.intent.intent_id, ack)
     filled = {}
     for booked in result.booked:
@@ -114,14 +114,6 @@ def _write(traded, opened):
     journal.observed(traded.bars)
 
 
-def replace_ack(order, ts):
+def _ack(order, ts):
     """Return the acceptance that gave an order its number."""
-    from trading.domain.order import OrderAck
-
     return OrderAck(venue_order_id=order.venue_order_id, branch=order.branch, ts_event=ts)
-
-
-@pytest.fixture
-def plant():
-    """Return a way to change what was recorded: ``plant(recorded, orders=…)``."""
-    return replace
