@@ -12,7 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from trading.day import DayContext, StageResult
+from trading.context import DayContext
+from trading.day import StageResult
 from trading.domain.instrument import Market
 from trading.errors import (
     AuthenticationError,

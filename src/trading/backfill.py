@@ -4,10 +4,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from trading import bootstrap, day
+from trading import bootstrap
 from trading.bootstrap import Installation
 from trading.domain.instrument import Market
 from trading.errors import UsageError
+from trading.store.intake import ingest
 from trading.store.lake import Lake
 
 
@@ -32,7 +33,7 @@ def backfill(
     first, last = first or recorded[0], last or recorded[-1]
     if first > last:
         raise UsageError(f"시작일 {first}이(가) 끝일 {last}보다 늦습니다.")
-    return day.ingest(
+    return ingest(
         Lake(installation.home.data_dir / "lake"),
         source,
         installation.home,

@@ -28,7 +28,7 @@ from trading.config import (
     load_settings,
     resolve_root,
 )
-from trading.day import Connection, DayContext, Run
+from trading.context import Connection, DayContext, Run
 from trading.domain.instrument import Instrument, Market
 from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT

@@ -231,11 +231,11 @@ def parity(
     market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    from trading import bootstrap, day
+    from trading import bootstrap, settlement
 
     context = bootstrap.open_past_day(_State.root, _market(market), session)
     try:
-        report = day.parity(context)
+        report = settlement.parity(context)
     finally:
         bootstrap.close_day(context.key)
     body = {
@@ -271,13 +271,13 @@ def report(
     market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    from trading import bootstrap, day
+    from trading import bootstrap, settlement
 
     context = bootstrap.open_past_day(_State.root, _market(market), session)
     try:
-        checked = day.parity(context)
-        paths = day.write_report(context, checked)
-        body = day.summarize(context, checked) | {"report": str(paths.html)}
+        checked = settlement.parity(context)
+        paths = settlement.write_report(context, checked)
+        body = settlement.summarize(context, checked) | {"report": str(paths.html)}
     finally:
         bootstrap.close_day(context.key)
     if as_json:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trading import bootstrap, day
+from trading import bootstrap, day, settlement
 from trading.backtest.runner import decision_hash, orders_hash
 from trading.bootstrap import DemoRequest, Installation
 from trading.config import Env
-from trading.day import DayContext, Run
+from trading.context import DayContext, Run
 from trading.domain.instrument import Currency, Market
 from trading.domain.order import OrderStatus
 from trading.domain.wording import MARKET_TEXT, money_text, percent_text
@@ -95,7 +95,7 @@ def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:
         if order.status is not OrderStatus.DENIED
     ]
     decisions = [one.decision for one in recorded if one.decision is not None]
-    verdicts = day.parity_verdicts(ledger, closed)
+    verdicts = settlement.parity_verdicts(ledger, closed)
     ends = [one.closed or {} for one in recorded]
     market = begun.market
     return {

@@ -27,11 +27,12 @@ _HELP = (
     ("Show this message and exit.", "이 도움말을 보여 줍니다."),
     ("[default: ", "[기본: "),
     ("[required]", "[꼭 필요]"),
+    # As wide on a terminal as what they stand for: the columns stay in line.
     ("<path>", "<경로>"),
-    ("<str>", "<글자>"),
-    ("<float>", "<숫자>"),
-    ("<int range>", "<정수>"),
-    ("<int>", "<정수>"),
+    ("<str>", "<글> "),
+    ("<float>", "<숫자> "),
+    ("<int range>", "<정수>     "),
+    ("<int>", "<수> "),
 )
 
 # What Typer says of a command line that it does not understand, and how we say it. The last one
@@ -43,9 +44,10 @@ _USAGE = tuple(
         (r"No such option: (\S+)", "없는 옵션입니다: {0}"),
         (r"No such command '(.+)'\.", "없는 명령입니다: {0}"),
         (r"Missing command", "명령을 하나 골라 주세요."),
-        (r"Missing \w+ '?([^']+?)'?\.(?: Choose from:?\s*(.+))?$", "빠진 값이 있습니다: {0} {1}"),
+        (r"Missing \w+ '?([^']+?)'?\. Choose from:?\s*(.+)$", "빠진 값이 있습니다: {0} ({1} 가운데 하나)"),
+        (r"Missing \w+ '?([^']+?)'?\.", "빠진 값이 있습니다: {0}"),
         (r"Option '?([^']+)'? requires an argument", "값이 빠졌습니다: {0} 다음에 값을 적어 주세요."),
-        (r"Got unexpected extra arguments? \((.+)\)", "남는 말이 있습니다: {0}"),
+        (r"Got unexpected extra argument.* \((.+)\)", "남는 말이 있습니다: {0}"),
         (r"Invalid value for '?([^':]+)'?: .*'(.+?)' is not one of (.+)$",
          "{0}에 쓸 수 없는 값입니다: {1} (쓸 수 있는 값: {2})"),
         (r"Invalid value for '?([^':]+)'?: .*greater than or equal to (\S+)", "{0}은(는) {1} 이상이어야 합니다."),
@@ -84,9 +86,7 @@ class KoreanTyper(typer.Typer):
             **settings,
         )
 
-    def command(  # type: ignore[override] # all commands of one class, nothing else changes
-        self, name: str | None = None, **settings: Any
-    ) -> Callable[[F], F]:
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
         """Register a command; see ``typer.Typer.command``."""
         return super().command(name, cls=_Command, **settings)
 
@@ -98,7 +98,7 @@ class KoreanTyper(typer.Typer):
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else program
             sentence = usage_sentence(error.format_message())
-            print(f"{sentence} 도움말: {path} --help", file=sys.stderr)  # noqa: T201
+            print(f"{sentence} (도움말: {path} --help)", file=sys.stderr)  # noqa: T201
             return EXIT_USAGE
         except typer.Abort:
             return EXIT_INTERRUPTED
@@ -110,8 +110,8 @@ def usage_sentence(message: str) -> str:
     for pattern, sentence in _USAGE:
         found = pattern.search(message)
         if found is not None:
-            parts = (re.sub(r"[\s']+", " ", part or "").strip() for part in found.groups())
-            return sentence.format(*parts).strip()
+            parts = (re.sub(r"\s+", " ", part.replace("'", "")) for part in found.groups())
+            return sentence.format(*(part.strip(" .") for part in parts))
     return message
 
 

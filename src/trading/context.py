@@ -1,0 +1,316 @@
+"""What one day of one market works with, and what is known before its open.
+
+The stages that use it are ``day``; how it is built is ``bootstrap``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from trading.backtest import runner
+from trading.domain.account import Position
+from trading.domain.arrays import IntArray
+from trading.domain.decision import TradingState
+from trading.domain.instrument import Market
+from trading.domain.market import AdjustedPanel, RawPanel
+from trading.execution.decide import Policy, RiskState, View, Views
+from trading.execution.engine import SessionStart, TradingEngine
+from trading.live.journal import (
+    Evidence,
+    RecordedSession,
+    closed_sessions,
+    read_session,
+)
+from trading.live.pace import Pace
+from trading.ports import BarSource, Broker, Clock, Ledger, MarketFeed, Notifier, Record, RecordKind
+from trading.simulation.account import Account
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trading.config import Home, Settings
+    from trading.domain.rules import MarketRules
+    from trading.mlops.promote import RetrainReport
+    from trading.sessions import SessionCalendar
+    from trading.store.lake import Lake
+
+
+RUN_KEY = "run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What was asked for when an account's run was begun; kept in its ledger.
+
+    ``first_bar`` is the first session of every panel of the run: it is part of the policy.
+    ``positions`` (quantity, cost) were held before the first session.
+    """
+
+    run_id: str
+    market: Market
+    first_session: date
+    sessions: int
+    first_bar: date
+    starting_cash: int
+    dataset: str | None
+    profile: str
+    asked: Mapping[str, Any]
+    positions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def record(self, ts: datetime) -> Record:
+        """Return the run as a ledger record."""
+        body = {
+            "run_id": self.run_id,
+            "market": self.market,
+            "first_session": self.first_session.isoformat(),
+            "sessions": self.sessions,
+            "first_bar": self.first_bar.isoformat(),
+            "starting_cash": self.starting_cash,
+            "dataset": self.dataset,
+            "profile": self.profile,
+            "asked": dict(self.asked),
+            "positions": {s: list(held) for s, held in self.positions.items()},
+        }
+        key = f"{RUN_KEY}:{self.run_id}"
+        return Record(kind=RecordKind.RUN, key=key, session=self.first_session, ts=ts, body=body)
+
+    @classmethod
+    def latest(cls, ledger: Ledger) -> "Run | None":
+        """Return the run that was begun last in ``ledger``, or ``None``."""
+        bodies = [record.body for record in ledger.read(RecordKind.RUN)]
+        if not bodies:
+            return None
+        body = bodies[-1]
+        return cls(
+            run_id=body["run_id"],
+            market=Market(body["market"]),
+            first_session=date.fromisoformat(body["first_session"]),
+            sessions=body["sessions"],
+            first_bar=date.fromisoformat(body["first_bar"]),
+            starting_cash=body["starting_cash"],
+            dataset=body["dataset"],
+            profile=body["profile"],
+            asked=body["asked"],
+            positions={s: (q, c) for s, (q, c) in body["positions"].items()},
+        )
+
+    def closed(self, ledger: Ledger) -> list[date]:
+        """Return the sessions of this run that are over."""
+        return [s for s in closed_sessions(ledger) if s >= self.first_session]
+
+    def settled(self, ledger: Ledger) -> list[date]:
+        """Return the sessions of this run that were proven and reported after their close."""
+        sessions = {r.session for r in ledger.read(RecordKind.PARITY)}
+        return sorted(s for s in sessions if s >= self.first_session)
+
+
+class Client(Broker, MarketFeed, Protocol):
+    """A venue's account and feed in one: the KIS client."""
+
+    def daily_bars(self, symbol: str, first: date, last: date) -> "pd.DataFrame":
+        """Return daily bars in the columns of ``store.schema.DAILY_BARS``."""
+        ...
+
+    @property
+    def call_counts(self) -> tuple[int, int]:
+        """REST calls that succeeded and failed so far."""
+        ...
+
+    @property
+    def frames_handled(self) -> int:
+        """Messages of the stream that have become events."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """How often the stream has connected."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """An open door to the venue, how its time passes, and what it takes no orders for."""
+
+    client: Client
+    pace: Pace
+    untradable: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class DayContext:
+    """Everything one day of one market works with; built by ``bootstrap``.
+
+    ``connect`` opens the venue for the symbols it will be asked about.
+    """
+
+    key: str
+    env: str
+    market: Market
+    session: date
+    run: Run
+    home: "Home"
+    settings: "Settings"
+    rules: "MarketRules"
+    calendar: "SessionCalendar"
+    policy: Policy
+    clock: Clock
+    ledger: Ledger
+    lake: "Lake"
+    source: BarSource
+    notifier: Notifier
+    connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]]
+    panels: tuple[RawPanel, AdjustedPanel, int] | None = None
+    prepared: "Prepared | None" = None
+    quality: dict[str, Any] = field(default_factory=dict)
+    retrained: "RetrainReport | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """What is known before the open of one session."""
+
+    raw: RawPanel
+    adjusted: AdjustedPanel
+    row: int
+    views: Views
+    view: View
+    regime_from_index: bool
+    model_version: int | None
+    screened: int
+    screen_reasons: Mapping[str, str]
+
+
+def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
+    """Return the view of the session and what stands behind it, from the lake alone.
+
+    ``evidence`` asks for the model and the tradable names of a decision that was taken; without
+    it the champion votes.
+    """
+    from trading.mlops import promote
+    from trading.strategies.evaluation import evaluate
+    from trading.strategies.screener import ScreenReason
+
+    raw, adjusted, row = panels(context)
+    root = context.home.root
+    version = (
+        evidence.model_version
+        if evidence is not None
+        else promote.champion_version(root, context.market)
+    )
+    model = promote.load_version(root, context.market, version) if version is not None else None
+    evaluation = evaluate(
+        adjusted.until(row),
+        raw,
+        features=context.settings.features,
+        strategies=context.settings.strategies,
+        model=model,
+        first_row=max(0, row - 1),
+    )
+    views = Views(
+        evaluation, raw, context.rules, context.policy, sector_codes(context, raw.symbols)
+    )
+    held = opening_positions(context)
+    view = views.at(row, held=held, untradable=evidence.untradable if evidence is not None else ())
+    reasons = evaluation.screen_reason[row - 1]
+    return Prepared(
+        raw=raw,
+        adjusted=adjusted,
+        row=row,
+        views=views,
+        view=view,
+        regime_from_index=bool(evaluation.regime_from_index[row - 1]),
+        model_version=version,
+        screened=int(evaluation.screened[row - 1].sum()),
+        screen_reasons={
+            symbol: ScreenReason(int(reasons[i])).text for i, symbol in enumerate(raw.symbols)
+        },
+    )
+
+
+def panels(context: DayContext) -> tuple[RawPanel, AdjustedPanel, int]:
+    """Return the panels up to the session, whose own row knows only its reference prices.
+
+    Kept until the lake changes.
+    """
+    from trading.store.adjust import build_panels
+
+    if context.panels is not None:
+        return context.panels
+    raw, adjusted = build_panels(
+        context.lake,
+        context.calendar,
+        context.market,
+        None,
+        context.run.first_bar,
+        context.session,
+        benchmark=context.settings.universe.benchmark[context.market],
+        rules=context.rules,
+        require_raw=context.settings.app.data.require_raw[context.market],
+    )
+    context.panels = (raw, adjusted, raw.row_of(context.session))
+    return context.panels
+
+
+def sector_codes(context: DayContext, symbols: Sequence[str]) -> IntArray:
+    """Return a code for each symbol's sector, -1 where no source names one."""
+    sectors = {i.symbol: i.sector for i in context.lake.instruments(context.market)}
+    names = sorted({s for s in sectors.values() if s is not None})
+    return np.array(
+        [names.index(s) if (s := sectors.get(symbol)) is not None else -1 for symbol in symbols],
+        dtype=np.int64,
+    )
+
+
+def opening_positions(context: DayContext) -> list[str]:
+    """Return the symbols held before the session."""
+    engine = open_engine(context, read_session(context.ledger, context.session))
+    return list(engine.account.positions)
+
+
+def open_engine(context: DayContext, recorded: RecordedSession) -> TradingEngine:
+    """Return the engine as it is before the session: as recorded, as the last one left it, or new."""
+    cash = context.run.starting_cash
+    engine = TradingEngine(
+        context.policy,
+        Account(context.market, cash),
+        RiskState(peak=cash, cooldown=0, state=TradingState.ACTIVE),
+        runner.fees_of(context.rules, context.calendar),
+    )
+    for symbol, (quantity, cost) in context.run.positions.items():
+        engine.account.positions[symbol] = Position(symbol=symbol, quantity=quantity, cost=cost)
+    snapshot = recorded.opened
+    if snapshot is None:
+        earlier = [s for s in closed_sessions(context.ledger) if s < context.session]
+        closed = read_session(context.ledger, earlier[-1]).closed if earlier else None
+        snapshot = closed["engine"] if closed is not None else None
+    if snapshot is not None:
+        engine.restore(snapshot)
+    return engine
+
+
+def session_event(context: DayContext, prepared: Prepared, engine: TradingEngine) -> SessionStart:
+    """Return the event that begins the session for ``engine``."""
+    open_ts, close_ts = context.calendar.open_close(context.session)
+    actions = runner.actions_by_session(
+        context.lake.actions(context.market, context.session, context.session)
+    )
+    return runner.session_start(
+        prepared.view,
+        prepared.raw,
+        prepared.row,
+        actions.get(context.session, ()),
+        context.rules,
+        engine,
+        open_ts,
+        close_ts,
+    )
+
+
+def heartbeat_path(context: DayContext) -> Path:
+    """Return the file in which the running session of this account shows that it lives."""
+    return context.home.data_dir / "run" / f"{context.env}-{context.market}.json"
