@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -481,7 +481,9 @@ def _report_bug(error: Exception) -> int:
     """Keep the stack in the error log and tell the user where it is."""
     from trading.log import get_logger
 
-    get_logger(__name__).exception("예상하지 못한 오류")
+    # On a full disk the log itself may be what fails.
+    with suppress(OSError):
+        get_logger(__name__).exception("예상하지 못한 오류")
     print(  # noqa: T201
         f"예상하지 못한 오류가 났습니다: {type(error).__name__}: {error}\n"
         "자세한 내용은 logs/errors.jsonl에 있습니다.",

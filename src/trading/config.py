@@ -6,6 +6,7 @@ turns what is wrong with them into one Korean sentence.
 
 import difflib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -327,8 +328,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" {mark.line + 1}번째 줄" if mark is not None else ""
-        what = getattr(error, "problem", None) or "형식 오류"
-        raise ConfigError(f"YAML 형식이 잘못됨: {path}{where} ({what})") from error
+        # The parser's own words are English; ours (a key named twice) are not.
+        what = str(getattr(error, "problem", ""))
+        told = f" ({what})" if re.search("[가-힣]", what) else ""
+        raise ConfigError(f"YAML 형식이 잘못됨: {path}{where}{told}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):

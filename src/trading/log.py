@@ -59,7 +59,7 @@ def configure(logs_dir: Path | None, *, level: str = "info", console: bool = Tru
     Parameters
     ----------
     logs_dir : Path or None
-        Folder of the JSON files, made when missing; ``None`` writes no files.
+        Folder of the JSON files, made with their first line; ``None`` writes no files.
     level : str
         Least level that is written anywhere: ``debug`` … ``critical``.
     console : bool
@@ -69,8 +69,6 @@ def configure(logs_dir: Path | None, *, level: str = "info", console: bool = Tru
         # Korean text must survive LANG=C; a replaced stream (pytest, pipe) may lack the method.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-    if logs_dir is not None:
-        logs_dir.mkdir(parents=True, exist_ok=True)
     _SINK.open(logs_dir, level=_LEVELS[level], console=console)
 
 
@@ -206,6 +204,7 @@ class _DailyFile:
     def _turn_over(self, now: datetime) -> None:
         self.close()
         today = now.astimezone(_SEOUL).date()
+        self._folder.mkdir(parents=True, exist_ok=True)
         with _folder_lock(self._folder):
             if self._path.exists():
                 written = datetime.fromtimestamp(self._path.stat().st_mtime, _SEOUL).date()

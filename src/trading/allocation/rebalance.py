@@ -113,11 +113,15 @@ def rebalance(
             step = max_shares[i] // lot[i] * lot[i]
             wished = held + step if wished > held else held - step
             codes[i] = _CAP_ADV
+        # Whole lots both ways: a rest that a price below the lot's bound left over waits for it.
+        lots = abs(wished - held) // lot[i] * lot[i]
         if wished < held:
-            order[i] = wished - held
-            target[i] = wished
+            if lots == 0:
+                codes[i] = _BELOW_LOT
+            order[i] = -lots
+            target[i] = held - lots
         elif wished > held:
-            target[i] = wished
+            target[i] = held + lots
     budget = int(cash * (1.0 - cash_buffer))
     for i in np.argsort(-weights, kind="mergesort"):
         wanted = target[i] - quantity[i]

@@ -347,10 +347,12 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
                 top[i] = top[i] * denominator // numerator
                 if held[i] == 0:
                     cost[i] = 0
+                    top[i] = 0
             if held[i] > 0 and gone[t, i] >= 0:
                 cash += held[i] * gone[t, i]
                 held[i] = 0
                 cost[i] = 0
+                top[i] = 0
             if reference[t, i] > 0:
                 last[i] = reference[t, i]
             n_working[i] = 0
@@ -410,6 +412,7 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
                 for w in range(n_working[i]):
                     if working[i, w, _W_SIGN] > 0 or working[i, w, _W_LIMIT] > price:
                         working[i, w, _W_OPEN] = 0
+                free = free // order_terms[t, 2, i] * order_terms[t, 2, i]
                 if free > 0:
                     exited[i] = True
                     ladder = ladders[ladder_of[t, i]]

@@ -385,10 +385,15 @@ class Venue:
         )
 
     def daily_bars(self, symbol: str, first: date, last: date, *, adjusted: bool) -> list[DayBar]:
-        """Return closed sessions' bars and, while the market is open, today's so far."""
+        """Return closed sessions' bars and, while the market is open, today's so far.
+
+        A session replayed from intraday bars keeps the bar that its prints made: the official
+        one of the same day may differ in the auctions, which the venue never printed.
+        """
         if self.session is None or symbol not in self.instruments:
             return []
-        over = self.phase in (Phase.AFTER_CLOSE, Phase.CLOSED)
+        is_after = self.phase in (Phase.AFTER_CLOSE, Phase.CLOSED)
+        over = is_after and not (self.is_begun and self.replay.has_minutes)
         closed = self.session if over else self.session - timedelta(days=1)
         bars = self._history.bars(
             symbol, first, min(last, closed), as_of=self.session, adjusted=adjusted
@@ -708,7 +713,9 @@ class Venue:
     def _check_quantity(self, instrument: Instrument, quantity: int, limit: int) -> None:
         if quantity <= 0:
             raise OrderRefused(Reason.QUANTITY)
-        if quantity % self._rules.lot_size(instrument.exchange, limit, self.replay.session):
+        # The lot goes by the day's base price, so that an order's own limit cannot choose it.
+        base = self.replay.reference(instrument.symbol) or limit
+        if quantity % self._rules.lot_size(instrument.exchange, base, self.replay.session):
             raise OrderRefused(Reason.LOT)
 
     def _commit(self, changed: "_Changed") -> None:

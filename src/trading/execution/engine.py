@@ -367,11 +367,14 @@ class TradingEngine:
             if order.status in _CANCELABLE
             and (order.intent.side is Side.BUY or order.intent.limit > tick.price)
         ]
-        free = self._free_quantity(tick.symbol)
-        if free <= 0 or self._view is None or tick.symbol not in self._view.symbols:
-            return commands
         view = self._view
+        if view is None or tick.symbol not in view.symbols:
+            return commands
         i = view.index(tick.symbol)
+        lot = int(view.lot[i])
+        free = self._free_quantity(tick.symbol) // lot * lot
+        if free <= 0:
+            return commands
         number = sum(
             o.intent.symbol == tick.symbol and o.intent.boundary == BOUNDARY_EXIT
             for o in self.orders.values()

@@ -13,7 +13,7 @@ from typing import Any
 
 from trading.domain.decision import TradingState
 from trading.domain.market import Tick
-from trading.domain.order import Order, OrderIntent, OrderStatus, OrderUpdate
+from trading.domain.order import Order, OrderAck, OrderIntent, OrderStatus, OrderUpdate, VenueOrder
 from trading.errors import OrderRejectedError, OrderUnknownError, ReconciliationError
 from trading.execution.bars import BarBuilder
 from trading.execution.decide import View
@@ -243,7 +243,7 @@ class LiveSession:
                     unknowns=unknown,
                 )
                 if listed is not None:
-                    await self._accept(order.intent, listed.venue_order_id, acknowledgment(listed))
+                    await self._accept(order.intent, acknowledgment(listed))
                     unknown.remove(order)
         for order in unknown:
             log.warning("거래소에 없는 주문을 다시 냄", intent_id=order.intent.intent_id)
@@ -252,7 +252,7 @@ class LiveSession:
     async def _take_over_listing(self, start: SessionStart) -> None:
         await self._take_over_listing_of(await self._broker.orders(start.session))
 
-    async def _take_over_listing_of(self, listing: Sequence[Any]) -> None:
+    async def _take_over_listing_of(self, listing: Sequence[VenueOrder]) -> None:
         """Book the fills and ends that the venue lists and no notice has told us of."""
         now = self._pace.clock.now()
         for listed in listing:
@@ -264,7 +264,7 @@ class LiveSession:
                 await self._handle(fill)
             order = self._engine.order_of(listed.venue_order_id)
             if order is not None and order.status.is_open and listed.open_quantity == 0:
-                status = OrderStatus.REJECTED if listed.rejected_quantity else OrderStatus.CANCELED
+                status = self._ended(order, listed)
                 await self._handle(
                     OrderUpdate(
                         venue_order_id=listed.venue_order_id,
@@ -274,6 +274,15 @@ class LiveSession:
                         ts_recv=now,
                     )
                 )
+
+    def _ended(self, order: Order, listed: VenueOrder) -> OrderStatus:
+        """Return how an order ended; KIS lists what expired at the close as canceled."""
+        if listed.rejected_quantity:
+            return OrderStatus.REJECTED
+        is_over = self._closed_at is not None and self._pace.clock.now() >= self._closed_at
+        if is_over and order.status is not OrderStatus.PENDING_CANCEL:
+            return OrderStatus.EXPIRED
+        return OrderStatus.CANCELED
 
     async def _catch_up(self, view: View) -> None:
         """Look at today's prices again: a print may have come while nobody was there."""
@@ -372,10 +381,10 @@ class LiveSession:
             log.error("주문 결과 불명", intent_id=intent.intent_id, reason=str(error))
             self._notifier.send("error", {"message": f"주문 결과를 모릅니다: {intent.intent_id}"})
         else:
-            await self._accept(intent, ack.venue_order_id, ack)
+            await self._accept(intent, ack)
 
-    async def _accept(self, intent: OrderIntent, venue_order_id: str, ack: Any) -> None:
-        self._highest = max(self._highest, venue_order_id, key=lambda n: int(n or 0))
+    async def _accept(self, intent: OrderIntent, ack: OrderAck) -> None:
+        self._highest = max(self._highest, ack.venue_order_id, key=lambda n: int(n or 0))
         self._journal.accepted(intent.intent_id, ack)
         before = len(self._engine.booked)
         commands = self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack))

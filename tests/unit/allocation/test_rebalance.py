@@ -155,6 +155,16 @@ def test_what_is_kept_is_kept_to_the_share(code):
         assert order == [0]
 
 
+def test_odd_rests_wait():
+    """Bought one by one above 50,000 won, sold in tens below: 57 shares leave 7 behind.
+
+    KOSPI lots before 2014-06-02; the recorded 055550 got into this in 2011.
+    """
+    assert rebalanced([0.0], quantity=[57], lot=[10]) == ([7], [-50], [Verdict.ALLOWED])
+    assert rebalanced([0.0], quantity=[7], lot=[10]) == ([7], [0], [Verdict.BELOW_LOT])
+    assert rebalanced([0.1], quantity=[57], lot=[10], resize=True)[:2] == ([997], [940])
+
+
 def test_average_daily_volume():
     """No order is larger than its share of the volume, buying or selling, in whole lots."""
     target, order, codes = rebalanced(

@@ -9,6 +9,7 @@ import pytest
 from trading.backtest import runner
 from trading.domain.actions import ActionKind
 from trading.domain.decision import TradingState
+from trading.domain.order import OrderStatus, Side
 from trading.errors import UsageError
 from trading.execution.decide import RiskState
 from trading.execution.engine import TradingEngine
@@ -195,6 +196,31 @@ def test_a_session_without_a_decision(embedded_market):
     day = runner.run_session(engine, Matcher(1_000), start, None, ())
 
     assert (day.decision, day.orders, day.equity) == (None, (), CASH)
+
+
+def test_purchases_end_where_a_loss_limit_breaks(embedded_market):
+    """Rests of purchases are canceled in the session of the breach, and still money adds up."""
+    policy, _ = eager(embedded_market)
+    policy, views = embedded_market.views(
+        allocation=policy.allocation,
+        risk=policy.risk.model_copy(update={"max_daily_loss": 0.0005}),
+        # One share in ten thousand of a print: purchases take several.
+        orders=policy.orders.model_copy(update={"participation": 0.0001}),
+    )
+
+    result = runner.run(
+        views, embedded_market.raw, embedded_market.actions, embedded_market.calendar,
+        embedded_market.rules, policy, cash=30 * CASH, first=FIRST, last=LAST,
+    )  # fmt: skip
+
+    orders = [order for day in result.days for order in day.orders]
+    ends = {order.status for order in orders}
+    assert ends >= {OrderStatus.CANCELED, OrderStatus.FILLED, OrderStatus.EXPIRED}
+    assert any(o.status is OrderStatus.CANCELED and o.filled_quantity for o in orders)
+    # A sale is canceled only to make way for one that asks for less.
+    assert any(o.intent.side is Side.BUY for o in orders if o.status is OrderStatus.CANCELED)
+    assert result.cash_difference == 0
+    assert not any(day.denied for day in result.days)
 
 
 def test_nothing_to_trade(embedded_market):

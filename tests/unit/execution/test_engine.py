@@ -437,6 +437,21 @@ def test_what_was_sold_by_a_stop_cools(desk):
     assert cooling == [(("AAPL", 2),), (("AAPL", 1),), ()]
 
 
+def test_a_stop_sells_whole_lots(desk):
+    """The odd rest below a lot of ten is kept, whatever its loss."""
+    d = desk(held={"AAPL": [57, 57 * 450_000]}, exits={"stop_loss": 0.08})
+    view = replace(d.content(), lot=d.view.lot * 10)
+    d.engine.handle(Timer(ts=d.open_ts, view=view))
+
+    (submit,) = d.tick("AAPL", 1)
+    d.accept(submit.intent)
+    d.fill(submit.intent, 50, k=1)
+
+    assert submit.intent.quantity == 50
+    assert d.tick("AAPL", 1) == []
+    assert d.engine.account.positions["AAPL"].quantity == 7
+
+
 def test_frozen_and_stale(desk):
     """A symbol in doubt and a price of yesterday's noon hold orders back."""
     d = desk()
