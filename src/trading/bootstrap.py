@@ -180,20 +180,47 @@ def begin_demo(installation: Installation, market: Market, request: DemoRequest)
 
     ``start`` and ``fresh`` begin a new account, unless that very command was interrupted; what
     the old account left is moved to ``data/archive``.
+
+    Raises
+    ------
+    ConfigError
+        When ``app.yaml`` trades somewhere else.
+    SessionBusyError
+        When another process trades this account.
     """
+    env = installation.settings.app.env
+    if env is not Env.DEMO:
+        raise ConfigError(
+            f"config/app.yaml의 env가 {env}라서 데모를 돌리지 않습니다. "
+            "env를 demo로 두거나 다른 --root를 주십시오."
+        )
     source = open_source(installation, request.dataset)
-    ledger = open_ledger(installation.home, Env.DEMO, market)
-    try:
-        latest = Run.latest(ledger)
-        if latest is not None:
-            is_open = len(latest.settled(ledger)) < latest.sessions
-            if is_open and dict(latest.asked) == request.asked():
-                return latest
-            if request.start is None and not request.fresh:
-                return _continue_account(source, ledger, latest, request)
-    finally:
-        ledger.close()
+    # A command that cannot be carried out leaves nothing behind: not a lock, not an empty ledger.
     first = _first_session(installation, source, market, request.start)
+    with _account_held(installation.home, market):
+        return _begin(installation, market, request, source, first)
+
+
+def _begin(
+    installation: Installation,
+    market: Market,
+    request: DemoRequest,
+    source: BarSource,
+    first: date,
+) -> Run:
+    latest = None
+    if ledger_path(installation.home, Env.DEMO, market).exists():
+        ledger = open_ledger(installation.home, Env.DEMO, market)
+        try:
+            latest = Run.latest(ledger)
+            if latest is not None:
+                is_open = len(latest.settled(ledger)) < latest.sessions
+                if is_open and dict(latest.asked) == request.asked():
+                    return latest
+                if request.start is None and not request.fresh:
+                    return _continue_account(source, ledger, latest, request)
+        finally:
+            ledger.close()
     if latest is not None:
         _archive(installation, market, latest)
     return _new_run(installation, market, request, source, first)
@@ -349,7 +376,10 @@ def _current_demo_run(installation: Installation, market: Market) -> Run:
             return latest
     finally:
         ledger.close()
-    return begin_demo(installation, market, DemoRequest())
+    request = DemoRequest()
+    source = open_source(installation)
+    first = _first_session(installation, source, market, None)
+    return _begin(installation, market, request, source, first)
 
 
 def _build(
@@ -467,6 +497,16 @@ def _lease(home: Home, name: str) -> "BaseFileLock":
     return lock
 
 
+@contextlib.contextmanager
+def _account_held(home: Home, market: Market) -> Iterator[None]:
+    """Keep every other process from trading the demo account meanwhile."""
+    lease = _lease(home, f"{Env.DEMO}-{market}")
+    try:
+        yield
+    finally:
+        lease.release()
+
+
 # -- the local exchange as a process -------------------------------------------------------
 
 
@@ -536,7 +576,9 @@ def exchange_kept(installation: Installation, market: Market) -> Iterator[None]:
         yield
     finally:
         _kept_exchanges.discard(name)
-        stop_exchange(installation, name)
+        # Another run that trades this account by now needs the exchange, and ends it.
+        with contextlib.suppress(SessionBusyError), _account_held(installation.home, market):
+            stop_exchange(installation, name)
 
 
 def _answering(path: Path) -> PortFile | None:

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -87,6 +88,12 @@ class _Call:
     renewed: bool = False
 
 
+@cache
+def _calls_sent(account: str) -> deque[float]:
+    """Return the instants of the last calls of one key at one host, shared in this process."""
+    return deque()
+
+
 class RestTransport:
     """The REST side of one account at one host.
 
@@ -129,7 +136,8 @@ class RestTransport:
         )
         self._condition = threading.Condition()
         self._waiting: list[_Call] = []
-        self._sent: deque[float] = deque()
+        # One account opens several clients a day; the venue counts their calls together.
+        self._sent = _calls_sent(credentials.fingerprint(self._base))
         self._numbers = 0
         self._is_closed = False
         self._http: requests.Session | None = None
