@@ -54,7 +54,8 @@ class RecordedSession:
 
     ``opened`` is the engine's state before the session's actions; ``closed`` is ``None`` while
     the session is not over. ``observed`` maps a symbol to the (open, high, low, close, volume)
-    that the session saw.
+    that the session saw. ``highest_before`` is the highest order number known when each intent
+    left.
     """
 
     session: date
@@ -62,6 +63,7 @@ class RecordedSession:
     decision: Decision | None
     evidence: Evidence
     orders: dict[str, Order]
+    highest_before: dict[str, str]
     fills: list[RecordedFill]
     denied: list[tuple[OrderIntent, str]]
     actions: list[dict[str, Any]]
@@ -176,6 +178,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
     opened = decision = mark = state = closed = None
     evidence = Evidence()
     orders: dict[str, Order] = {}
+    highest_before: dict[str, str] = {}
     fills: list[RecordedFill] = []
     denied: list[tuple[OrderIntent, str]] = []
     actions: list[dict[str, Any]] = []
@@ -193,6 +196,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
             case RecordKind.INTENT:
                 intent = _intent_from(body)
                 orders[intent.intent_id] = Order(intent=intent).moved(OrderStatus.SUBMITTED)
+                highest_before[intent.intent_id] = body["highest_order_id"]
             case RecordKind.UPDATE:
                 orders[body["intent_id"]] = _updated(orders[body["intent_id"]], body)
             case RecordKind.FILL:
@@ -213,6 +217,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
         decision=decision,
         evidence=evidence,
         orders=orders,
+        highest_before=highest_before,
         fills=fills,
         denied=denied,
         actions=actions,

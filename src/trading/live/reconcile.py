@@ -22,6 +22,26 @@ class Difference:
     theirs: int
 
 
+def candidates(
+    order: Order, listing: Sequence[VenueOrder], *, claimed: Iterable[str], highest_before: str
+) -> list[VenueOrder]:
+    """Return the venue's orders that ``order``, whose answer was lost, could be.
+
+    Same symbol, side, quantity and limit, a number nobody of ours has, and newer than
+    ``highest_before``, the highest number known when it left. None in several complete listings
+    means that it never arrived.
+    """
+    taken = set(claimed)
+    return [
+        listed
+        for listed in listing
+        if listed.venue_order_id not in taken
+        and not listed.original_order_id.strip("0")
+        and _number(listed.venue_order_id) > _number(highest_before)
+        and (listed.symbol, listed.side, listed.quantity, listed.limit) == _shape(order)
+    ]
+
+
 def match_unknown(
     order: Order,
     listing: Sequence[VenueOrder],
@@ -32,23 +52,15 @@ def match_unknown(
 ) -> VenueOrder | None:
     """Return the venue's order that must be ``order``, or ``None`` when none or several could be.
 
-    ``highest_before`` is the highest order number in the last complete listing before sending.
+    ``unknowns`` are all of ours without an answer: a twin among them makes the match ambiguous.
     """
-    taken = set(claimed)
     twins = [
         other
         for other in unknowns
         if _shape(other) == _shape(order) and other.intent.intent_id != order.intent.intent_id
     ]
-    candidates = [
-        listed
-        for listed in listing
-        if listed.venue_order_id not in taken
-        and not listed.original_order_id.strip("0")
-        and _number(listed.venue_order_id) > _number(highest_before)
-        and (listed.symbol, listed.side, listed.quantity, listed.limit) == _shape(order)
-    ]
-    return candidates[0] if len(candidates) == 1 and not twins else None
+    found = candidates(order, listing, claimed=claimed, highest_before=highest_before)
+    return found[0] if len(found) == 1 and not twins else None
 
 
 def missing_fill(order: Order, listed: VenueOrder, received: datetime) -> Fill | None:

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from trading.domain.decision import TradingState
@@ -37,6 +37,7 @@ from trading.live.pace import Pace
 from trading.live.reconcile import (
     Difference,
     acknowledgment,
+    candidates,
     differences,
     highest_number,
     match_unknown,
@@ -93,6 +94,7 @@ class LiveSession:
         self._pending: deque[Command] = deque()
         self._bars = BarBuilder()
         self._highest = ""
+        self._highest_before: dict[str, str] = {}
         self._closed_at: datetime | None = None
 
     async def run(
@@ -214,40 +216,62 @@ class LiveSession:
         listing = await self._broker.orders(view.session)
         self._highest = highest_number(listing)
         if recorded.orders:
-            await self._resolve_unknown(view)
-            await self._take_over_listing_of(listing)
+            self._highest_before = dict(recorded.highest_before)
+            await self._recover_lost(view.session)
+            await self._take_over_listing_of(await self._broker.orders(view.session))
         if recorded.state is not None:
             await self._carry(self._engine.restrict(recorded.state))
         if recorded.decision is not None:
             await self._catch_up(view)
 
-    async def _resolve_unknown(self, view: View) -> None:
-        """Find orders whose answer was lost; only a proven absence lets one leave again."""
-        unknown = [
-            order
-            for order in self._engine.open_orders()
-            if order.status in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
-        ]
+    async def _recover_lost(self, session: date) -> None:
+        """Settle orders that a killed process had sent, or not, without seeing the answer.
+
+        One that provably never arrived leaves now: it was never sent twice.
+        """
+        unknown = (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
+        lost = [order for order in self._engine.open_orders() if order.status in unknown]
+        for order in await self._resolve(lost, session):
+            log.warning("거래소에 도착하지 않은 주문을 냄", intent_id=order.intent.intent_id)
+            await self._submit(order.intent)
+
+    async def _resolve(self, lost: Sequence[Order], session: date) -> list[Order]:
+        """Ask the venue for orders whose answer was lost; return those that never arrived.
+
+        A unique match is taken over. Several possible ones freeze the symbol and are told to
+        the operator. Absence needs several complete listings.
+        """
+        open_questions = list(lost)
+        possible: dict[str, int] = {}
         for attempt in range(self._supervision.absence_listings):
-            if not unknown:
-                return
+            if not open_questions:
+                return []
             if attempt:
                 await asyncio.sleep(self._supervision.absence_wait_seconds)
-            listing = await self._broker.orders(view.session)
-            for order in list(unknown):
+            listing = await self._broker.orders(session)
+            for order in list(open_questions):
+                intent_id = order.intent.intent_id
+                claimed = [o.venue_order_id for o in self._engine.orders.values()]
+                before = self._highest_before.get(intent_id, "")
                 listed = match_unknown(
-                    order,
-                    listing,
-                    claimed=[o.venue_order_id for o in self._engine.orders.values()],
-                    highest_before="",
-                    unknowns=unknown,
+                    order, listing, claimed=claimed, highest_before=before, unknowns=open_questions
                 )
                 if listed is not None:
                     await self._accept(order.intent, acknowledgment(listed))
-                    unknown.remove(order)
-        for order in unknown:
-            log.warning("거래소에 없는 주문을 다시 냄", intent_id=order.intent.intent_id)
-            await self._submit(order.intent)
+                    open_questions.remove(order)
+                    continue
+                possible[intent_id] = len(
+                    candidates(order, listing, claimed=claimed, highest_before=before)
+                )
+        for order in open_questions:
+            if possible[order.intent.intent_id]:
+                self._engine.frozen.add(order.intent.symbol)
+                log.error("주문을 하나로 가릴 수 없음", intent_id=order.intent.intent_id)
+                message = (
+                    f"거래소의 어느 주문이 우리 것인지 알 수 없습니다: {order.intent.intent_id}"
+                )
+                self._notifier.send("error", {"message": message})
+        return [o for o in open_questions if not possible[o.intent.intent_id]]
 
     async def _take_over_listing(self, start: SessionStart) -> None:
         await self._take_over_listing_of(await self._broker.orders(start.session))
@@ -351,6 +375,7 @@ class LiveSession:
         for command in commands:
             match command:
                 case Submit(intent=intent):
+                    self._highest_before[intent.intent_id] = self._highest
                     self._journal.intends(intent, highest_order_id=self._highest)
                     await self._submit(intent)
                 case Cancel(order=order):
@@ -380,8 +405,20 @@ class LiveSession:
             self._engine.frozen.add(intent.symbol)
             log.error("주문 결과 불명", intent_id=intent.intent_id, reason=str(error))
             self._notifier.send("error", {"message": f"주문 결과를 모릅니다: {intent.intent_id}"})
+            await self._settle_lost(intent)
         else:
             await self._accept(intent, ack)
+
+    async def _settle_lost(self, intent: OrderIntent) -> None:
+        """Find out what became of an order; one that never arrived is over, not sent again."""
+        absent = await self._resolve([self._engine.orders[intent.intent_id]], intent.session)
+        if absent:
+            reason = "거래소에 도착하지 않음"
+            self._engine.handle(Refused(intent_id=intent.intent_id, reason=reason))
+            self._journal.moved(intent.intent_id, OrderStatus.REJECTED, reason)
+            _log_trade("주문 미도착", self._engine.orders[intent.intent_id])
+        if self._engine.orders[intent.intent_id].status is not OrderStatus.UNKNOWN:
+            self._engine.frozen.discard(intent.symbol)
 
     async def _accept(self, intent: OrderIntent, ack: OrderAck) -> None:
         self._highest = max(self._highest, ack.venue_order_id, key=lambda n: int(n or 0))
