@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from trading.config import Home, Settings
     from trading.domain.rules import MarketRules
-    from trading.mlops.promote import RetrainReport
     from trading.sessions import SessionCalendar
     from trading.store.lake import Lake
 
@@ -167,7 +166,6 @@ class DayContext:
     panels: tuple[RawPanel, AdjustedPanel, int] | None = None
     prepared: "Prepared | None" = None
     quality: dict[str, Any] = field(default_factory=dict)
-    retrained: "RetrainReport | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -153,7 +153,6 @@ def retrain(context: DayContext) -> StageResult:
         log.error("재학습 실패, 기존 모델 유지", reason=str(error))
         context.notifier.send("training_failed", {"message": str(error)})
         return StageResult(stage="retrain", message=f"학습하지 못했습니다: {error}", skipped=True)
-    context.retrained = report
     if not report.trained:
         return StageResult(stage="retrain", message="아직 다시 학습할 때가 아닙니다.", skipped=True)
     if report.promoted:

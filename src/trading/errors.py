@@ -8,7 +8,6 @@
     ├─ DataError
     │  ├─ MissingDataError         skip the instrument for this decision
     │  │  └─ NothingLeftError      all recorded sessions are traded: nothing is wrong
-    │  ├─ StaleDataError           stop opening positions until fresh
     │  └─ SchemaError              quarantine the batch, keep yesterday's
     ├─ BrokerError
     │  ├─ TransientBrokerError     retry if the call is read-only
@@ -46,10 +45,6 @@ class MissingDataError(DataError):
 
 class NothingLeftError(MissingDataError):
     """Every recorded session was traded; a sentence, not a failure."""
-
-
-class StaleDataError(DataError):
-    """Data is older than allowed; stop opening positions until it is fresh."""
 
 
 class SchemaError(DataError):

@@ -28,18 +28,14 @@ class RecordKind(StrEnum):
     SESSION = "session"
     DECISION = "decision"
     INTENT = "intent"
-    COMMAND = "command"
     UPDATE = "update"
     FILL = "fill"
     VERDICT = "verdict"
-    CASH = "cash"
     ACTION = "action"
-    EXIT = "exit"
     MARK = "mark"
     OBSERVED = "observed"
     STATE = "state"
     PARITY = "parity"
-    OUTBOX = "outbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a market says: ticks, quotes, bars, and the two panels made of bars.
+"""What a market says: ticks, quotes, and the two panels made of bars.
 
 Prices are ``int`` minor units in raw data and ``float64`` in adjusted data.
 """
@@ -52,20 +52,6 @@ class Quote:
     bid: int | None = None
     ask: int | None = None
     halted: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """One OHLCV interval, labelled by its close. Prices in minor units."""
-
-    symbol: str
-    session: date
-    ts_close: datetime
-    open: int
-    high: int
-    low: int
-    close: int
-    volume: int
 
 
 class PriceBasis(StrEnum):

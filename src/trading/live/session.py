@@ -5,7 +5,6 @@ the rest, exits are armed again, and the session goes on.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,7 +13,7 @@ from typing import Any
 from trading.domain.decision import TradingState
 from trading.domain.market import Tick
 from trading.domain.order import Order, OrderAck, OrderIntent, OrderStatus, OrderUpdate, VenueOrder
-from trading.errors import OrderRejectedError, OrderUnknownError, ReconciliationError
+from trading.errors import OrderRejectedError, OrderUnknownError
 from trading.execution.bars import BarBuilder
 from trading.execution.decide import View
 from trading.execution.engine import (
@@ -91,7 +90,6 @@ class LiveSession:
         self._pace = pace
         self._notifier = notifier
         self._supervision = supervision
-        self._pending: deque[Command] = deque()
         self._bars = BarBuilder()
         self._highest = ""
         self._highest_before: dict[str, str] = {}
@@ -495,12 +493,3 @@ def _log_trade(event: str, order: Order, **fields: Any) -> None:
         reason=order.reason or intent.reason,
         **fields,
     )
-
-
-def check_books(outcome: SessionOutcome) -> None:
-    """Raise ``ReconciliationError`` when the books do not reconcile to the unit."""
-    if outcome.differences:
-        listed = ", ".join(
-            f"{d.what}: 장부 {d.ours:,} / 거래소 {d.theirs:,}" for d in outcome.differences
-        )
-        raise ReconciliationError(f"장부와 거래소가 다릅니다. {listed}")

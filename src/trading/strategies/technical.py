@@ -31,7 +31,7 @@ def ma_crossover(bars: Bars, settings: MaCrossoverSettings) -> FloatArray:
 def rsi(bars: Bars, settings: RsiSettings) -> FloatArray:
     """Vote 1 since RSI came back above ``lower``, 0 since it came back below ``upper``.
 
-    The upper crossing ends a view, it is not the opposite one (docs/adr/0003).
+    The upper crossing ends a view, it is not the opposite one (docs/adr/0008).
     """
     index = _rounded(indicators.rsi(bars, settings.window))
     votes: FloatArray = recross_votes(index, bars.valid, settings.lower, settings.upper)

@@ -101,6 +101,7 @@ def test_the_rest_of_a_session(traded, embedded_market):
 
     assert recorded.orders[intent.intent_id].status is OrderStatus.REJECTED
     assert recorded.orders[intent.intent_id].reason == "이유"
+    assert recorded.highest_before == {intent.intent_id: "17"}
     assert recorded.denied == [(intent, "GUARD_REDUCING")]
     assert recorded.actions[0]["withheld"] == 15
     assert recorded.actions[0]["symbol"] == action.symbol

@@ -11,6 +11,7 @@ from trading.domain.order import Order, OrderIntent, OrderStatus, Side, VenueOrd
 from trading.live.reconcile import (
     Difference,
     acknowledgment,
+    candidates,
     differences,
     highest_number,
     match_unknown,
@@ -87,6 +88,14 @@ def test_ambiguity_is_no_match():
     assert match(LISTED, replace(LISTED, venue_order_id="13")) is None
     assert match(LISTED, unknowns=(OURS, twin)) is None
     assert match(LISTED, unknowns=(OURS, other)) is LISTED
+
+
+def test_absent_is_not_ambiguous():
+    """Only an order that nothing listed could be has never arrived and may leave again."""
+    twins = [LISTED, replace(LISTED, venue_order_id="13")]
+
+    assert candidates(OURS, twins, claimed=(), highest_before="11") == twins
+    assert candidates(OURS, twins, claimed=["13"], highest_before="12") == []
 
 
 def test_missing_fill():

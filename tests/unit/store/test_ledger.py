@@ -47,7 +47,7 @@ def test_reads_back_in_order_of_writing(ledger: Ledger):
 def test_same_key_is_written_once(ledger: Ledger):
     """A second record of the same kind and key changes nothing, in one append or in two."""
     assert ledger.append(record(n=1), record(n=2)) == 1
-    assert ledger.append(record(n=3), record(RecordKind.COMMAND, n=4)) == 1
+    assert ledger.append(record(n=3), record(RecordKind.UPDATE, n=4)) == 1
 
     assert [(r.kind, r.body["n"]) for r in ledger.read()] == [("intent", 1), ("command", 4)]
 
