@@ -20,7 +20,7 @@ class OrderSettings(BaseModel):
     entry_band: Fraction
     exit_band: Fraction
     stop_collar: Fraction
-    participation: Annotated[float, Field(gt=0.0, le=1.0)]
+    participation: Annotated[float, Field(ge=0.0001, le=1.0)]
     preopen_minutes: Annotated[int, Field(ge=1)]
 
 

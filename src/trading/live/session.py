@@ -217,6 +217,11 @@ class LiveSession:
             self._highest_before = dict(recorded.highest_before)
             await self._recover_lost(view.session)
             await self._take_over_listing_of(await self._broker.orders(view.session))
+            # The listing holds every fill so far: a notice of one that still waits in the feed
+            # would book it twice, because KIS gives its executions no number.
+            for event in self._feed.drain():
+                if isinstance(event, Tick):
+                    await self._handle(event)
         if recorded.state is not None:
             await self._carry(self._engine.restrict(recorded.state))
         if recorded.decision is not None:
