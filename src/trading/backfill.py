@@ -7,7 +7,8 @@ from typing import Any
 from trading import bootstrap
 from trading.bootstrap import Installation
 from trading.domain.instrument import Market
-from trading.errors import UsageError
+from trading.domain.wording import MARKET_TEXT
+from trading.errors import MissingDataError, UsageError
 from trading.store.intake import ingest
 from trading.store.lake import Lake
 
@@ -29,7 +30,11 @@ def backfill(
     rules, calendar = bootstrap.rules_and_calendar(settings, market)
     recorded = source.sessions(market)
     if not recorded:
-        raise UsageError(f"{market} 시장의 기록이 없습니다.")
+        raise MissingDataError(
+            f"{MARKET_TEXT[market]} 시장의 기록이 없습니다. --dataset으로 기록 폴더를 주십시오."
+        )
+    if (first or recorded[0]) > recorded[-1] or (last or recorded[-1]) < recorded[0]:
+        raise MissingDataError(f"그 기간의 기록이 없습니다. 기록: {recorded[0]} ~ {recorded[-1]}")
     first, last = first or recorded[0], last or recorded[-1]
     if first > last:
         raise UsageError(f"시작일 {first}이(가) 끝일 {last}보다 늦습니다.")

@@ -307,7 +307,9 @@ def _first_session(
 def _recorded(source: BarSource, market: Market) -> list[date]:
     sessions = source.sessions(market)
     if not sessions:
-        raise MissingDataError(f"{market} 시장의 기록이 없습니다.")
+        raise MissingDataError(
+            f"{MARKET_TEXT[market]} 시장의 기록이 없습니다. --dataset으로 기록 폴더를 주십시오."
+        )
     return sessions
 
 

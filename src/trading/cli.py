@@ -474,6 +474,8 @@ def _of_the_machine(error: OSError | sqlite3.Error) -> str | None:
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "readonly database" in str(error):
         where = getattr(error, "filename", None) or "작업 폴더"
         return f"쓰기 권한이 없습니다: {where}"
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return f"파일이나 폴더가 없습니다: {getattr(error, 'filename', None)}"
     return None
 
 

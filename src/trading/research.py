@@ -17,7 +17,8 @@ from trading.domain.actions import CorporateAction
 from trading.domain.instrument import Market
 from trading.domain.market import AdjustedPanel, RawPanel
 from trading.domain.rules import MarketRules
-from trading.errors import UsageError
+from trading.domain.wording import MARKET_TEXT
+from trading.errors import MissingDataError, UsageError
 from trading.execution.decide import Policy, Views
 from trading.sessions import SessionCalendar
 
@@ -166,8 +167,11 @@ def with_params(
         return StrategySettings.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"쓸 수 없는 매개변수입니다: {where} ({first['msg']})") from None
+        name = str(first["loc"][-1])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(k for k in body[strategy] if k not in params)
+            raise UsageError(f"{strategy}에 없는 매개변수입니다: {name} (있는 것: {known})") from None
+        raise UsageError(f"쓸 수 없는 값입니다: {name}={params.get(name)}") from None
 
 
 def performance(equity: Sequence[int], market: Market) -> dict[str, Any]:
@@ -265,13 +269,17 @@ def _history(
     rules, calendar = bootstrap.rules_and_calendar(settings, market)
     recorded = source.sessions(market)
     if not recorded:
-        raise UsageError(f"{market} 시장의 기록이 없습니다.")
+        raise MissingDataError(
+            f"{MARKET_TEXT[market]} 시장의 기록이 없습니다. --dataset으로 기록 폴더를 주십시오."
+        )
+    if first is not None and not recorded[0] < first <= recorded[-1]:
+        raise MissingDataError(
+            f"{first}에 거래할 기록이 없습니다. 기록: {recorded[0]} ~ {recorded[-1]} (첫날 제외)"
+        )
     last = min(last or recorded[-1], recorded[-1])
     first = first or recorded[min(len(recorded) - 1, settings.app.demo.warmup_sessions[market])]
     if first > last:
         raise UsageError(f"시작일 {first}이(가) 끝일 {last}보다 늦습니다.")
-    if first <= recorded[0]:
-        raise UsageError(f"{first} 앞에 기록이 없습니다. 첫 기록은 {recorded[0]}입니다.")
     instruments = {i.symbol: i for i in source.instruments(market)}
     unknown = [s for s in symbols or () if s not in instruments]
     if unknown:

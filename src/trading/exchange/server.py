@@ -281,6 +281,8 @@ def serve(
     options: ExchangeOptions,
 ) -> None:
     """Run an exchange in this process until it is stopped."""
+    # A port that is taken is known before anything is written.
+    _listen(options.port).close()
     asyncio.run(ExchangeServer(source, rules, calendar, options).run())
 
 

@@ -244,11 +244,12 @@ class _Dataset:
 
     def read(self, symbols: Sequence[str] | None, first: date, last: date) -> "pd.DataFrame":
         """Return the rows of the range, sorted by key."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         condition = (pc.field("session") >= first) & (pc.field("session") <= last)
         if symbols is not None:
-            condition &= pc.field("symbol").isin(list(symbols))
+            condition &= pc.field("symbol").isin(pa.array(list(symbols), pa.string()))
         table = self.table(first=first, last=last, condition=condition)
         return self._sorted(schema.to_frame(table, self.kind))
 

@@ -70,6 +70,11 @@ def test_range_and_symbols_narrow_the_reading(lake: Lake):
     assert lake.daily(Market.KRX, None, FIRST, LAST).empty
 
 
+def test_no_symbols_is_no_rows(lake: Lake):
+    """A day on which nothing was seen asks for nothing and gets nothing."""
+    assert lake.daily(Market.US, [], FIRST, LAST).empty
+
+
 def test_same_rows_change_nothing(lake: Lake, bars: pd.DataFrame):
     """Writing the same rows again, all or some, touches no file; nor does a later fetch."""
     before = files(lake)
