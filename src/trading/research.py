@@ -170,7 +170,9 @@ def with_params(
         name = str(first["loc"][-1])
         if first["type"] == "extra_forbidden":
             known = ", ".join(k for k in body[strategy] if k not in params)
-            raise UsageError(f"{strategy}에 없는 매개변수입니다: {name} (있는 것: {known})") from None
+            raise UsageError(
+                f"{strategy}에 없는 매개변수입니다: {name} (있는 것: {known})"
+            ) from None
         raise UsageError(f"쓸 수 없는 값입니다: {name}={params.get(name)}") from None
 
 

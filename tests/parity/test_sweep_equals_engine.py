@@ -198,9 +198,7 @@ def test_a_daily_loss_stops_purchases(trade):
 )
 def test_each_exit_alone(trade, reason, exits):
     """With one exit rule so tight that it sells, both sell at the same prints."""
-    engine, swept = trade(
-        SYMBOLS[1], (10, 30), date(2003, 1, 2), date(2004, 6, 30), exits=exits
-    )
+    engine, swept = trade(SYMBOLS[1], (10, 30), date(2003, 1, 2), date(2004, 6, 30), exits=exits)
 
     assert_same(engine, swept)
     assert reason in {o.reason for o in swept.orders}
