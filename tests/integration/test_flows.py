@@ -69,7 +69,7 @@ def test_day_by_flow_is_the_day(prefect_server, begun, tmp_path):
     from flows.daily_trading import daily_trading
 
     asyncio.run(daily_trading(root=str(begun)))
-    bootstrap.stop_exchange(bootstrap.open_home(begun, console=False).home, "demo-us")
+    bootstrap.stop_exchange(bootstrap.open_home(begun, console=False), "demo-us")
     plain = demo.run(
         bootstrap.open_home(tmp_path, console=False),
         Market.US,

@@ -517,16 +517,16 @@ class Venue:
         changed: "_Changed",
     ) -> None:
         tape = self.replay.tape(symbol)
+        if owners:
+            executions = self._matcher(symbol).on_print(tape.prints[index])
+            self._fed[symbol] = index
+            changed.matchers.add(symbol)
+            for execution in executions:
+                account, order = owners[execution.order_id]
+                events.append(self._execute(account, order, execution, changed))
+        # After the notices: who hears of a print knows already what it filled, as in a backtest.
         if symbol in self._watched:
             events.append(Traded(symbol, tape, index))
-        if not owners:
-            return
-        executions = self._matcher(symbol).on_print(tape.prints[index])
-        self._fed[symbol] = index
-        changed.matchers.add(symbol)
-        for execution in executions:
-            account, order = owners[execution.order_id]
-            events.append(self._execute(account, order, execution, changed))
 
     def _execute(
         self,

@@ -54,7 +54,7 @@ class RecordedSession:
 
     ``opened`` is the engine's state before the session's actions; ``closed`` is ``None`` while
     the session is not over. ``observed`` maps a symbol to the (open, high, low, close, volume)
-    that the session saw. ``highest_before`` is the highest order number known when each intent
+    that the session saw: of the whole day when it ``saw_open``. ``highest_before`` is the highest order number known when each intent
     left.
     """
 
@@ -68,6 +68,7 @@ class RecordedSession:
     denied: list[tuple[OrderIntent, str]]
     actions: list[dict[str, Any]]
     observed: dict[str, tuple[int, int, int, int, int]]
+    saw_open: bool
     mark: Mapping[str, Any] | None
     state: TradingState | None
     closed: Mapping[str, Any] | None
@@ -154,9 +155,12 @@ class Journal:
         body = {"state": state, "reason": reason}
         self._write(RecordKind.STATE, f"{state}:{self._clock.now().isoformat()}", body)
 
-    def observed(self, bars: Mapping[str, tuple[int, int, int, int, int]]) -> None:
-        """Write the bars that the session saw."""
-        self._write(RecordKind.OBSERVED, "bars", {s: list(bar) for s, bar in bars.items()})
+    def observed(
+        self, bars: Mapping[str, tuple[int, int, int, int, int]], *, saw_open: bool = True
+    ) -> None:
+        """Write the bars that the session saw, and whether it listened from the open on."""
+        body = {"saw_open": saw_open, "bars": {s: list(bar) for s, bar in bars.items()}}
+        self._write(RecordKind.OBSERVED, "bars", body)
 
     def closed(self, body: Mapping[str, Any]) -> None:
         """Write the end of the session."""
@@ -183,6 +187,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
     denied: list[tuple[OrderIntent, str]] = []
     actions: list[dict[str, Any]] = []
     observed: dict[str, tuple[int, int, int, int, int]] = {}
+    saw_open = True
     for record in ledger.read(session=session):
         body = record.body
         match record.kind:
@@ -206,7 +211,8 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
             case RecordKind.ACTION:
                 actions.append(dict(body))
             case RecordKind.OBSERVED:
-                observed = {s: (b[0], b[1], b[2], b[3], b[4]) for s, b in body.items()}
+                saw_open = body["saw_open"]
+                observed = {s: (b[0], b[1], b[2], b[3], b[4]) for s, b in body["bars"].items()}
             case RecordKind.MARK:
                 mark = body
             case RecordKind.STATE:
@@ -222,6 +228,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
         denied=denied,
         actions=actions,
         observed=observed,
+        saw_open=saw_open,
         mark=mark,
         state=state,
         closed=closed,

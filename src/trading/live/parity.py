@@ -129,7 +129,9 @@ def _data_differences(
         now = lake_bars.get(symbol)
         if now is None:
             kind, detail = DifferenceKind.BAR_MISSING, "레이크에 이 세션의 봉이 없음"
-        elif now[:width] == seen[:width]:
+        elif now[:width] == seen[:width] or (
+            not recorded.saw_open and _holds(now, seen, with_volume=with_volume)
+        ):
             continue
         elif any(now[:width] == other[:width] for other in neighbour_bars.get(symbol, ())):
             kind, detail = DifferenceKind.BAR_SHIFTED, "레이크의 봉이 이웃 세션의 것과 같음"
@@ -142,6 +144,13 @@ def _data_differences(
             kind, detail = DifferenceKind.BAR_CHANGED, ", ".join(changed)
         found.append(ParityDifference(kind=kind, symbol=symbol, detail=detail))
     return found
+
+
+def _holds(whole: Ohlcv, part: Ohlcv, *, with_volume: bool) -> bool:
+    """Return whether a bar can be what was seen of it by a session that came late."""
+    _, high, low, close, volume = whole
+    inside = low <= part[2] and part[1] <= high and part[3] == close
+    return inside and (part[4] <= volume or not with_volume)
 
 
 def _history_differences(

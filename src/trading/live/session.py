@@ -94,6 +94,7 @@ class LiveSession:
         self._highest = ""
         self._highest_before: dict[str, str] = {}
         self._closed_at: datetime | None = None
+        self._saw_open = True
 
     async def run(
         self,
@@ -111,6 +112,8 @@ class LiveSession:
         self._closed_at = start.close_ts
         await self._pace.open_session(start.session)
         await self._feed.subscribe(view.symbols)
+        # Killed and started again in the middle of a day, it has seen a part of the bars only.
+        self._saw_open = self._pace.clock.now() < start.open_ts
         if recorded.opened is None:
             self._journal.opened(self._engine.snapshot())
         else:
@@ -178,7 +181,7 @@ class LiveSession:
                 _log_trade("주문 소멸", order)
         venue = await self._broker.account()
         found = tuple(differences(self._engine, venue))
-        self._journal.observed(self._bars.close())
+        self._journal.observed(self._bars.close(), saw_open=self._saw_open)
         outcome = SessionOutcome(
             equity=self._engine.equity(),
             cash=self._engine.account.cash,

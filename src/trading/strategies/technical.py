@@ -139,7 +139,7 @@ def strength_votes(
                 elif weak and not was_weak:
                     vote = 0.0
                     age = 0
-                elif age >= time_stop:
+                elif vote > 0.0 and age >= time_stop:
                     vote = 0.0
                 was_strong = strong
                 was_weak = weak

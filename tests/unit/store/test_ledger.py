@@ -49,7 +49,7 @@ def test_same_key_is_written_once(ledger: Ledger):
     assert ledger.append(record(n=1), record(n=2)) == 1
     assert ledger.append(record(n=3), record(RecordKind.UPDATE, n=4)) == 1
 
-    assert [(r.kind, r.body["n"]) for r in ledger.read()] == [("intent", 1), ("command", 4)]
+    assert [(r.kind, r.body["n"]) for r in ledger.read()] == [("intent", 1), ("update", 4)]
 
 
 def test_filters(ledger: Ledger):

@@ -44,22 +44,22 @@ def test_crossing_waits_over_a_halt():
 
 
 def test_recross_needs_to_leave_the_zone():
-    """Long when the index is back at 30 or more, short when it is back at 70 or less."""
+    """Long when the index is back at 30 or more, no view when it is back at 70 or less."""
     index = column(50, 25, 29.9, 30, 50, 75, 71, 70, 40, 72, 60)
 
     got = technical.recross_votes(index, all_bars(11), 30.0, 70.0)
 
-    np.testing.assert_array_equal(got[:, 0], [nan, nan, nan, 1, 1, 1, 1, -1, -1, -1, -1])
+    np.testing.assert_array_equal(got[:, 0], [nan, nan, nan, 1, 1, 1, 1, 0, 0, 0, 0])
 
 
 def test_strength_is_edge_triggered_and_expires():
-    """Only the beginning of strength counts, and a view dies after ``time_stop`` bars."""
+    """Only the beginning of strength counts, and a view ends after ``time_stop`` bars."""
     b = column(0.9, 0.9, 0.5, 0.9, 0.9, 0.9, 0.9, 0.1, 0.5)
     flow = column(90, 90, 50, 90, 90, 90, 90, 10, 50)
 
     got = technical.strength_votes(b, flow, all_bars(9), 0.8, 80.0, 0.2, 20.0, 3)
 
-    np.testing.assert_array_equal(got[:, 0], [nan, nan, nan, 1, 1, 1, nan, -1, -1])
+    np.testing.assert_array_equal(got[:, 0], [nan, nan, nan, 1, 1, 1, 0, 0, 0])
 
 
 def test_strength_needs_both_measures():
@@ -103,9 +103,8 @@ def test_votes_on_recorded_prices(embedded_panels):
     apart = np.abs(sma - slow) > 1e-6 * slow  # the two averages touch exactly once
     np.testing.assert_array_equal(crossover[100:, 3][apart], np.sign(sma - slow)[apart])
     assert not np.array_equal(crossover, exponential, equal_nan=True)
-    for votes in (crossover, rsi, strength):
-        seen = votes[np.isfinite(votes)]
-        assert set(seen) == {-1.0, 1.0}
+    for votes, sides in ((crossover, {-1.0, 1.0}), (rsi, {0.0, 1.0}), (strength, {0.0, 1.0})):
+        assert set(votes[np.isfinite(votes)]) == sides
         assert np.isnan(votes[:3074, 1]).all()  # FB was not listed yet
 
 

@@ -1,0 +1,328 @@
+"""The demo as a user runs it: repeatable, continuing, killed at any moment, proven afterwards."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from datetime import date
+from pathlib import Path
+
+import psutil
+import pytest
+from program import (
+    EAGER,
+    Answer,
+    command,
+    configure,
+    environment,
+    ledger_rows,
+    trading,
+    venue_orders,
+)
+
+START = "2004-11-12"
+ONE_DAY = ("demo", "--start", START, "--sessions", "1", "--no-prefect", "--json")
+SAME = ("decision_hash", "orders_hash", "orders", "final_equity", "cash_difference", "sessions")
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory) -> Path:
+    """A home whose lake is filled up to the first session; every test works on its copy."""
+    from trading import bootstrap, day
+    from trading.bootstrap import DemoRequest
+    from trading.domain.instrument import Market
+
+    root = configure(tmp_path_factory.mktemp("imported"), EAGER)
+    installation = bootstrap.open_home(root, console=False)
+    run = bootstrap.begin_demo(
+        installation, Market.US, DemoRequest(start=date.fromisoformat(START), sessions=1)
+    )
+    context = bootstrap.open_demo_day(installation, run)
+    try:
+        day.market_data(context)
+    finally:
+        bootstrap.close_day(context.key)
+    return root
+
+
+@pytest.fixture
+def ready(imported, tmp_path) -> Path:
+    """A copy of the filled home."""
+    return Path(shutil.copytree(imported, tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(imported, tmp_path_factory) -> tuple[Path, Answer]:
+    """One session that nobody disturbed, and its home."""
+    root = Path(shutil.copytree(imported, tmp_path_factory.mktemp("undisturbed") / "home"))
+    answer = trading(root, *ONE_DAY)
+    assert answer.code == 0, answer.err
+    return root, answer
+
+
+def test_from_an_empty_root_the_same(undisturbed, tmp_path):
+    """From an empty root the same command gives the same decisions, orders and money."""
+    (tmp_path / "home").mkdir()
+    root = configure(tmp_path / "home", EAGER)
+
+    answer = trading(root, *ONE_DAY)
+
+    assert answer.code == 0, answer.err
+    again, first = answer.json, undisturbed[1].json
+    assert {k: again[k] for k in SAME} == {k: first[k] for k in SAME}
+    assert first["orders"] > 2
+    assert first["fills"] > first["orders"]
+    assert first["cash_difference"] == 0
+    assert first["parity"] == {"orders": first["orders"], "differences": 0, "unexplained": 0}
+    assert len(venue_orders(root)) == first["orders"]
+    assert (root / "data" / "reports" / "us" / START / "report.html").is_file()
+
+
+def test_the_next_run_trades_the_next_sessions(undisturbed, tmp_path):
+    """After a finished run the same command goes on where it ended, with the same account.
+
+    Over MSFT's special dividend of 2004-11-15, which it holds: overnight the money moves by the
+    tax alone, and the venue agrees to the unit.
+    """
+    root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
+    held = 3 * ledger_rows(root, "SELECT count(*) FROM journal WHERE kind = 'fill'")[0][0]
+
+    answer = trading(root, "demo", "--no-prefect", "--json")
+
+    assert answer.code == 0, answer.err
+    body = answer.json
+    assert held
+    assert (body["first_session"], body["last_session"]) == ("2004-11-15", "2004-11-15")
+    assert body["cash_difference"] == 0
+    assert body["parity"]["differences"] == 0
+    ((action,),) = ledger_rows(
+        root, "SELECT body FROM journal WHERE kind = 'action' AND session = '2004-11-15'"
+    )
+    decided = _body(root, "decision", "2004-11-15")
+    # Microsoft paid 3 dollars a share and 8 cents; 15 % stays with the Treasury.
+    effect = _parsed(action)
+    assert (effect["symbol"], effect["amount"]) == ("MSFT", 30_800)
+    assert effect["quantity_before"] > 0
+    assert effect["withheld"] == effect["quantity_before"] * 30_800 * 15 // 100
+    assert decided["equity"] == undisturbed[1].json["final_equity"] - effect["withheld"]
+
+
+def test_over_a_split_the_money_stays(tmp_path):
+    """Held over AAPL's 2:1 split of 2005-02-28, the shares double and no cent is lost."""
+    (tmp_path / "home").mkdir()
+    root = configure(tmp_path / "home", EAGER)
+
+    answer = trading(
+        root, "demo", "--start", "2005-02-25", "--sessions", "2", "--no-prefect", "--json"
+    )
+
+    assert answer.code == 0, answer.err
+    assert answer.json["cash_difference"] == 0
+    assert answer.json["parity"]["differences"] == 0
+    ((action,),) = ledger_rows(
+        root, "SELECT body FROM journal WHERE kind = 'action' AND session = '2005-02-28'"
+    )
+    effect = _parsed(action)
+    assert (effect["symbol"], effect["kind"]) == ("AAPL", "split")
+    assert effect["quantity_after"] == 2 * effect["quantity_before"] > 0
+    ((closed,),) = ledger_rows(
+        root,
+        "SELECT body FROM journal WHERE kind = 'session' AND session = '2005-02-25'"
+        " AND key LIKE '%closed'",
+    )
+    assert _body(root, "decision", "2005-02-28")["equity"] == _parsed(closed)["equity"]
+
+
+def test_after_the_last_session(tmp_path):
+    """When all recorded sessions are traded, a sentence says so, and that is a finding."""
+    (tmp_path / "home").mkdir()
+    root = configure(tmp_path / "home", EAGER)
+    last = trading(root, "demo", "--start", "2013-03-01", "--no-prefect", "--json")
+    assert last.code == 0, last.err
+
+    beyond = trading(root, "demo", "--no-prefect")
+
+    assert beyond.code == 1
+    assert "2013-03-01 다음에 기록된 거래일이 없습니다" in beyond.err
+    assert beyond.out == ""
+
+
+@pytest.mark.parametrize(
+    ("victims", "kind", "count"),
+    [
+        (("session",), "intent", 1),
+        (("session",), "fill", 1),
+        (("exchange",), "update", 1),
+        (("exchange",), "mark", 30),
+        (("session", "exchange"), "intent", 2),
+        (("session", "exchange"), "mark", 20),
+    ],
+)
+def test_killed_and_repeated(undisturbed, ready, victims, kind, count):
+    """``kill -9`` at any moment, the same command again: the day as if nothing had happened."""
+    session = subprocess.Popen(
+        command(ready, *ONE_DAY), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=environment(), cwd=ready,
+    )  # fmt: skip
+    try:
+        _wait_for(ready, session, kind, count)
+        exchange = _exchange_pid(ready)
+        if "session" in victims:
+            session.kill()
+        if "exchange" in victims:
+            os.kill(exchange, signal.SIGKILL)
+        _, said = session.communicate(timeout=90)
+    finally:
+        session.kill()
+    assert "Traceback" not in said
+
+    answer = trading(ready, *ONE_DAY)
+
+    assert answer.code == 0, answer.err
+    again, first = answer.json, undisturbed[1].json
+    assert {k: again[k] for k in SAME} == {k: first[k] for k in SAME}
+    assert again["parity"] == first["parity"]
+    assert len(venue_orders(ready)) == first["orders"]
+
+
+def test_a_second_demo_at_once(undisturbed, ready):
+    """While one run trades an account, another is told so, and the first goes on unharmed."""
+    first = subprocess.Popen(
+        command(ready, *ONE_DAY), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(), cwd=ready,
+    )  # fmt: skip
+    try:
+        _wait_for(ready, first, "intent", 1)
+        os.kill(first.pid, signal.SIGSTOP)
+        second = [trading(ready, "demo", *more, "--no-prefect") for more in ((), ("--fresh",))]
+        os.kill(first.pid, signal.SIGCONT)
+        out, err = first.communicate(timeout=90)
+    finally:
+        first.kill()
+
+    assert [one.code for one in second] == [1, 1]
+    assert all("다른 실행이 이 계좌로 거래하는 중" in one.err for one in second)
+    assert first.returncode == 0, err
+    assert (
+        Answer(code=0, out=out, err=err).json["orders_hash"] == undisturbed[1].json["orders_hash"]
+    )
+
+
+def test_asked_to_end(undisturbed, ready):
+    """SIGTERM in the middle of a day: a sentence, nobody left behind; the same command goes on."""
+    session = subprocess.Popen(
+        command(ready, *ONE_DAY), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=environment(), cwd=ready,
+    )  # fmt: skip
+    try:
+        _wait_for(ready, session, "mark", 10)
+        exchange = _exchange_pid(ready)
+        session.terminate()
+        _, said = session.communicate(timeout=90)
+    finally:
+        session.kill()
+
+    assert session.returncode == 1
+    assert "같은 명령을 다시 치면 이어서 합니다" in said
+    assert "Traceback" not in said
+    assert not psutil.pid_exists(exchange) or (
+        psutil.Process(exchange).status() == psutil.STATUS_ZOMBIE
+    )
+    answer = trading(ready, *ONE_DAY)
+    assert answer.code == 0, answer.err
+    assert {k: answer.json[k] for k in SAME} == {k: undisturbed[1].json[k] for k in SAME}
+
+
+def test_planted_differences_are_named(undisturbed, tmp_path):
+    """Parity names a shifted bar, a changed price and a dropped fill, each exactly."""
+    clean = trading(undisturbed[0], "parity", "--json")
+    assert clean.code == 0, clean.err
+    assert clean.json["differences"] == 0
+
+    shifted = Path(shutil.copytree(undisturbed[0], tmp_path / "shifted"))
+    _change_bar(shifted, "IBM", shift=True)
+    changed = Path(shutil.copytree(undisturbed[0], tmp_path / "changed"))
+    _change_bar(changed, "AAPL", shift=False)
+    dropped = Path(shutil.copytree(undisturbed[0], tmp_path / "dropped"))
+    symbol = _drop_a_fill(dropped)
+
+    found = {root.name: trading(root, "parity", "--json") for root in (shifted, changed, dropped)}
+
+    assert {answer.code for answer in found.values()} == {1}
+    named = {
+        name: [(d["kind"], d["symbol"]) for d in answer.json["details"] if d["kind"] != "decision"]
+        for name, answer in found.items()
+    }
+    assert named["shifted"][0] == ("bar_shifted", "IBM")
+    assert {s for kind, s in named["shifted"] if kind.startswith("bar")} == {"IBM"}
+    assert named["changed"][0] == ("bar_changed", "AAPL")
+    assert {s for kind, s in named["changed"] if kind.startswith("bar")} == {"AAPL"}
+    assert named["dropped"] == [("fill_dropped", symbol)]
+    assert found["dropped"].json["unexplained"] == 1
+    assert found["shifted"].json["unexplained"] == found["changed"].json["unexplained"] == 0
+
+
+def _wait_for(root: Path, process: subprocess.Popen[str], kind: str, count: int) -> None:
+    """Return at the moment at which the ledger holds ``count`` records of ``kind``."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        with contextlib.suppress(sqlite3.Error):
+            query = "SELECT count(*) FROM journal WHERE kind = ? AND session = ?"
+            if ledger_rows(root, query, (kind, START))[0][0] >= count:
+                return
+        if process.poll() is not None:
+            assert process.stderr is not None
+            raise AssertionError(f"ended before {count} x {kind}: {process.stderr.read()}")
+    raise AssertionError(f"never {count} x {kind}")
+
+
+def _exchange_pid(root: Path) -> int:
+    return int(_parsed((root / "data" / "exchange" / "demo-us" / "port.json").read_text())["pid"])
+
+
+def _change_bar(root: Path, symbol: str, *, shift: bool) -> None:
+    """Plant yesterday's bar on the session, or one cent on its close, in the lake itself."""
+    import pandas as pd
+
+    from trading.domain.instrument import Market
+    from trading.store.lake import Lake
+
+    lake = Lake(root / "data" / "lake")
+    session = date.fromisoformat(START)
+    bar = lake.daily(Market.US, [symbol], session, session)
+    if shift:
+        before = lake.daily(Market.US, [symbol], date(2004, 11, 11), date(2004, 11, 11))
+        bar = before.assign(session=bar["session"].array)
+    else:
+        bar = bar.assign(close=bar["close"] + 100)
+    assert isinstance(bar, pd.DataFrame)
+    lake.upsert_daily(Market.US, bar, layer="clean")
+
+
+def _drop_a_fill(root: Path) -> str:
+    """Take the last fill out of the ledger, as if it had been lost; return its symbol."""
+    path = root / "data" / "ledger" / "demo-us.db"
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TRIGGER journal_no_delete")
+        seq, body = db.execute(
+            "SELECT seq, body FROM journal WHERE kind = 'fill' ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        db.execute("DELETE FROM journal WHERE seq = ?", (seq,))
+    db.close()
+    return str(_parsed(body)["symbol"])
+
+
+def _body(root: Path, kind: str, session: str) -> dict:
+    ((body,),) = ledger_rows(
+        root, "SELECT body FROM journal WHERE kind = ? AND session = ?", (kind, session)
+    )
+    return _parsed(body)
+
+
+def _parsed(text: str) -> dict:
+    import json
+
+    return json.loads(text)
