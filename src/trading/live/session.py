@@ -170,8 +170,10 @@ class LiveSession:
 
     async def _close(self, start: SessionStart) -> SessionOutcome:
         await self._pace.settle(self._feed, self._pump)
-        # The venue ends the day's orders at the close; one step beyond, its word is final.
-        await self._pace.advance(start.close_ts + timedelta(minutes=1), self._feed, self._pump)
+        # The venue ends the day's orders at the close; a minute later its word is final.
+        final = start.close_ts + timedelta(minutes=1)
+        while self._pace.clock.now() < final:
+            await self._pace.advance(final, self._feed, self._pump)
         await self._take_over_listing(start)
         orders = dict(self._engine.orders)
         self._engine.handle(SessionEnd(ts=start.close_ts))
