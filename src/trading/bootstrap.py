@@ -6,6 +6,7 @@ ports.
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -126,6 +127,7 @@ def ledger_path(home: Home, env: str, market: Market) -> Path:
 
 def policy_of(settings: Settings, market: Market, calendar: SessionCalendar) -> Policy:
     """Return the policy of ``market``: the same in every environment."""
+    voting = settings.features.model_dump_json() + settings.strategies.model_dump_json()
     return Policy(
         market=market,
         allocation=settings.allocation,
@@ -133,6 +135,7 @@ def policy_of(settings: Settings, market: Market, calendar: SessionCalendar) -> 
         orders=settings.execution.for_market(market),
         exits=settings.execution.exits,
         sessions_per_year=calendar.sessions_per_year,
+        voting=hashlib.sha256(voting.encode()).hexdigest()[:16],
     )
 
 

@@ -42,7 +42,10 @@ _STATES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """Everything that turns a view into orders; its hash is recorded with every decision."""
+    """Everything that turns a view into orders; its hash is recorded with every decision.
+
+    ``voting`` fingerprints the settings of features and strategies, which made the view.
+    """
 
     market: Market
     allocation: AllocationSettings
@@ -50,6 +53,7 @@ class Policy:
     orders: OrderSettings
     exits: ExitSettings
     sessions_per_year: int
+    voting: str = ""
 
     @cached_property
     def hash(self) -> str:
@@ -61,6 +65,7 @@ class Policy:
             "orders": self.orders.model_dump(mode="json"),
             "exits": self.exits.model_dump(mode="json"),
             "sessions_per_year": self.sessions_per_year,
+            "voting": self.voting,
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 

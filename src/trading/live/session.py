@@ -128,7 +128,7 @@ class LiveSession:
             await self._decide(start, view, evidence)
         else:
             await self._finish_decision(start)
-        await self._watch(start, recorded)
+        await self._watch(start)
         return await self._close(start)
 
     async def _decide(self, start: SessionStart, view: View, evidence: Evidence) -> None:
@@ -152,7 +152,7 @@ class LiveSession:
             if intent.intent_id not in self._engine.orders:
                 await self._carry([self._engine.guarded(intent, start.open_ts)])
 
-    async def _watch(self, start: SessionStart, recorded: RecordedSession) -> None:
+    async def _watch(self, start: SessionStart) -> None:
         await self._pace.settle(self._feed, self._pump)
         boundary = start.open_ts + self._supervision.check_interval
         next_report = start.open_ts

@@ -53,6 +53,19 @@ def test_shifted_bar(traded, neighbour):
     assert found(compared(traded, lake_bars=bars)) == [(K.BAR_SHIFTED, "IBM", True)]
 
 
+def test_a_session_that_came_late(traded):
+    """Started again at noon, a session saw a part of the bar: the lake must hold that part."""
+    open_, high, low, close, volume = traded.bars["IBM"]
+    part = {"IBM": ((low + high) // 2, high, low, close, volume // 2)}
+    late = replace(traded.recorded, observed=traded.recorded.observed | part, saw_open=False)
+    outside = traded.bars | {"IBM": (open_, high - 100, low, close, volume)}
+
+    assert found(compared(traded, late)) == []
+    assert found(compared(traded, late, lake_bars=outside)) == [(K.BAR_CHANGED, "IBM", True)]
+    whole = replace(late, saw_open=True)
+    assert found(compared(traded, whole)) == [(K.BAR_CHANGED, "IBM", True)]
+
+
 def test_changed_price(traded):
     """One unit of one field, named with both values."""
     open_, high, low, close, volume = traded.bars["MSFT"]
