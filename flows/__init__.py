@@ -10,13 +10,13 @@ _SERVICES = (
 )  # fmt: skip
 
 
-def use_local_api(home: Path) -> None:
-    """Let flows of this process run on a server of their own, kept under ``home``.
+def use_local_api(data_dir: Path) -> None:
+    """Let flows of this process run on a server of their own, kept under ``data_dir``.
 
     Call before anything of Prefect is imported. Prefect keeps no trading state: the folder may be
     deleted at any time. Its English log lines stay out of the console; the program tells its own.
     """
-    folder = home / "data" / "prefect"
+    folder = data_dir / "prefect"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.pop("PREFECT_API_URL", None)
     os.environ |= {

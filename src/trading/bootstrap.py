@@ -35,6 +35,7 @@ from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import (
     ConfigError,
+    DataError,
     MissingDataError,
     NothingLeftError,
     SessionBusyError,
@@ -212,20 +213,28 @@ def _begin(
     first: date,
 ) -> Run:
     latest = None
+    begins_anew = request.start is not None or request.fresh
     if ledger_path(installation.home, Env.DEMO, market).exists():
-        ledger = open_ledger(installation.home, Env.DEMO, market)
+        try:
+            ledger = open_ledger(installation.home, Env.DEMO, market)
+        except DataError:
+            if not begins_anew:
+                raise
+            # Nobody can read it: it is kept like any other account that is over.
+            _archive(installation, market, f"{market}-unreadable")
+            return _new_run(installation, market, request, source, first)
         try:
             latest = Run.latest(ledger)
             if latest is not None:
                 is_open = len(latest.settled(ledger)) < latest.sessions
                 if is_open and dict(latest.asked) == request.asked():
                     return latest
-                if request.start is None and not request.fresh:
+                if not begins_anew:
                     return _continue_account(source, ledger, latest, request)
         finally:
             ledger.close()
     if latest is not None:
-        _archive(installation, market, latest)
+        _archive(installation, market, latest.run_id)
     return _new_run(installation, market, request, source, first)
 
 
@@ -260,6 +269,8 @@ def _new_run(
     app = installation.settings.app
     recorded = _recorded(source, market)
     before = [s for s in recorded if s < first]
+    # Kept with the run: another ``data.dataset`` tomorrow must not change what it replays.
+    dataset = request.dataset or app.data.dataset
     run = Run(
         run_id=f"{market}-{first}",
         market=market,
@@ -267,7 +278,7 @@ def _new_run(
         sessions=request.sessions,
         first_bar=before[max(0, len(before) - app.data.first_bar_sessions[market])],
         starting_cash=app.demo.cash_minor(market),
-        dataset=str(request.dataset.resolve()) if request.dataset is not None else None,
+        dataset=str(dataset.resolve()) if dataset is not None else None,
         profile=request.profile,
         asked=request.asked(),
     )
@@ -316,12 +327,12 @@ def _recorded(source: BarSource, market: Market) -> list[date]:
     return sessions
 
 
-def _archive(installation: Installation, market: Market, run: Run) -> None:
+def _archive(installation: Installation, market: Market, run_id: str) -> None:
     """Move what belongs to the old account out of the way; nothing is deleted."""
     home = installation.home
     stop_exchange(installation, f"{Env.DEMO}-{market}")
     stamp = WallClock().now().strftime("%Y%m%dT%H%M%S%f")
-    target = home.data_dir / "archive" / f"{run.run_id}-{stamp}"
+    target = home.data_dir / "archive" / f"{run_id}-{stamp}"
     target.mkdir(parents=True)
     path = ledger_path(home, Env.DEMO, market)
     for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):

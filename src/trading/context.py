@@ -165,7 +165,6 @@ class DayContext:
     connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]]
     panels: tuple[RawPanel, AdjustedPanel, int] | None = None
     prepared: "Prepared | None" = None
-    quality: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -194,13 +193,16 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
     from trading.strategies.screener import ScreenReason
 
     raw, adjusted, row = panels(context)
-    root = context.home.root
     version = (
         evidence.model_version
         if evidence is not None
-        else promote.champion_version(root, context.market)
+        else promote.champion_version(context.home, context.market)
     )
-    model = promote.load_version(root, context.market, version) if version is not None else None
+    model = (
+        promote.load_version(context.home, context.market, version)
+        if version is not None
+        else None
+    )
     evaluation = evaluate(
         adjusted.until(row),
         raw,
@@ -249,6 +251,7 @@ def panels(context: DayContext) -> tuple[RawPanel, AdjustedPanel, int]:
         benchmark=context.settings.universe.benchmark[context.market],
         rules=context.rules,
         require_raw=context.settings.app.data.require_raw[context.market],
+        known_on=context.session,
     )
     context.panels = (raw, adjusted, raw.row_of(context.session))
     return context.panels
@@ -307,6 +310,12 @@ def session_event(context: DayContext, prepared: Prepared, engine: TradingEngine
         open_ts,
         close_ts,
     )
+
+
+def quality_path(context: DayContext) -> Path:
+    """Return the file that keeps what the morning's data check found, beside the report."""
+    folder = context.home.data_dir / "reports" / context.market / str(context.session)
+    return folder / "quality.json"
 
 
 def heartbeat_path(context: DayContext) -> Path:

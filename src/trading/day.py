@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from trading.context import (
     open_engine,
     panels,
     prepare,
+    quality_path,
     session_event,
 )
 from trading.settlement import collect, parity, summarize, write_report
@@ -63,6 +65,7 @@ class StageResult:
 def market_data(context: DayContext) -> StageResult:
     """Bring the source's bars up to the previous close through the quality gate into the lake."""
     marker = context.home.data_dir / "lake" / f"imported-{context.env}-{context.market}.json"
+    _leave_other_source(marker, context)
     done = _imported(marker, context)
     last = context.calendar.previous(context.session)
     first = context.calendar.next(done) if done is not None else context.run.first_bar
@@ -89,7 +92,9 @@ def market_data(context: DayContext) -> StageResult:
             }
         )
     )
-    context.quality = brought
+    kept = quality_path(context)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(brought, ensure_ascii=False, indent=1), encoding="utf-8")
     context.panels = None
     return StageResult(
         stage="market_data",
@@ -98,7 +103,19 @@ def market_data(context: DayContext) -> StageResult:
     )
 
 
-def _imported(marker: Any, context: DayContext) -> date | None:
+def _leave_other_source(marker: Path, context: DayContext) -> None:
+    """Move what another source brought out of the way: its prices and splits are not these."""
+    if not marker.exists() or json.loads(marker.read_text())["source"] == context.run.dataset:
+        return
+    stamp = context.clock.now().strftime("%Y%m%dT%H%M%S%f")
+    folder = context.home.data_dir / "archive" / f"lake-{context.market}-{stamp}"
+    context.lake.set_aside(context.market, folder)
+    marker.unlink()
+    context.panels = None
+    log.info("다른 자료로 채운 저장소 보관", path=str(folder))
+
+
+def _imported(marker: Path, context: DayContext) -> date | None:
     """Return the last session that this source already brought for this first bar."""
     if not marker.exists():
         return None
@@ -144,7 +161,7 @@ def retrain(context: DayContext) -> StageResult:
     try:
         report = promote.retrain(
             adjusted.until(row),
-            context.home.root,
+            context.home,
             context.settings.features,
             context.settings.models,
             bias="공급자 수정주가로 배워 증거가 되지 않음" if is_adjusted else None,

@@ -11,13 +11,13 @@ from typing import Any
 from trading import bootstrap, day, settlement
 from trading.backtest.runner import decision_hash, orders_hash
 from trading.bootstrap import DemoRequest, Installation
-from trading.config import Env
+from trading.config import Env, Home
 from trading.context import DayContext, Run
 from trading.domain.instrument import Currency, Market
 from trading.domain.order import OrderStatus
 from trading.domain.wording import MARKET_TEXT, money_text, percent_text
 from trading.errors import TradingError
-from trading.live.journal import read_session
+from trading.live.journal import closed_sessions, read_session
 from trading.log import get_logger
 from trading.ports import Ledger
 from trading.research import performance
@@ -35,7 +35,7 @@ def run(
         while (left := _left(installation, begun)) > 0:
             log.info("하루 시작", market=str(market), left=left)
             if with_prefect:
-                _day_by_prefect(home.root, market)
+                _day_by_prefect(home, market)
             else:
                 context = bootstrap.open_demo_day(installation, begun)
                 try:
@@ -67,16 +67,16 @@ def _left(installation: Installation, begun: Run) -> int:
         ledger.close()
 
 
-def _day_by_prefect(root: Path, market: Market) -> None:
+def _day_by_prefect(home: Home, market: Market) -> None:
     """Call the parent flow through an API that lives as long as this process."""
     from flows import use_local_api
 
-    use_local_api(root)
+    use_local_api(home.data_dir)
 
     from flows.daily_trading import daily_trading
 
     async def one_day() -> None:
-        state = await daily_trading(market=market, root=str(root), return_state=True)
+        state = await daily_trading(market=market, root=str(home.root), return_state=True)
         if state.name == "Skipped":
             raise TradingError(state.message or "건너뛰었습니다.")
         await state.aresult()
@@ -85,8 +85,14 @@ def _day_by_prefect(root: Path, market: Market) -> None:
 
 
 def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:
-    """Return the figures of a run over all its closed sessions."""
+    """Return the figures of a run over all its closed sessions.
+
+    The account may have traded before: the run starts with what the last close left.
+    """
     closed = begun.closed(ledger)
+    earlier = [s for s in closed_sessions(ledger) if s < begun.first_session]
+    before = read_session(ledger, earlier[-1]).closed if earlier else None
+    start = before["equity"] if before is not None else begun.starting_cash
     recorded = [read_session(ledger, session) for session in closed]
     orders = [
         order
@@ -108,15 +114,13 @@ def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:
         "fills": sum(len(one.fills) for one in recorded),
         "refused": sum(o.status is OrderStatus.REJECTED for o in orders),
         "denied": sum(len(one.denied) for one in recorded),
-        "final_equity": ends[-1]["equity"] if ends else begun.starting_cash,
-        "starting_cash": begun.starting_cash,
+        "final_equity": ends[-1]["equity"] if ends else start,
+        "starting_equity": start,
         "cash_difference": sum(abs(end["cash_difference"]) for end in ends),
         "ambiguous_fills": ends[-1]["ambiguous_fills"] if ends else 0,
         "decision_hash": decision_hash(decisions),
         "orders_hash": orders_hash(order.intent for order in orders),
-        "metrics": performance(
-            [begun.starting_cash, *(end["equity"] for end in ends)], market=market
-        ),
+        "metrics": performance([start, *(end["equity"] for end in ends)], market=market),
         "parity": {
             "orders": sum(v["orders"] for v in verdicts),
             "differences": sum(v["differences"] for v in verdicts),
@@ -134,7 +138,7 @@ def _basis(verdicts: list[Mapping[str, Any]]) -> str:
 def text(result: Mapping[str, Any]) -> str:
     """Return the figures as a user reads them."""
     currency = Currency(result["currency"])
-    start, end = result["starting_cash"], result["final_equity"]
+    start, end = result["starting_equity"], result["final_equity"]
     parity = result["parity"]
     lines = [
         "",

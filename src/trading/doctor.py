@@ -123,9 +123,9 @@ def _champion(installation: Installation) -> Finding:
 
     market = installation.settings.app.market
     try:
-        version = promote.champion_version(installation.home.root, market)
+        version = promote.champion_version(installation.home, market)
         if version is not None:
-            promote.load_version(installation.home.root, market, version)
+            promote.load_version(installation.home, market, version)
     except TradingError as error:
         return _finding("MODEL_BROKEN", "error", str(error), "다시 학습하면 새 모델을 만듭니다.")
     if version is None:
@@ -151,7 +151,7 @@ def _mail(installation: Installation) -> Finding:
 def _keys(installation: Installation, env: str | None) -> list[Finding]:
     wanted = Env(env) if env is not None else installation.settings.app.env
     if wanted is Env.DEMO:
-        return [_finding("KEYS", "info", "데모에는 한국투자증권 열쇠가 필요 없습니다.")]
+        return [_finding("KEYS", "info", "데모에는 한국투자증권 키가 필요 없습니다.")]
     unmet = bootstrap.unmet_conditions(installation, wanted)
     if not unmet:
         return [_finding("KEYS", "ok", f"{wanted} 거래를 시작할 수 있습니다.")]

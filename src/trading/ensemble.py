@@ -24,6 +24,7 @@ _ENTRY_VAR = int(Verdict.ENTRY_VAR)
 _NOT_SCREENED = int(Verdict.NOT_SCREENED)
 _EXIT_SIGNAL = int(Verdict.EXIT_SIGNAL)
 _REGIME_BLOCK = int(Verdict.REGIME_BLOCK)
+_NO_VOLATILITY = int(Verdict.NO_VOLATILITY)
 
 
 @njit(cache=True)
@@ -36,7 +37,7 @@ def combine(
     votes: FloatArray,
     confidence: FloatArray,
     priors: FloatArray,
-    held: BoolArray,
+    held_weights: FloatArray,
     screened: BoolArray,
     tradable: BoolArray,
     name_var: FloatArray,
@@ -62,6 +63,9 @@ def combine(
         Standing votes in [-1, 1], NaN when the agent abstains; calibrated hit rates in [0, 1].
     priors : ndarray of shape (n_agents,)
         Configured weights.
+    held_weights : ndarray of shape (n_instruments,)
+        What is held now, as shares of equity; 0 is not held. What cannot be traded, or whose
+        volatility is unknown, keeps this weight: nothing is sized, or sold, by a guess.
     name_var : ndarray of shape (n_instruments,)
         One-day VaR of each instrument alone, a positive loss; NaN (unknown) forbids an entry.
     regime_scale : float
@@ -70,8 +74,8 @@ def combine(
     n_agents, n = votes.shape
     forecast = name_var * 0.0
     agreement = name_var * 0.0
-    members = held & False
-    verdict = held.astype("int64") * 0
+    members = held_weights < 0.0
+    verdict = members.astype("int64")
     for i in range(n):
         total = 0.0
         score = 0.0
@@ -86,11 +90,11 @@ def combine(
             if not math.isnan(votes[k, i]) and votes[k, i] * forecast[i] > 0.0:
                 agreeing += priors[k] * confidence[k, i]
         agreement[i] = _rounded(agreeing / total) if total > 0.0 else 0.0
-        if held[i]:
-            members[i] = not tradable[i] or total == 0.0 or forecast[i] > exit_forecast
-            verdict[i] = _ALLOWED if members[i] else _EXIT_SIGNAL
-        elif not tradable[i]:
+        if not tradable[i]:
             verdict[i] = _NOT_TRADABLE
+        elif held_weights[i] > 0.0:
+            members[i] = total == 0.0 or forecast[i] > exit_forecast
+            verdict[i] = _ALLOWED if members[i] else _EXIT_SIGNAL
         elif total == 0.0:
             verdict[i] = _ABSTAIN
         elif not screened[i]:
@@ -108,4 +112,9 @@ def combine(
             verdict[i] = _ALLOWED
     scale = regime_scale if regime_scale > 0.0 else 1.0
     weights = volatility_weights(members, annual_volatility, volatility_target) * scale
+    for i in range(n):
+        if members[i] and weights[i] <= 0.0:
+            verdict[i] = _NO_VOLATILITY
+        if verdict[i] == _NO_VOLATILITY or verdict[i] == _NOT_TRADABLE:
+            weights[i] = held_weights[i]
     return forecast, agreement, weights, verdict

@@ -141,9 +141,9 @@ class SessionReport:
 
     ``equity`` are (session, minor units) at each close, oldest first, ending with this session;
     its first point is the capital before the first trade. ``benchmark`` are (session, level) of
-    the same dates, empty when none was recorded. ``cash_difference`` is venue cash minus ledger
+    the same dates, empty when none was recorded. ``cash_difference`` is ledger cash minus venue
     cash in minor units. ``quality`` and ``parity`` are ``None`` when they were not run; ``labels``
-    name what makes the evidence biased or special (``price_basis`` and the like).
+    name what makes the evidence biased or special, by Korean name.
     """
 
     market: Market

@@ -3,6 +3,7 @@
 How two sessions are compared is ``live.parity``; how a report looks is ``reporting``.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,12 @@ from trading.domain.account import Position
 from trading.domain.decision import TradingState
 from trading.domain.market import PriceBasis, RawPanel
 from trading.domain.order import OrderStatus
+from trading.domain.wording import BASIS_TEXT
 from trading.errors import MissingDataError
 from trading.execution.bars import Ohlcv
 from trading.execution.engine import SessionStart, TradingEngine
 from trading.live import parity as live_parity
-from trading.live.journal import (
-    read_session,
-)
+from trading.live.journal import closed_sessions, read_session
 from trading.live.parity import ParityReport, history_hashes
 from trading.log import get_logger
 from trading.monitoring import read_heartbeat
@@ -32,7 +32,7 @@ from trading.simulation.paths import Print, minute_prints
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trading.reporting import ReportPaths
+    from trading.reporting import QualityLine, ReportPaths
 
 from trading.context import (
     DayContext,
@@ -41,6 +41,7 @@ from trading.context import (
     open_engine,
     panels,
     prepare,
+    quality_path,
     session_event,
 )
 from trading.store.intake import admit
@@ -307,13 +308,7 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
                 name="하루 손익", value=values[-1] / values[-2] - 1, limit=-risk.max_daily_loss
             ),
         ],
-        quality=reporting.QualityLine(
-            rows=context.quality["rows"],
-            quarantined=context.quality["quarantined"],
-            findings=tuple(context.quality["findings"]),
-        )
-        if context.quality
-        else None,
+        quality=_quality(context),
         parity=reporting.ParityLine(
             orders=parity_report.orders,
             differences=len(parity_report.differences),
@@ -329,6 +324,19 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
     return reporting.write_report(context.home.data_dir / "reports", report)
 
 
+def _quality(context: DayContext) -> "QualityLine | None":
+    """Return what the morning's data check found; a report made again later says the same."""
+    from trading.reporting import QualityLine
+
+    path = quality_path(context)
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return QualityLine(
+        rows=found["rows"], quarantined=found["quarantined"], findings=tuple(found["findings"])
+    )
+
+
 def _final_status(
     status: OrderStatus, filled: tuple[int, int, int, int] | None, quantity: int
 ) -> OrderStatus:
@@ -337,7 +345,7 @@ def _final_status(
 
 
 def _labels(context: DayContext, prepared: Prepared) -> dict[str, str]:
-    labels = {"price_basis": str(prepared.raw.basis)}
+    labels = {"가격 기준": BASIS_TEXT[prepared.raw.basis]}
     if prepared.raw.basis is PriceBasis.ADJUSTED:
         labels["수정주가"] = "일부 가격이 공급자 수정주가라 이 결과로는 모델을 승격하지 않습니다."
     if not prepared.regime_from_index:
@@ -364,12 +372,15 @@ def _counted(context: DayContext) -> dict[str, float]:
 
 
 def equity_curve(context: DayContext) -> list[tuple[date, int]]:
-    """Return (session, equity) after each close, beginning with the capital the day before."""
-    closed = context.run.closed(context.ledger)
+    """Return (session, equity) after each close, beginning with the capital the day before.
+
+    Of the whole account: a run of one session has a yesterday too.
+    """
+    closed = [s for s in closed_sessions(context.ledger) if s <= context.session]
     curve = [(context.calendar.previous(closed[0]), context.run.starting_cash)]
     for session in closed:
         record = read_session(context.ledger, session).closed
-        if record is not None and session <= context.session:
+        if record is not None:
             curve.append((session, record["equity"]))
     return curve
 

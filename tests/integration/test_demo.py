@@ -236,6 +236,37 @@ def test_asked_to_end(undisturbed, ready):
     assert {k: answer.json[k] for k in SAME} == {k: undisturbed[1].json[k] for k in SAME}
 
 
+@pytest.mark.parametrize("lost", ["exchange", "ledger"])
+def test_one_side_forgot(undisturbed, tmp_path, lost):
+    """When ledger or exchange was deleted, nothing is traded before somebody has looked."""
+    root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
+    shutil.rmtree(root / "data" / lost)
+    words = ("demo", "--no-prefect") if lost == "exchange" else ONE_DAY
+
+    answers = [trading(root, *words) for _ in range(2)]
+
+    assert [answer.code for answer in answers] == [3, 3]
+    assert all("계좌가 달라 거래하지 않았습니다" in answer.err for answer in answers)
+    assert len(venue_orders(root)) == (0 if lost == "exchange" else undisturbed[1].json["orders"])
+
+
+def test_an_unreadable_ledger(undisturbed, tmp_path):
+    """A broken ledger is said and kept; a new account may begin beside it."""
+    root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
+    ledger = root / "data" / "ledger" / "demo-us.db"
+    ledger.write_bytes(b"no database at all" * 500)
+
+    refused = trading(root, "demo", "--no-prefect")
+    anew = trading(root, *ONE_DAY)
+
+    assert refused.code == 3
+    assert "장부 파일이 깨졌음" in refused.err
+    assert anew.code == 0, anew.err
+    assert anew.json["orders_hash"] == undisturbed[1].json["orders_hash"]
+    (kept,) = (root / "data" / "archive").glob("*unreadable*/demo-us.db")
+    assert kept.read_bytes().startswith(b"no database")
+
+
 def test_planted_differences_are_named(undisturbed, tmp_path):
     """Parity names a shifted bar, a changed price and a dropped fill, each exactly."""
     clean = trading(undisturbed[0], "parity", "--json")

@@ -16,7 +16,7 @@ def combined(votes, **changes):
     settings = {
         "confidence": np.full((n, 1), 0.5),
         "priors": np.ones(n),
-        "held": np.array([False]),
+        "held_weights": np.array([0.0]),
         "screened": np.array([True]),
         "tradable": np.array([True]),
         "name_var": np.array([0.02]),
@@ -94,6 +94,8 @@ def test_exactly_at_a_threshold(threshold):
         ([1.0], {"name_var": np.array([NAN])}, Verdict.ENTRY_VAR),
         ([1.0], {"name_var": np.array([0.05])}, Verdict.ALLOWED),
         ([1.0], {"regime_scale": 0.0}, Verdict.REGIME_BLOCK),
+        ([1.0], {"annual_volatility": np.array([NAN])}, Verdict.NO_VOLATILITY),
+        ([1.0], {"annual_volatility": np.array([0.0])}, Verdict.NO_VOLATILITY),
     ],
 )
 def test_why_nothing_is_bought(votes, changes, verdict):
@@ -112,7 +114,9 @@ def test_why_nothing_is_bought(votes, changes, verdict):
         ([-0.5], {}, Verdict.EXIT_SIGNAL),
         # No view, no market, no screen and a bad regime are no reasons to sell.
         ([NAN], {}, Verdict.ALLOWED),
-        ([-0.5], {"tradable": np.array([False])}, Verdict.ALLOWED),
+        ([-0.5], {"tradable": np.array([False])}, Verdict.NOT_TRADABLE),
+        ([0.9], {"annual_volatility": np.array([NAN])}, Verdict.NO_VOLATILITY),
+        ([-0.5], {"annual_volatility": np.array([NAN])}, Verdict.EXIT_SIGNAL),
         ([0.01], {"screened": np.array([False])}, Verdict.ALLOWED),
         ([0.01], {"regime_scale": 0.0}, Verdict.ALLOWED),
         ([0.01], {"name_var": np.array([NAN])}, Verdict.ALLOWED),
@@ -120,7 +124,9 @@ def test_why_nothing_is_bought(votes, changes, verdict):
 )
 def test_what_is_held(votes, changes, verdict):
     """A holding leaves on a forecast at or below the exit, and on nothing else."""
-    *_, weight, found = combined(votes, held=np.array([True]), **changes)
+    *_, weight, found = combined(votes, held_weights=np.array([0.08]), **changes)
 
     assert found is verdict
-    assert bool(weight > 0) is (verdict is Verdict.ALLOWED)
+    assert bool(weight > 0) is (verdict is not Verdict.EXIT_SIGNAL)
+    if verdict in (Verdict.NOT_TRADABLE, Verdict.NO_VOLATILITY):
+        assert weight == 0.08

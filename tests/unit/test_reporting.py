@@ -276,7 +276,7 @@ def test_page_is_whole_and_alone(closes):
     assert page.tags.count("svg") == 3
     for words in (
         "미국 시장",
-        "거래소 현금 − 장부 현금",
+        "장부 현금 − 거래소 현금",
         "$0.00",
         "같은 종목 동일 비중",
         "축소: 단일 종목 한도",

@@ -16,6 +16,7 @@ _CAP_SINGLE_NAME = int(Verdict.CAP_SINGLE_NAME)
 _CAP_DRAWDOWN = int(Verdict.CAP_DRAWDOWN)
 _REDUCING = int(Verdict.REDUCING)
 _HALTED = int(Verdict.HALTED)
+_NO_VOLATILITY = int(Verdict.NO_VOLATILITY)
 BILLION = 1_000_000_000
 
 
@@ -89,11 +90,11 @@ def rebalance(
     codes = verdicts.copy()
     for i in range(n):
         if tradable[i] == 0 or reference[i] <= 0:
-            if quantity[i] == 0 and weights[i] > 0.0:
+            if quantity[i] > 0 or weights[i] > 0.0:
                 codes[i] = _NOT_TRADABLE
             continue
         held = quantity[i]
-        if codes[i] == _HALTED or codes[i] == _REDUCING:
+        if codes[i] == _HALTED or codes[i] == _REDUCING or codes[i] == _NO_VOLATILITY:
             # What is kept is kept in shares: its weight times equity may be a share short.
             wished = held
         elif weights[i] <= 0.0:

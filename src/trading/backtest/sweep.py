@@ -360,17 +360,16 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
         start_equity = mark(cash, held, last)
         state, peak, drawn = next_state(start_equity, peak, drawn, max_drawdown, cooldown_sessions)
         equity = mark(cash, held, reference[t])
+        weight_held = weights_held(held, reference[t], equity)
         _, _, wished, verdicts = combine(
-            votes[t], confidence[t], priors, held > 0, screened[t] & (cooling == 0), tradable[t],
+            votes[t], confidence[t], priors, weight_held, screened[t] & (cooling == 0), tradable[t],
             name_var[t], volatility[t], entry, leave, min_confidence, max_entry_var,
             regime_scale[t], volatility_target,
         )  # fmt: skip
         capped, caps = cap_weights(wished, sectors, max_name, max_sector, max_gross)
         expected = portfolio_var(capped, returns[window[t] : window[t + 1]], var_level)
         codes = np.where(caps > 0, caps, verdicts)
-        allowed, codes = limit(
-            capped, codes, weights_held(held, reference[t], equity), expected, state, max_var
-        )
+        allowed, codes = limit(capped, codes, weight_held, expected, state, max_var)
         _, order, _ = rebalance(
             allowed, codes, held, tradable[t].astype(np.int64), reference[t], order_terms[t, 0],
             order_terms[t, 1], order_terms[t, 2], order_terms[t, 3], equity, cash, band, buffer,

@@ -36,6 +36,7 @@ class Verdict(IntEnum):
     NO_CASH = 19
     CAP_ADV = 20
     COOLDOWN = 21
+    NO_VOLATILITY = 22
 
 
 class TradingState(StrEnum):

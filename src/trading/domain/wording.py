@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from trading.domain.actions import ActionKind
 from trading.domain.decision import TradingState, Verdict
 from trading.domain.instrument import Currency, Market
+from trading.domain.market import PriceBasis
 from trading.domain.order import OrderStatus, Side
 
 MARKET_TEXT: Mapping[Market, str] = {Market.KRX: "한국", Market.US: "미국"}
@@ -33,6 +34,19 @@ STATUS_TEXT: Mapping[OrderStatus, str] = {
     OrderStatus.EXPIRED: "미체결 소멸",
     OrderStatus.PENDING_CANCEL: "취소 대기",
     OrderStatus.UNKNOWN: "결과 불명",
+}
+
+BASIS_TEXT: Mapping[PriceBasis, str] = {
+    PriceBasis.RAW: "실제 거래된 가격",
+    PriceBasis.ADJUSTED: "공급자가 고친 가격(수정주가)",
+}
+
+# The gate's word on a model that was trained.
+GATE_TEXT: Mapping[str, str] = {
+    "promoted": "승격",
+    "kept": "챔피언 유지",
+    "not_proven": "증명되지 않음",
+    "rolled_back": "이전 모델로 되돌림",
 }
 
 ACTION_TEXT: Mapping[ActionKind, str] = {
@@ -64,6 +78,7 @@ VERDICT_TEXT: Mapping[Verdict, str] = {
     Verdict.NO_CASH: "축소: 현금 부족",
     Verdict.CAP_ADV: "축소: 평균 거래량 비율 한도",
     Verdict.COOLDOWN: "진입 차단: 청산 뒤 재진입 대기",
+    Verdict.NO_VOLATILITY: "유지: 변동성을 몰라 비중을 정할 수 없음",
 }
 
 # By the code's text: the codes themselves belong to ``risk.guards``, two floors up.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trading.errors import UsageError
+from trading.errors import DataError, UsageError
 
 
 class Fact(NamedTuple):
@@ -40,8 +40,10 @@ class Journal:
                 " PRIMARY KEY (kind, key)) WITHOUT ROWID"
             )
             self._db.execute("CREATE INDEX IF NOT EXISTS fact_session ON fact (kind, session, key)")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._db.close()
+            if not isinstance(error, sqlite3.OperationalError):
+                raise DataError(f"거래소 기록이 깨졌음: {path}") from error
             raise UsageError(
                 f"이 이름의 거래소가 이미 실행 중이라 기록을 열 수 없음: {path.parent}"
             ) from error

@@ -248,6 +248,7 @@ def decide(
     """
     quantity = np.array([portfolio.quantity(s) for s in view.symbols], dtype=np.int64)
     equity = portfolio.cash + int((quantity * view.reference).sum())
+    held = limits.weights_held(quantity, view.reference, equity)
     cooling = dict(risk.cooling)
     cool = np.array([cooling.get(s, 0) > 0 for s in view.symbols], dtype=np.bool_)
     ensemble = policy.allocation.ensemble
@@ -255,7 +256,7 @@ def decide(
         view.votes,
         view.confidence,
         priors_of(view.agents, ensemble.agent_weights),
-        quantity > 0,
+        held,
         view.screened & ~cool,
         view.tradable,
         name_vars(view.returns, policy.risk.var_level, policy.risk.var_min_sessions),
@@ -279,7 +280,7 @@ def decide(
     allowed, caps = limits.limit(
         capped,
         np.where(caps > 0, caps, verdicts),
-        limits.weights_held(quantity, view.reference, equity),
+        held,
         expected_loss,
         _STATES[risk.state],
         policy.risk.max_portfolio_var,

@@ -12,8 +12,16 @@ from typing import Any
 
 from trading.domain.decision import TradingState
 from trading.domain.market import Tick
-from trading.domain.order import Order, OrderAck, OrderIntent, OrderStatus, OrderUpdate, VenueOrder
-from trading.errors import OrderRejectedError, OrderUnknownError
+from trading.domain.order import (
+    Fill,
+    Order,
+    OrderAck,
+    OrderIntent,
+    OrderStatus,
+    OrderUpdate,
+    VenueOrder,
+)
+from trading.errors import OrderRejectedError, OrderUnknownError, ReconciliationError
 from trading.execution.bars import BarBuilder
 from trading.execution.decide import View
 from trading.execution.engine import (
@@ -93,6 +101,7 @@ class LiveSession:
         self._bars = BarBuilder()
         self._highest = ""
         self._highest_before: dict[str, str] = {}
+        self._listed_at: dict[str, datetime] = {}
         self._closed_at: datetime | None = None
         self._saw_open = True
 
@@ -123,6 +132,8 @@ class LiveSession:
         self._engine.handle(start)
         for applied in self._engine.applied[before:]:
             self._journal.applied(applied)
+        if not recorded.orders:
+            _check_books(differences(self._engine, await self._broker.account()))
         await self._recover(view, recorded)
         if not self._engine.decisions:
             await self._decide(start, view, evidence)
@@ -132,7 +143,7 @@ class LiveSession:
         return await self._close(start)
 
     async def _decide(self, start: SessionStart, view: View, evidence: Evidence) -> None:
-        commands = self._engine.handle(Timer(ts=start.open_ts, view=view))
+        commands = self._engine.handle(Timer(ts=self._deciding_at(start), view=view))
         decision = self._engine.decisions[-1]
         self._journal.decided(decision, evidence)
         log.info(
@@ -150,7 +161,11 @@ class LiveSession:
         """Send what a killed process had decided and not yet written as an intent."""
         for intent in self._engine.decisions[-1].intents:
             if intent.intent_id not in self._engine.orders:
-                await self._carry([self._engine.guarded(intent, start.open_ts)])
+                await self._carry([self._engine.guarded(intent, self._deciding_at(start))])
+
+    def _deciding_at(self, start: SessionStart) -> datetime:
+        """Return the open, for which a morning's orders are meant, or now when it is later."""
+        return max(start.open_ts, self._pace.clock.now())
 
     async def _watch(self, start: SessionStart) -> None:
         await self._pace.settle(self._feed, self._pump)
@@ -214,6 +229,9 @@ class LiveSession:
             self._engine.resume(recorded.decision, view)
         for order in recorded.orders.values():
             self._engine.adopt(order)
+        for intent, code in recorded.denied:
+            # Refused is refused: the guards are not asked again because a process died.
+            self._engine.adopt(Order(intent=intent).moved(OrderStatus.DENIED, reason=code))
         for known in recorded.fills:
             self._engine.handle(known.fill)
         listing = await self._broker.orders(view.session)
@@ -222,11 +240,7 @@ class LiveSession:
             self._highest_before = dict(recorded.highest_before)
             await self._recover_lost(view.session)
             await self._take_over_listing_of(await self._broker.orders(view.session))
-            # The listing holds every fill so far: a notice of one that still waits in the feed
-            # would book it twice, because KIS gives its executions no number.
-            for event in self._feed.drain():
-                if isinstance(event, Tick):
-                    await self._handle(event)
+            await self._pump()
         if recorded.state is not None:
             await self._carry(self._engine.restrict(recorded.state))
         if recorded.decision is not None:
@@ -294,6 +308,9 @@ class LiveSession:
             fill = missing_fill(order, listed, now)
             if fill is not None:
                 await self._handle(fill)
+            # KIS gives its executions no number: a notice of one that this listing holds, still
+            # on its way, would book it twice. One left out for nothing is in the next listing.
+            self._listed_at[listed.venue_order_id] = now
             order = self._engine.order_of(listed.venue_order_id)
             if order is not None and order.status.is_open and listed.open_quantity == 0:
                 status = self._ended(order, listed)
@@ -335,6 +352,10 @@ class LiveSession:
 
     async def _pump(self) -> None:
         for event in self._feed.drain():
+            if isinstance(event, Fill):
+                listed_at = self._listed_at.get(event.venue_order_id)
+                if listed_at is not None and event.ts_event <= listed_at:
+                    continue
             await self._handle(event)
 
     async def _handle(self, event: Event) -> None:
@@ -503,3 +524,13 @@ def _log_trade(event: str, order: Order, **fields: Any) -> None:
         reason=order.reason or intent.reason,
         **fields,
     )
+
+
+def _check_books(found: Sequence[Difference]) -> None:
+    """Raise ``ReconciliationError`` unless ledger and venue agree to the unit, before any order."""
+    if found:
+        listed = ", ".join(f"{d.what} 장부 {d.ours:,} / 거래소 {d.theirs:,}" for d in found)
+        raise ReconciliationError(
+            f"장부와 거래소의 계좌가 달라 거래하지 않았습니다: {listed}. 한쪽 기록이 지워진 데모라면 "
+            "--fresh로 새 계좌를 시작하십시오."
+        )

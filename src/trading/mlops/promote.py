@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from trading.mlops.tracking import CHALLENGER, CHAMPION, PREVIOUS, MlflowRegistr
 from trading.mlops.train import model_name, train
 from trading.models.base import GateSettings, ModelCard, ModelSettings
 from trading.models.inference import ForestModel, load
+
+if TYPE_CHECKING:
+    from trading.config import Home
 
 log = get_logger(__name__)
 
@@ -131,14 +134,14 @@ def expected_best(trials: int) -> float:
     )
 
 
-def is_due(root: Path, panel: AdjustedPanel, features: FeatureSettings, gate: GateSettings) -> bool:
+def is_due(home: "Home", panel: AdjustedPanel, features: FeatureSettings, gate: GateSettings) -> bool:
     """Return whether a model must be trained before ``panel``'s next session.
 
     Yes without a usable champion, or when ``retrain_every_sessions`` have passed since the last
     training.
     """
-    latest = last_report(root, panel.market)
-    if latest is None or _rival(root, panel, features) is None:
+    latest = last_report(home, panel.market)
+    if latest is None or _rival(home, panel, features) is None:
         return True
     end = np.datetime64(date.fromisoformat(latest.panel_end), "D")
     return int((panel.sessions > end).sum()) >= gate.retrain_every_sessions
@@ -146,7 +149,7 @@ def is_due(root: Path, panel: AdjustedPanel, features: FeatureSettings, gate: Ga
 
 def retrain(
     panel: AdjustedPanel,
-    root: Path,
+    home: "Home",
     features: FeatureSettings,
     models: ModelSettings,
     *,
@@ -164,13 +167,13 @@ def retrain(
     ModelError
         If there is too little to learn from; the champion stays.
     """
-    latest = last_report(root, panel.market)
-    if latest is not None and not force and not is_due(root, panel, features, models.gate):
+    latest = last_report(home, panel.market)
+    if latest is not None and not force and not is_due(home, panel, features, models.gate):
         return RetrainReport(**{**latest.to_json(), "trained": False})
     challenger = train(panel, features, models).model
     card = challenger.card
-    registry = MlflowRegistry(root)
-    rival = _rival(root, panel, features)
+    registry = MlflowRegistry(home.mlruns_dir)
+    rival = _rival(home, panel, features)
     trials = len(registry.configurations(card.name) | {card.configuration_hash})
     judgement = judge(card, rival, trials=trials, gate=models.gate, bias=bias)
     version = registry.register(
@@ -203,7 +206,7 @@ def retrain(
         },
     )
     if judgement.promoted:
-        _install(registry, challenger, version, root)
+        _install(registry, challenger, version, home)
     else:
         registry.set_alias(card.name, CHALLENGER, version)
     report = RetrainReport(
@@ -221,13 +224,13 @@ def retrain(
         trials=trials,
         dataset_hash=card.dataset_hash,
     )
-    _write(_folder(root, panel.market) / _LATEST, report.to_json())
+    _write(_folder(home, panel.market) / _LATEST, report.to_json())
     log.info("모델 판정", market=card.market, version=version, verdict=judgement.verdict,
              reason=judgement.reason)  # fmt: skip
     return report
 
 
-def rollback(root: Path, market: Market) -> int:
+def rollback(home: "Home", market: Market) -> int:
     """Let the previous champion trade again and return its version.
 
     Raises
@@ -235,16 +238,16 @@ def rollback(root: Path, market: Market) -> int:
     ModelError
         If there is no previous one.
     """
-    registry, name = MlflowRegistry(root), model_name(market.value)
+    registry, name = MlflowRegistry(home.mlruns_dir), model_name(market.value)
     version = registry.version_of(name, PREVIOUS)
     if version is None:
         raise ModelError(f"되돌릴 이전 모델이 없음: {name}")
-    _install(registry, registry.load_version(name, version), version, root)
+    _install(registry, registry.load_version(name, version), version, home)
     registry.tag(name, version, {"verdict": "rolled_back", "reason": "운영자가 이전 모델로 되돌림"})
     return version
 
 
-def load_champion(root: Path, market: Market) -> ForestModel | None:
+def load_champion(home: "Home", market: Market) -> ForestModel | None:
     """Return the model that trades, verified by hash; ``None`` when there is none.
 
     Raises
@@ -252,13 +255,13 @@ def load_champion(root: Path, market: Market) -> ForestModel | None:
     ModelError
         If its files are not what was promoted.
     """
-    version = champion_version(root, market)
-    return load_version(root, market, version) if version is not None else None
+    version = champion_version(home, market)
+    return load_version(home, market, version) if version is not None else None
 
 
-def champion_version(root: Path, market: Market) -> int | None:
+def champion_version(home: "Home", market: Market) -> int | None:
     """Return the version of the model that trades; ``None`` when there is none."""
-    pointer = _folder(root, market) / _POINTER
+    pointer = _folder(home, market) / _POINTER
     if not pointer.exists():
         return None
     try:
@@ -267,20 +270,20 @@ def champion_version(root: Path, market: Market) -> int | None:
         raise ModelError(f"챔피언 기록을 읽을 수 없음: {pointer}") from error
 
 
-def load_version(root: Path, market: Market, version: int) -> ForestModel:
+def load_version(home: "Home", market: Market, version: int) -> ForestModel:
     """Return a model that has been champion, for recomputing the sessions it traded."""
-    return load(_folder(root, market) / str(version))
+    return load(_folder(home, market) / str(version))
 
 
-def last_report(root: Path, market: Market) -> RetrainReport | None:
+def last_report(home: "Home", market: Market) -> RetrainReport | None:
     """Return the report of the last training; ``None`` before the first one."""
-    path = _folder(root, market) / _LATEST
+    path = _folder(home, market) / _LATEST
     if not path.exists():
         return None
     return RetrainReport(**json.loads(path.read_text()))
 
 
-def list_models(root: Path, market: Market) -> list[dict[str, Any]]:
+def list_models(home: "Home", market: Market) -> list[dict[str, Any]]:
     """Return every registered version with its aliases and verdict, for ``trading models``."""
     return [
         {
@@ -293,17 +296,17 @@ def list_models(root: Path, market: Market) -> list[dict[str, Any]]:
             "rank_ic": float(item.tags.get("rank_ic", "nan")),
             "rank_ic_t": float(item.tags.get("rank_ic_t", "nan")),
         }
-        for item in MlflowRegistry(root).versions(model_name(market.value))
+        for item in MlflowRegistry(home.mlruns_dir).versions(model_name(market.value))
     ]
 
 
-def _rival(root: Path, panel: AdjustedPanel, features: FeatureSettings) -> ModelCard | None:
+def _rival(home: "Home", panel: AdjustedPanel, features: FeatureSettings) -> ModelCard | None:
     """Return the champion's card if it can be asked about ``panel``'s last session.
 
     One that was taught other features, or has seen later prices (an account begun anew at an
     earlier date), holds no place.
     """
-    champion = load_champion(root, panel.market)
+    champion = load_champion(home, panel.market)
     if champion is None:
         return None
     card = champion.card
@@ -313,9 +316,9 @@ def _rival(root: Path, panel: AdjustedPanel, features: FeatureSettings) -> Model
     return card if usable else None
 
 
-def _install(registry: MlflowRegistry, model: ForestModel, version: int, root: Path) -> None:
+def _install(registry: MlflowRegistry, model: ForestModel, version: int, home: "Home") -> None:
     """Write the files, then the aliases, then the pointer: until then the old model trades."""
-    folder = _folder(root, Market(model.card.market))
+    folder = _folder(home, Market(model.card.market))
     temporary = folder / f".{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     model.save(temporary)
@@ -332,8 +335,8 @@ def _install(registry: MlflowRegistry, model: ForestModel, version: int, root: P
                                "fingerprint": model.fingerprint})  # fmt: skip
 
 
-def _folder(root: Path, market: Market) -> Path:
-    return root / "data" / "models" / market.value
+def _folder(home: "Home", market: Market) -> Path:
+    return home.data_dir / "models" / market.value
 
 
 def _write(path: Path, body: dict[str, Any]) -> None:

@@ -40,12 +40,12 @@ class Version:
 
 
 class MlflowRegistry:
-    """Runs and models under ``root/mlruns``, in ``mlflow.db`` there; implements ``ModelRegistry``."""
+    """Runs and models in one folder, in ``mlflow.db`` there; implements ``ModelRegistry``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         for name, value in _SWITCHES.items():
             os.environ.setdefault(name, value)
-        self._folder = (root / "mlruns").resolve()
+        self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._client = _client(f"sqlite:///{self._folder / 'mlflow.db'}")
 

@@ -131,6 +131,7 @@ def build_panels(
     benchmark: str,
     rules: "MarketRules | None" = None,
     require_raw: bool = False,
+    known_on: date | None = None,
 ) -> tuple[RawPanel, AdjustedPanel]:
     """Return the raw and the as-of-adjusted panel of the lake's clean daily bars.
 
@@ -147,6 +148,9 @@ def build_panels(
         raw panel.
     require_raw : bool, default=False
         Whether vendor-adjusted rows are not tradable in the raw panel at all.
+    known_on : date, optional
+        The morning that the columns are of, where ``symbols`` names none: a symbol whose first
+        bar comes on or after it has no column yet, whatever the lake holds by now.
 
     Raises
     ------
@@ -156,6 +160,9 @@ def build_panels(
     frame = lake.daily(market, symbols, first, last)
     known = {item.symbol: item.exchange for item in lake.instruments(market)}
     index = lake.index(market, first, last)
+    if symbols is None and known_on is not None:
+        earlier = frame["session"] < np.datetime64(known_on)
+        symbols = sorted(frame.loc[earlier, "symbol"].unique())
     return assemble_panels(
         frame,
         lake.actions(market, first, last),

@@ -145,6 +145,13 @@ class Lake:
         directory.mkdir(parents=True, exist_ok=True)
         return _write_part(table.replace_schema_metadata(None), directory)
 
+    def set_aside(self, market: Market, folder: Path) -> None:
+        """Move everything of ``market`` to ``folder``: bars of two sources never mix."""
+        for path in sorted(self.root.glob(f"*/market={market.name}")):
+            target = folder / path.relative_to(self.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+
     def status(self) -> dict[str, Any]:
         """Return what the lake holds, from the manifests alone."""
         datasets = []

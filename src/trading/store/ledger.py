@@ -58,6 +58,11 @@ class SqliteLedger:
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._connection.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
+            if "not a database" in str(error) or "malformed" in str(error):
+                raise DataError(
+                    f"장부 파일이 깨졌음: {path} — 사본으로 되돌리거나, 데모라면 --fresh로 새 계좌를 "
+                    "시작해 주세요"
+                ) from error
             raise DataError(f"장부를 열 수 없음: {path}: {error}") from error
 
     def append(self, *records: Record) -> int:

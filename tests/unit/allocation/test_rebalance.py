@@ -100,7 +100,7 @@ def test_not_tradable():
                                       reference=[10_000, 10_000, 0])  # fmt: skip
 
     assert (target, order) == ([0, 70, 0], [0, 0, 0])
-    assert codes == [Verdict.NOT_TRADABLE, Verdict.ALLOWED, Verdict.NOT_TRADABLE]
+    assert codes == [Verdict.NOT_TRADABLE] * 3
 
 
 def test_exits_never_wait():
@@ -131,7 +131,7 @@ def test_resizing(weight, resize, code, change, verdict):
     assert (order, codes) == ([change], [verdict])
 
 
-@pytest.mark.parametrize("code", [Verdict.HALTED, Verdict.REDUCING])
+@pytest.mark.parametrize("code", [Verdict.HALTED, Verdict.REDUCING, Verdict.NO_VOLATILITY])
 def test_what_is_kept_is_kept_to_the_share(code):
     """A weight that equity turns into a share less must not sell that share.
 
