@@ -65,7 +65,8 @@ async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> Sta
 
     result = await in_day_thread(stage, bootstrap.current_day(day))
     log.info("단계 완료", stage=result.stage, message=result.message)
-    await publish(f"{result.stage}-{day}", result.message, result.summary)
+    market = {"market": str(bootstrap.current_day(day).market)}
+    await publish(f"{result.stage}-{day}", result.message, market | result.summary)
     return result
 
 
@@ -73,7 +74,10 @@ async def publish(key: str, message: str, summary: Mapping[str, Any]) -> None:
     """Leave a Korean artifact: one sentence and a table of figures."""
     from prefect.artifacts import acreate_markdown_artifact
 
-    rows = "\n".join(f"| {name} | {value} |" for name, value in summary.items())
+    from trading.notify import labeled
+
+    told = [(name, text.replace("\n", "<br>")) for name, text in labeled(summary)]
+    rows = "\n".join(f"| {name} | {text} |" for name, text in told)
     table = f"\n\n| 항목 | 값 |\n|---|---|\n{rows}" if rows else ""
     await acreate_markdown_artifact(
         key=key.replace("_", "-").lower(), markdown=f"{message}{table}", description=message

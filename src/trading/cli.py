@@ -89,7 +89,7 @@ def _main(
     if context.invoked_subcommand is None:
         typer.echo(
             "무엇을 할까요?\n"
-            "  trading demo        기록된 시장으로 하루를 그대로 돌려 봅니다 (열쇠 필요 없음)\n"
+            "  trading demo        기록된 시장으로 하루를 그대로 돌려 봅니다 (키 필요 없음)\n"
             "  trading run --env paper|real   한국투자증권 계좌로 오늘을 거래합니다\n"
             "  trading backtest    과거 기록으로 전략을 시험합니다\n"
             "  trading check       설치와 설정을 점검합니다\n"
@@ -194,7 +194,10 @@ def backtest(
 def sweep(
     strategy: Annotated[str, typer.Argument(help="전략 이름.")],
     param: Annotated[
-        list[str] | None, typer.Option("--param", help="이름=값,값,… (여러 번 줄 수 있음).")
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="이름=값,값", help="시험할 값. 여러 번 주면 모든 조합을 시험합니다."
+        ),
     ] = None,
     symbols: Annotated[str | None, typer.Option("--symbols", help="쉼표로 나눈 종목.")] = None,
     first: Annotated[date | None, _date_option("--from", "첫 거래일.")] = None,
@@ -286,7 +289,7 @@ def report(
         typer.echo(f"보고서: {paths.html}")
 
 
-@app.command(help="설치, 설정, 저장소, 열쇠를 점검합니다.")
+@app.command(help="설치, 설정, 저장소, 키를 점검합니다.")
 def check(
     env: Annotated[
         VenueEnv | None, typer.Option("--env", help="이 환경으로 거래할 수 있는지도 봅니다.")
@@ -318,9 +321,11 @@ def data_status(as_json: JsonOption = False) -> None:
         typer.echo("아직 저장된 시세가 없습니다. trading data import 또는 trading demo로 채웁니다.")
         return
     for item in status["datasets"]:
+        # Corporate actions and instruments are kept whole, not by session.
+        span = f"{item['first']} ~ {item['last']}, " if item["first"] else ""
         typer.echo(
             f"{item['market']} {item['layer']} {item['kind']}: {item['rows']:,}행, "
-            f"{item['first']} ~ {item['last']}, 파일 {item['files']:,}개"
+            f"{span}파일 {item['files']:,}개"
         )
 
 

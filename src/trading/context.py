@@ -199,9 +199,7 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
         else promote.champion_version(context.home, context.market)
     )
     model = (
-        promote.load_version(context.home, context.market, version)
-        if version is not None
-        else None
+        promote.load_version(context.home, context.market, version) if version is not None else None
     )
     evaluation = evaluate(
         adjusted.until(row),
@@ -209,6 +207,7 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
         features=context.settings.features,
         strategies=context.settings.strategies,
         model=model,
+        exchanges=context.settings.universe.exchanges[context.market],
         first_row=max(0, row - 1),
     )
     views = Views(

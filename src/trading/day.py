@@ -168,14 +168,21 @@ def retrain(context: DayContext) -> StageResult:
         )
     except ModelError as error:
         log.error("재학습 실패, 기존 모델 유지", reason=str(error))
-        context.notifier.send("training_failed", {"message": str(error)})
+        context.notifier.send(
+            "training_failed", {"market": str(context.market), "message": str(error)}
+        )
         return StageResult(stage="retrain", message=f"학습하지 못했습니다: {error}", skipped=True)
     if not report.trained:
         return StageResult(stage="retrain", message="아직 다시 학습할 때가 아닙니다.", skipped=True)
     if report.promoted:
         context.notifier.send(
             "promoted",
-            {"version": report.version, "verdict": report.verdict, "reason": report.reason},
+            {
+                "market": str(context.market),
+                "version": report.version,
+                "verdict": report.verdict,
+                "reason": report.reason,
+            },
         )
     return StageResult(
         stage="retrain",

@@ -25,8 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from trading.domain.instrument import Currency, Market
 from trading.domain.wording import (
+    GATE_TEXT,
     GUARD_TEXT,
     MARKET_TEXT,
+    REGIME_TEXT,
     SIDE_TEXT,
     STATE_TEXT,
     STATUS_TEXT,
@@ -344,15 +346,10 @@ def open_notifier(
 
 def render(event: str, fields: Mapping[str, Any], *, prefix: str = "") -> Message:
     """Return the Korean message of ``event``; unknown fields are shown under their own name."""
-    currency = _currency(fields)
-    shown = {
-        name: _format(_FIELDS.get(name, (name, "text"))[1], value, currency)
-        for name, value in fields.items()
-        if name not in _HIDDEN and value is not None
-    }
-    title = _TITLES.get(event, event).format_map(_Blank(shown))
-    subject = " ".join(f"{prefix} {title}".split())
-    rows = [(_FIELDS.get(name, (name, ""))[0], text) for name, text in shown.items()]
+    shown = _shown(fields)
+    title = " ".join(_TITLES.get(event, event).format_map(_Blank(shown)).split())
+    subject = f"{prefix} {title}".strip()
+    rows = labeled(fields)
     cells = "".join(
         f'<tr><td style="padding:4px 16px 4px 0;color:#667;white-space:nowrap">{escape(label)}</td>'
         f'<td style="padding:4px 0;white-space:pre-line">{escape(text)}</td></tr>'
@@ -374,6 +371,20 @@ def render(event: str, fields: Mapping[str, Any], *, prefix: str = "") -> Messag
     )
 
 
+def labeled(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (Korean name, value as people read it) of each field; money in its currency."""
+    return [(_FIELDS.get(name, (name, ""))[0], text) for name, text in _shown(fields).items()]
+
+
+def _shown(fields: Mapping[str, Any]) -> dict[str, str]:
+    currency = _currency(fields)
+    return {
+        name: _format(_FIELDS.get(name, (name, "text"))[1], value, currency)
+        for name, value in fields.items()
+        if name not in _HIDDEN and value is not None
+    }
+
+
 _TITLES: Mapping[str, str] = {
     Event.SESSION_STARTED: "{market} {session} 장 시작",
     Event.SESSION_ENDED: "{market} {session} 장 마감 {daily_return}",
@@ -382,8 +393,8 @@ _TITLES: Mapping[str, str] = {
     Event.ORDER_REFUSED: "{symbol} {side} 주문 거부",
     Event.API_FAILED: "API 호출 실패 {operation}",
     Event.RISK_EVENT: "위험 알림 {verdict}{message}",
-    Event.PROMOTED: "모델 승격 {model}",
-    Event.TRAINING_FAILED: "학습 실패 {model}",
+    Event.PROMOTED: "{market} 모델 교체 {version} {verdict}",
+    Event.TRAINING_FAILED: "{market} 학습 실패",
     Event.ERROR: "오류 {stage}",
     Event.HOURLY_STATUS: "{market} 매시 상태 {ts}",
     Event.DAILY_REPORT: "{market} {session} 일일 보고서 {daily_return}",
@@ -421,12 +432,16 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "total_return": ("누적 수익률", "percent"),
     "drawdown": ("낙폭", "percent"),
     "portfolio_var": ("포트폴리오 VaR", "percent"),
+    "final_equity": ("총자산", "money"),
     "orders": ("주문", "count"),
     "fills": ("체결", "count"),
     "refused": ("거부", "count"),
     "positions": ("보유", "lines"),
     "cash_difference": ("현금 대조 차이", "money"),
+    "ambiguous_fills": ("봉 안의 순서를 모르는 체결", "count"),
+    "parity_orders": ("재현한 주문", "count"),
     "parity_differences": ("재현 차이", "count"),
+    "parity_unexplained": ("설명되지 않은 재현 차이", "count"),
     "api_succeeded": ("API 성공", "count"),
     "api_failed": ("API 실패", "count"),
     "memory_mb": ("메모리 (MB)", "number"),
@@ -435,8 +450,28 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "market_state": ("시장 상태", "lines"),
     "kst": ("한국 시각", "text"),
     "eastern": ("미국 동부 시각", "text"),
-    "model": ("모델", "text"),
-    "version": ("버전", "text"),
+    "rows": ("검사한 행", "whole"),
+    "quarantined": ("격리한 행", "whole"),
+    "findings": ("어긋난 것", "lines"),
+    "page": ("품질 보고서", "text"),
+    "symbols": ("종목 수", "whole"),
+    "features": ("특성 수", "whole"),
+    "screened": ("선별한 종목", "whole"),
+    "watched": ("지켜보는 종목", "whole"),
+    "regime": ("시장 국면", "regime"),
+    "rank_ic": ("순위 IC", "ratio"),
+    "rank_ic_t": ("순위 IC의 t값", "ratio"),
+    "sent": ("보낸 알림", "whole"),
+    "pending": ("남은 알림", "whole"),
+    "running": ("도는 세션", "whole"),
+    "missed": ("조용한 세션", "whole"),
+    "max_drawdown": ("최대 낙폭", "share"),
+    "annual_return": ("연 수익률", "percent"),
+    "annual_volatility": ("연 변동성", "share"),
+    "sharpe": ("샤프 비율", "ratio"),
+    "sortino": ("소르티노 비율", "ratio"),
+    "model_version": ("모델 버전", "text"),
+    "version": ("모델 버전", "text"),
     "previous": ("이전 버전", "text"),
     "stage": ("단계", "text"),
     "flow": ("흐름", "text"),
@@ -469,9 +504,9 @@ def _format(kind: str, value: Any, currency: Currency) -> str:
     if kind == "instant":
         return _plain(datetime.fromisoformat(str(value)))
     if isinstance(value, Mapping):
-        return "\n".join(f"{key}: {entry}" for key, entry in value.items())
+        return "\n".join(f"{key}: {entry}" for key, entry in value.items()) or "없음"
     if isinstance(value, (list, tuple)):
-        return "\n".join(str(entry) for entry in value)
+        return "\n".join(str(entry) for entry in value) or "없음"
     if isinstance(value, (int, float)) and kind in _NUMBERS:
         return _number(kind, value, currency)
     table: Mapping[str, str] = _WORDS.get(kind, {})
@@ -493,13 +528,19 @@ def _number(kind: str, value: float, currency: Currency) -> str:
             return percent_text(value)
         case "shares":
             return f"{value:,}주"
+        case "share":
+            return percent_text(value, signed=False)
         case "count":
             return f"{value:,}건"
+        case "whole":
+            return f"{value:,}"
+        case "ratio":
+            return f"{value:+.4f}"
         case _:
             return f"{value:,.1f}"
 
 
-_NUMBERS = frozenset({"money", "percent", "shares", "count", "number"})
+_NUMBERS = frozenset({"money", "percent", "share", "shares", "count", "whole", "number", "ratio"})
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "market": {key.value: text for key, text in MARKET_TEXT.items()},
     "side": {key.value: text for key, text in SIDE_TEXT.items()},
@@ -508,7 +549,9 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "verdict": {
         name: text for key, text in VERDICT_TEXT.items() for name in (key.name, str(key.value))
     }
-    | dict(GUARD_TEXT),
+    | dict(GUARD_TEXT)
+    | dict(GATE_TEXT),
+    "regime": REGIME_TEXT,
 }
 
 _TABLE = """

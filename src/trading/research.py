@@ -333,6 +333,7 @@ def _views(
         features=installation.settings.features,
         strategies=strategies,
         agents=agents,
+        exchanges=installation.settings.universe.exchanges[history.market],
     )
     return Views(evaluation, history.raw, history.rules, history.policy, history.sectors)
 

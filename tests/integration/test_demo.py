@@ -267,6 +267,37 @@ def test_an_unreadable_ledger(undisturbed, tmp_path):
     assert kept.read_bytes().startswith(b"no database")
 
 
+def test_another_source_begins_with_an_empty_lake(ready):
+    """Prices and splits of two sources never mix: the first one's are kept aside."""
+    from trading import bootstrap, day
+    from trading.bootstrap import DemoRequest
+    from trading.domain.instrument import Market
+
+    marker = ready / "data" / "lake" / "imported-demo-us.json"
+    clean = ready / "data" / "lake" / "clean" / "market=US"
+    foreign = clean / "kind=daily" / "month=1999-01"
+    foreign.mkdir()
+    body = json.loads(marker.read_text())
+    marker.write_text(json.dumps(body | {"source": "/somewhere/else"}))
+    installation = bootstrap.open_home(ready, console=False)
+    run = bootstrap.begin_demo(
+        installation, Market.US, DemoRequest(start=date.fromisoformat(START), sessions=1)
+    )
+    context = bootstrap.open_demo_day(installation, run)
+    try:
+        result = day.market_data(context)
+        again = day.market_data(context)
+    finally:
+        bootstrap.close_day(context.key)
+
+    assert result.summary["rows"] > 0
+    assert again.summary["rows"] == 0
+    assert json.loads(marker.read_text()) == body
+    assert not foreign.exists()
+    (aside,) = (ready / "data" / "archive").glob("lake-us-*")
+    assert (aside / "clean" / "market=US" / "kind=daily" / "month=1999-01").is_dir()
+
+
 def test_planted_differences_are_named(undisturbed, tmp_path):
     """Parity names a shifted bar, a changed price and a dropped fill, each exactly."""
     clean = trading(undisturbed[0], "parity", "--json")

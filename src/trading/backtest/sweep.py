@@ -42,7 +42,7 @@ from trading.risk.limits import (
 )
 from trading.risk.var import name_vars, portfolio_var
 from trading.sessions import SessionCalendar
-from trading.simulation.account import book, costs, mark, net_dividend, split_shares
+from trading.simulation.account import book, costs, income_kept, mark, net_dividend, split_shares
 from trading.simulation.matching import BASIS_POINTS, capacity_of, fill
 from trading.simulation.paths import PRINTS_PER_BAR, share_of_volume
 
@@ -328,6 +328,7 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
     held = np.zeros(m, dtype=np.int64)
     cost = np.zeros(m, dtype=np.int64)
     top = np.zeros(m, dtype=np.int64)
+    income = np.zeros(m, dtype=np.int64)
     last = np.zeros(m, dtype=np.int64)
     cooling = np.zeros(m, dtype=np.int64)
     exited = np.zeros(m, dtype=np.bool_)
@@ -340,6 +341,8 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
             if held[i] > 0 and dividend[t, i] > 0:
                 net, _ = net_dividend(held[i], dividend[t, i], withholding[t])
                 cash += net
+                income[i] += held[i] * dividend[t, i]
+                top[i] = max(top[i] - dividend[t, i], 0)
             if held[i] > 0 and split[t, i, 0] != split[t, i, 1]:
                 numerator, denominator = split[t, i, 0], split[t, i, 1]
                 held[i], paid = split_shares(held[i], numerator, denominator, reference[t, i])
@@ -348,11 +351,13 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
                 if held[i] == 0:
                     cost[i] = 0
                     top[i] = 0
+                    income[i] = 0
             if held[i] > 0 and gone[t, i] >= 0:
                 cash += held[i] * gone[t, i]
                 held[i] = 0
                 cost[i] = 0
                 top[i] = 0
+                income[i] = 0
             if reference[t, i] > 0:
                 last[i] = reference[t, i]
             n_working[i] = 0
@@ -394,14 +399,16 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
                 fee = fees[fee_of[t, i]]
                 for w in range(n_working[i]):
                     capacity, cash = _match(
-                        working, i, w, before, price, capacity, lower, upper, fee, held, cost, top,
+                        working, i, w, before, price, capacity, lower, upper, fee, held, cost, top, income,
                         cash,
                     )  # fmt: skip
                 last[i] = price
                 if held[i] == 0:
                     continue
                 top[i] = max(top[i], price)
-                rule = exits(held[i], cost[i], top[i], price, stop_bps, trailing_bps, profit_bps)
+                rule = exits(
+                    held[i], cost[i] - income[i], top[i], price, stop_bps, trailing_bps, profit_bps
+                )
                 if rule == 0 or k == PRINTS_PER_BAR - 1:
                     continue
                 free = held[i]
@@ -420,7 +427,20 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
                     found = _note(found, n_found, t, i, -1, free, floor, rule)
                     n_found += 1
                     capacity, cash = _match(
-                        working, i, w, 0, price, capacity, lower, upper, fee, held, cost, top, cash
+                        working,
+                        i,
+                        w,
+                        0,
+                        price,
+                        capacity,
+                        lower,
+                        upper,
+                        fee,
+                        held,
+                        cost,
+                        top,
+                        income,
+                        cash,
                     )
             if state == ACTIVE and k < PRINTS_PER_BAR - 1:
                 now = mark(cash, held, last)
@@ -464,7 +484,7 @@ def _note(found, n_found, t, i, sign, quantity, price, rule):  # type: ignore[no
 
 @njit(cache=True)
 def _match(  # type: ignore[no-untyped-def] # as above
-    working, i, w, before, price, capacity, lower, upper, fee, held, cost, top, cash
+    working, i, w, before, price, capacity, lower, upper, fee, held, cost, top, income, cash
 ):
     """Meet one working order with a print and book what it gets."""
     order = working[i, w]
@@ -482,9 +502,11 @@ def _match(  # type: ignore[no-untyped-def] # as above
     order[_W_AMOUNT] += amount
     order[_W_OPEN] -= shares
     c1, t1 = costs(sign, order[_W_TRADED], order[_W_AMOUNT], fee)
+    owned = held[i]
     held[i], cost[i], cash, _ = book(
         sign, shares, amount, c1 - c0 + t1 - t0, held[i], cost[i], cash
     )
+    income[i] = income_kept(income[i], owned, held[i])
     if held[i] == 0:
         top[i] = 0
     elif sign > 0:

@@ -29,7 +29,7 @@ from trading.execution.decide import Policy, RiskState, View, decide
 from trading.execution.exits import ExitRule, basis_points, exits
 from trading.risk.guards import GuardCode, Guards, OrderContext
 from trading.risk.limits import REDUCING, breach, next_state
-from trading.simulation.account import Account, ActionEffect, Booking
+from trading.simulation.account import Account, ActionEffect, Booking, income_kept
 
 BOUNDARY_EXIT = "exit"
 # An order without a number cannot be canceled; one that is being canceled need not be again.
@@ -198,6 +198,7 @@ class TradingEngine:
         self._view: View | None = None
         self._operator = TradingState.ACTIVE
         self._peaks: dict[str, int] = {}
+        self._income: dict[str, int] = {}
         self._cooling = dict(risk.cooling)
         self._exited: set[str] = set()
         self._early_fills: dict[str, list[Fill]] = {}
@@ -273,6 +274,7 @@ class TradingEngine:
             "risk": {"peak": self.risk.peak, "cooldown": self.risk.cooldown},
             "cooling": dict(self._cooling),
             "peaks": dict(self._peaks),
+            "income": dict(self._income),
             "last_price": {s: self.last_price[s] for s in self.account.positions},
             "operator": str(self._operator),
         }
@@ -282,6 +284,7 @@ class TradingEngine:
         self.account.restore(snapshot["account"])
         self._cooling = dict(snapshot["cooling"])
         self._peaks = dict(snapshot["peaks"])
+        self._income = dict(snapshot["income"])
         self.last_price = dict(snapshot["last_price"])
         self._operator = TradingState(snapshot["operator"])
         self.risk = RiskState(
@@ -331,11 +334,20 @@ class TradingEngine:
         if effect is None:
             return
         self.applied.append(Applied(action=action, effect=effect))
-        if action.symbol not in self.account.positions:
-            self._peaks.pop(action.symbol, None)
-        if action.kind is ActionKind.SPLIT and action.symbol in self._peaks:
-            peak = self._peaks[action.symbol]
-            self._peaks[action.symbol] = peak * action.denominator // action.numerator
+        symbol, peak = action.symbol, self._peaks.get(action.symbol, 0)
+        if symbol not in self.account.positions:
+            self._forget(symbol)
+        elif action.kind is ActionKind.SPLIT:
+            self._peaks[symbol] = peak * action.denominator // action.numerator
+        elif action.kind is ActionKind.CASH_DIVIDEND:
+            # The price falls by what was paid out: that is no loss, and stops nothing.
+            paid = effect.quantity_before * action.amount
+            self._income[symbol] = self._income.get(symbol, 0) + paid
+            self._peaks[symbol] = max(peak - action.amount, 0)
+
+    def _forget(self, symbol: str) -> None:
+        self._peaks.pop(symbol, None)
+        self._income.pop(symbol, None)
 
     def _decide(self, ts: datetime, view: View) -> list[Command]:
         decision = decide(view, self.account.portfolio(), self.policy, self.risk)
@@ -351,9 +363,8 @@ class TradingEngine:
             return []
         peak = max(self._peaks.get(tick.symbol, 0), tick.price)
         self._peaks[tick.symbol] = peak
-        rule = exits(
-            held.quantity, held.cost, peak, tick.price, self._stop, self._trail, self._profit
-        )
+        cost = held.cost - self._income.get(tick.symbol, 0)
+        rule = exits(held.quantity, cost, peak, tick.price, self._stop, self._trail, self._profit)
         if rule == ExitRule.NONE or not self._is_continuous(tick.ts_event):
             return []
         return self._exit(tick, ExitRule(rule))
@@ -446,6 +457,7 @@ class TradingEngine:
             return []
         intent = order.intent
         self.orders[intent.intent_id] = order.with_fill(fill.quantity, fill.amount)
+        before = self.account.portfolio().quantity(intent.symbol)
         booking = self.account.apply_fill(
             intent.intent_id,
             intent.symbol,
@@ -455,11 +467,15 @@ class TradingEngine:
             self._fees_of(intent.exchange, intent.session),
         )
         self.booked.append(Booked(intent=intent, fill=fill, booking=booking))
-        if intent.symbol not in self.account.positions:
-            self._peaks.pop(intent.symbol, None)
+        held = self.account.positions.get(intent.symbol)
+        if held is None:
+            self._forget(intent.symbol)
         elif intent.side is Side.BUY:
             price = fill.amount // fill.quantity
             self._peaks[intent.symbol] = max(self._peaks.get(intent.symbol, 0), price)
+        else:
+            income = self._income.get(intent.symbol, 0)
+            self._income[intent.symbol] = int(income_kept(income, before, held.quantity))
         return []
 
     def _on_update(self, update: OrderUpdate) -> list[Command]:

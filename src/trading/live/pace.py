@@ -153,11 +153,15 @@ class LockStep:
 
 
 class WallPace:
-    """Time passes by itself: KIS, or a local exchange at wall clock times a speed."""
+    """Time passes by itself: KIS, or a local exchange at wall clock times a speed.
 
-    def __init__(self, clock: Clock, *, speed: float = 1.0) -> None:
+    ``begins`` is when the session may send its first order; not given, at once.
+    """
+
+    def __init__(self, clock: Clock, *, speed: float = 1.0, begins: datetime | None = None) -> None:
         self._clock = clock
         self._speed = speed
+        self._begins = begins
 
     @property
     def clock(self) -> Clock:
@@ -165,7 +169,12 @@ class WallPace:
         return self._clock
 
     async def open_session(self, session: date) -> None:
-        """Nothing to do: the venue opens by itself."""
+        """Wait until the session begins: the venue opens by itself."""
+        while self._begins is not None:
+            left = (self._begins - self._clock.now()).total_seconds()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left / self._speed, WALL_STEP_SECONDS))
 
     async def settle(self, feed: MarketFeed, pump: Pump) -> None:
         """Handle what has arrived by now."""

@@ -494,14 +494,14 @@ class LiveSession:
     def _report_hour(self, now: datetime) -> None:
         engine = self._engine
         fields: Mapping[str, Any] = {
-            "ts": now.isoformat(),
             "equity": engine.equity(),
             "cash": engine.account.cash,
             "positions": {s: p.quantity for s, p in engine.account.positions.items()},
             "state": str(engine.risk.state),
         }
-        log.info("시간별 상태", **fields)
-        self._notifier.send("hourly_status", fields)
+        # "ts" of a log line is wall time: the venue's own has a name of its own.
+        log.info("시간별 상태", venue_time=now.isoformat(), **fields)
+        self._notifier.send("hourly_status", {"ts": now.isoformat(), **fields})
 
 
 def _next_boundary(boundary: datetime, now: datetime, interval: timedelta) -> datetime:

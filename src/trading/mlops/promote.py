@@ -134,7 +134,9 @@ def expected_best(trials: int) -> float:
     )
 
 
-def is_due(home: "Home", panel: AdjustedPanel, features: FeatureSettings, gate: GateSettings) -> bool:
+def is_due(
+    home: "Home", panel: AdjustedPanel, features: FeatureSettings, gate: GateSettings
+) -> bool:
     """Return whether a model must be trained before ``panel``'s next session.
 
     Yes without a usable champion, or when ``retrain_every_sessions`` have passed since the last

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 from numba import njit
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.decision import Verdict
@@ -56,6 +56,12 @@ class RiskSettings(BaseModel):
     drawdown_cooldown_sessions: Annotated[int, Field(ge=1)]
     max_adv_share: Fraction
     guards: GuardSettings
+
+    @model_validator(mode="after")
+    def _order_fits_the_name(self) -> "RiskSettings":
+        if self.guards.max_order_share < self.max_single_name:
+            raise ValueError("guards.max_order_share 는 max_single_name 보다 작을 수 없습니다")
+        return self
 
 
 @njit(cache=True)

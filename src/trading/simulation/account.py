@@ -101,6 +101,12 @@ def net_dividend(held: int, amount: int, withholding_ppb: int) -> tuple[int, int
     return gross - withheld, withheld
 
 
+@njit(cache=True)
+def income_kept(income: int, before: int, after: int) -> int:
+    """Return the dividends that belong to the shares left of ``before``; a purchase adds none."""
+    return income if after >= before else income * after // before
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
     """What one fill cost and what it realized, in minor units."""

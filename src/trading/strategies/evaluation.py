@@ -1,10 +1,11 @@
 """Everything the agents say about a panel, evaluated once for all its sessions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from trading.domain.arrays import FloatArray
+from trading.domain.instrument import Exchange
 from trading.domain.market import AdjustedPanel, RawPanel
 from trading.errors import UsageError
 from trading.features import regimes, statistics
@@ -26,6 +27,7 @@ def evaluate(
     strategies: StrategySettings,
     model: Model | None = None,
     agents: Sequence[str] | None = None,
+    exchanges: Collection[Exchange] = tuple(Exchange),
     first_row: int = 0,
 ) -> Evaluation:
     """Return votes, confidence, volatility, screen and regime of every session.
@@ -40,6 +42,8 @@ def evaluate(
         The champion; without one the forest abstains.
     agents : sequence of str, optional
         Who votes; those enabled in ``strategies`` when not named.
+    exchanges : collection of Exchange, optional
+        Listings that the screen lets through; all when not named.
     first_row : int, default=0
         Regimes are estimated from this row on only. A row's values do not depend on it.
 
@@ -59,7 +63,7 @@ def evaluate(
         votes[:, k] = _votes(name, bars, panel, features, strategies, model)
         card = model.card if name == "forest" and model is not None else None
         confidence[:, k] = hit_rate(votes[:, k], bars, strategies.confidence, card=card)
-    chosen = screen(bars, raw, strategies.screener[panel.market])
+    chosen = screen(bars, raw, strategies.screener[panel.market], exchanges=exchanges)
     regime = regimes.estimate(panel, features.regime, first_row=first_row)
     unknown_state = len(regime.names)
     return Evaluation(

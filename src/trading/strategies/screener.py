@@ -3,12 +3,14 @@
 Which symbols exist at all is ``store.universe``.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
 from trading.domain.arrays import BoolArray, IntArray
+from trading.domain.instrument import Exchange
 from trading.domain.market import RawPanel
 from trading.features import statistics
 from trading.features.cross_section import SCORE_DECIMALS
@@ -27,6 +29,7 @@ class ScreenReason(IntEnum):
     NOT_A_LEADER = 5
     NO_MOMENTUM = 6
     BELOW_TOP = 7
+    OTHER_EXCHANGE = 8
 
     @property
     def text(self) -> str:
@@ -43,6 +46,7 @@ _TEXTS = {
     ScreenReason.NOT_A_LEADER: "거래대금 순위 밖",
     ScreenReason.NO_MOMENTUM: "모멘텀 산출 불가",
     ScreenReason.BELOW_TOP: "모멘텀 순위 밖",
+    ScreenReason.OTHER_EXCHANGE: "매매하지 않는 거래소",
 }
 
 
@@ -67,10 +71,17 @@ class Screen:
         }
 
 
-def screen(bars: Bars, raw: RawPanel, settings: ScreenSettings) -> Screen:
+def screen(
+    bars: Bars,
+    raw: RawPanel,
+    settings: ScreenSettings,
+    *,
+    exchanges: Collection[Exchange] = tuple(Exchange),
+) -> Screen:
     """Return the screen of every session of ``bars``; ``raw`` may go on for longer.
 
-    Filters (tradable, listing age in own bars, price as traded, mean traded value) come first,
+    Filters (one of ``exchanges``, tradable, listing age in own bars, price as traded, mean traded
+    value) come first,
     then the ``leaders`` largest by traded value, then the ``top`` by momentum; 0 switches either
     off. With fewer than ``min_names`` names that have a momentum, all that passed are selected.
     """
@@ -86,6 +97,8 @@ def screen(bars: Bars, raw: RawPanel, settings: ScreenSettings) -> Screen:
         (ScreenReason.NOT_TRADABLE, ~(bars.tradable & raw.tradable[:n])),
     ):
         reason[failed] = code
+    elsewhere = np.array([exchange not in exchanges for exchange in raw.exchanges], dtype=np.bool_)
+    reason[:, elsewhere] = int(ScreenReason.OTHER_EXCHANGE)
     if settings.leaders == 0 and settings.top == 0:
         return Screen(symbols=raw.symbols, reason=reason)
 

@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from trading.config import Home
 from trading.domain.instrument import Market
 from trading.errors import ModelError
 from trading.features.pipeline import FeatureSettings
@@ -70,63 +71,75 @@ def test_many_trials_raise_the_bar():
     assert not judge(CARD, replace(CARD, rank_ic=0.0), trials=100, gate=GATE).promoted
 
 
-def test_a_model_comes_to_trade(tmp_path, embedded_panels):
+@pytest.fixture
+def home(tmp_path):
+    """A home whose folders carry names of their own, as ``app.yaml`` allows."""
+    return Home(
+        root=tmp_path,
+        config_dir=tmp_path / "config",
+        data_dir=tmp_path / "stored",
+        mlruns_dir=tmp_path / "runs",
+        logs_dir=tmp_path / "logs",
+    )
+
+
+def test_a_model_comes_to_trade(home, embedded_panels):
     """Train, register, promote, keep, replace, roll back: files and registry agree throughout."""
     panel = embedded_panels[1]
     features = FeatureSettings()
     settings = ModelSettings(forest=ForestSettings(trees=8))
     early = panel.until(1500)
 
-    assert load_champion(tmp_path, Market.US) is None
-    assert is_due(tmp_path, early, features, settings.gate)
+    assert load_champion(home, Market.US) is None
+    assert is_due(home, early, features, settings.gate)
     with pytest.raises(ModelError):
-        retrain(panel.until(200), tmp_path, features, settings)
-    assert last_report(tmp_path, Market.US) is None
-    first = retrain(early, tmp_path, features, settings)
+        retrain(panel.until(200), home, features, settings)
+    assert last_report(home, Market.US) is None
+    first = retrain(early, home, features, settings)
 
     assert (first.version, first.promoted, first.trained) == (1, True, True)
     assert json.loads(json.dumps(first.to_json()))["panel_end"] == str(early.sessions[-1])
-    champion = load_champion(tmp_path, Market.US)
+    champion = load_champion(home, Market.US)
     assert champion is not None
-    registry = MlflowRegistry(tmp_path)
+    registry = MlflowRegistry(home.mlruns_dir)
     assert registry.load("forest-us", "champion").fingerprint == champion.fingerprint
 
     # Three sessions later nothing is due; two more and it is.
-    soon = retrain(panel.until(1503), tmp_path, features, settings)
+    soon = retrain(panel.until(1503), home, features, settings)
     assert (soon.trained, soon.version) == (False, 1)
-    assert is_due(tmp_path, panel.until(1505), features, settings.gate)
+    assert is_due(home, panel.until(1505), features, settings.gate)
 
     # A model of other features, or from the future, cannot be asked: train at once.
-    assert not is_due(tmp_path, panel.until(1503), features, settings.gate)
-    assert is_due(tmp_path, panel.until(1503), FeatureSettings(rsi_window=10), settings.gate)
-    assert is_due(tmp_path, panel.until(1400), features, settings.gate)
+    assert not is_due(home, panel.until(1503), features, settings.gate)
+    assert is_due(home, panel.until(1503), FeatureSettings(rsi_window=10), settings.gate)
+    assert is_due(home, panel.until(1400), features, settings.gate)
 
     # No t-statistic reaches 50: the champion stays and the challenger is named.
     strict = settings.model_copy(update={"gate": GateSettings(min_t=50.0)})
-    kept = retrain(panel.until(2000), tmp_path, features, strict)
+    kept = retrain(panel.until(2000), home, features, strict)
     assert (kept.version, kept.promoted, kept.verdict) == (2, False, "kept")
     assert registry.version_of("forest-us", "challenger") == 2
-    assert load_champion(tmp_path, Market.US).fingerprint == champion.fingerprint
+    assert load_champion(home, Market.US).fingerprint == champion.fingerprint
     with pytest.raises(ModelError, match="이전 모델"):
-        rollback(tmp_path, Market.US)
+        rollback(home, Market.US)
 
     # A champion taught on other features holds no place against the newcomer.
-    other = retrain(panel.until(2500), tmp_path, FeatureSettings(rsi_window=10), strict)
+    other = retrain(panel.until(2500), home, FeatureSettings(rsi_window=10), strict)
     assert (other.version, other.promoted, other.trials) == (3, True, 2)
-    assert [m["aliases"] for m in list_models(tmp_path, Market.US)] == [
+    assert [m["aliases"] for m in list_models(home, Market.US)] == [
         ["previous"], ["challenger"], ["champion"],
     ]  # fmt: skip
-    assert load_version(tmp_path, Market.US, 1).fingerprint == champion.fingerprint
+    assert load_version(home, Market.US, 1).fingerprint == champion.fingerprint
 
-    assert rollback(tmp_path, Market.US) == 1
-    assert load_champion(tmp_path, Market.US).fingerprint == champion.fingerprint
+    assert rollback(home, Market.US) == 1
+    assert load_champion(home, Market.US).fingerprint == champion.fingerprint
     assert registry.version_of("forest-us", "champion") == 1
     assert registry.version_of("forest-us", "previous") == 3
 
 
-def test_registry_without_models(tmp_path):
+def test_registry_without_models(home):
     """An alias that names nothing is a ``ModelError``; a listing is empty."""
-    registry = MlflowRegistry(tmp_path)
+    registry = MlflowRegistry(home.mlruns_dir)
 
     assert registry.versions("forest-us") == []
     assert registry.configurations("forest-us") == set()
@@ -134,11 +147,11 @@ def test_registry_without_models(tmp_path):
         registry.load("forest-us", "champion")
 
 
-def test_a_broken_pointer_is_a_model_error(tmp_path):
+def test_a_broken_pointer_is_a_model_error(home):
     """A champion record that cannot be read is not taken for "no champion"."""
-    folder = tmp_path / "data" / "models" / "us"
+    folder = home.data_dir / "models" / "us"
     folder.mkdir(parents=True)
     (folder / "champion.json").write_text("{")
 
     with pytest.raises(ModelError):
-        load_champion(tmp_path, Market.US)
+        load_champion(home, Market.US)

@@ -311,6 +311,22 @@ def test_panels_from_the_lake(tmp_path: Path):
     assert adjusted.benchmark_name == "S&P 500"
 
 
+def test_a_listing_is_not_known_before_its_day(tmp_path: Path):
+    """FB first traded on 2012-05-18: that morning has no column for it, the next one has."""
+    lake = Lake(tmp_path)
+    listed, later = date(2012, 5, 18), date(2012, 5, 21)
+    lake.upsert_daily(Market.US, bars(None, date(2012, 5, 14), later))
+
+    mornings = [
+        build_panels(
+            lake, CALENDAR, Market.US, None, date(2012, 5, 14), day, benchmark="", known_on=day
+        )[0].symbols
+        for day in (listed, later)
+    ]
+
+    assert mornings == [("AAPL", "GOOG", "IBM", "MSFT"), ("AAPL", "FB", "GOOG", "IBM", "MSFT")]
+
+
 def test_what_does_not_exist_is_an_error(tmp_path: Path):
     """Unknown symbols and ranges without a session are missing data."""
     lake = Lake(tmp_path)

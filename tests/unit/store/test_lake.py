@@ -48,6 +48,22 @@ def test_round_trip(lake: Lake, bars: pd.DataFrame):
     pd.testing.assert_frame_equal(lake.daily(Market.US, None, FIRST, LAST), bars)
 
 
+def test_a_market_is_set_aside_whole(lake: Lake, bars: pd.DataFrame, tmp_path: Path):
+    """Nothing of it is left, nothing is lost, and the other market stays."""
+    lake.upsert_actions(Market.US, SOURCE.actions(Market.US, FIRST, LAST))
+    lake.upsert_daily(Market.US, bars, layer="raw")
+
+    lake.set_aside(Market.KRX, tmp_path / "none")
+    assert len(lake.daily(Market.US, None, FIRST, LAST)) == len(bars)
+    lake.set_aside(Market.US, tmp_path / "aside")
+
+    assert len(lake.daily(Market.US, None, FIRST, LAST)) == 0
+    assert lake.actions(Market.US, FIRST, LAST) == []
+    aside = Lake(tmp_path / "aside")
+    pd.testing.assert_frame_equal(aside.daily(Market.US, None, FIRST, LAST), bars)
+    assert len(aside.actions(Market.US, FIRST, LAST)) > 0
+
+
 def test_layout(lake: Lake):
     """Files lie by layer, market, kind and month, each named by its manifest."""
     directory = lake.root / "clean" / "market=US" / "kind=daily"

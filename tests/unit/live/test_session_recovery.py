@@ -1,0 +1,130 @@
+"""A session taken up again at a venue whose notices come late, on a recorded day."""
+
+from datetime import timedelta
+
+import pytest
+
+from trading.backtest.runner import fees_of
+from trading.clock import ManualClock
+from trading.domain.account import VenueAccount
+from trading.domain.market import Quote
+from trading.domain.order import Fill, OrderAck, VenueOrder
+from trading.execution.engine import TradingEngine
+from trading.live.journal import Evidence, Journal, read_session
+from trading.live.session import LiveSession, Supervision
+from trading.risk.guards import GuardCode
+from trading.simulation.account import Account
+from trading.store.ledger import MemoryLedger
+
+
+class Venue:
+    """The other side of the doors: one order, partly filled, and a notice still on its way."""
+
+    approval_key = "key"
+    frames_handled = 0
+
+    def __init__(self, listed, late):
+        self.listed, self.late = listed, list(late)
+        self.sent = []
+
+    async def orders(self, session):
+        return [self.listed]
+
+    async def account(self):
+        return VenueAccount(cash=0, buying_power=0, positions={})
+
+    async def quote(self, symbol):
+        return Quote(
+            symbol=symbol, price=0, previous_close=0, open=0, high=0, low=0, volume=0,
+            upper_limit=0, lower_limit=0, ts_event=self.listed.ts_event,
+        )  # fmt: skip
+
+    async def submit(self, intent):
+        self.sent.append(intent)
+        raise AssertionError("nothing may be sent again")
+
+    async def subscribe(self, symbols):
+        """Nobody prints."""
+
+    async def wait_handled(self, count, *, timeout_seconds=30.0):
+        """Everything is handled."""
+
+    async def arrived(self, timeout_seconds):
+        return bool(self.late)
+
+    def drain(self):
+        events, self.late = self.late, []
+        return events
+
+
+class Pace:
+    """Lets the day pass boundary by boundary."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    async def open_session(self, session):
+        """It is open."""
+
+    async def settle(self, feed, pump):
+        await pump()
+
+    async def advance(self, until, feed, pump):
+        self.clock.set(until)
+        await pump()
+
+
+class Silence:
+    """Tells nobody."""
+
+    def send(self, event, fields):
+        """Nothing."""
+
+
+@pytest.mark.parametrize(("after", "booked"), [(-1, 40), (0, 40), (60, 47)])
+async def test_a_late_notice_is_not_booked_twice(traded, embedded_market, after, booked):
+    """The listing of a restart holds 40 shares; a notice of 7 counts only if it is newer.
+
+    What a guard refused before is not asked for again either.
+    """
+    start, decision = traded.start, traded.result.decision
+    intent, other = decision.intents[:2]
+    noon = start.open_ts + timedelta(hours=2)
+    ledger = MemoryLedger()
+    journal = Journal(ledger, start.session, ManualClock(start.open_ts))
+    engine = TradingEngine(
+        traded.engine.policy, Account(traded.engine.policy.market, 1_000_000_000),
+        traded.engine.risk, fees_of(embedded_market.rules, embedded_market.calendar),
+    )  # fmt: skip
+    journal.opened(engine.snapshot())
+    journal.decided(decision, Evidence())
+    journal.intends(intent, highest_order_id="")
+    journal.accepted(
+        intent.intent_id, OrderAck(venue_order_id="1", branch="", ts_event=start.open_ts)
+    )
+    for refused in decision.intents[1:]:
+        journal.denied(refused, GuardCode.NO_CASH)
+    listed = VenueOrder(
+        venue_order_id="1", branch="", symbol=intent.symbol, side=intent.side,
+        quantity=intent.quantity, limit=intent.limit, filled_quantity=40,
+        filled_amount=40 * intent.limit, canceled_quantity=0, rejected_quantity=0,
+        ts_event=start.open_ts,
+    )  # fmt: skip
+    moment = noon + timedelta(seconds=after)
+    notice = Fill(
+        symbol=intent.symbol, side=intent.side, quantity=7, amount=7 * intent.limit,
+        venue_order_id="1", ts_event=moment, ts_recv=moment,
+    )  # fmt: skip
+    venue = Venue(listed, [notice])
+    session = LiveSession(
+        engine, venue, venue, Journal(ledger, start.session, ManualClock(start.open_ts)),
+        Pace(ManualClock(noon)), Silence(),
+        Supervision(check_interval=timedelta(minutes=5), absence_listings=1,
+                    absence_wait_seconds=0.0),
+    )  # fmt: skip
+
+    await session.run(start, traded.view, read_session(ledger, start.session), evidence=Evidence())
+
+    assert sum(b.fill.quantity for b in engine.booked) == booked
+    assert venue.sent == []
+    assert engine.orders[other.intent_id].reason == GuardCode.NO_CASH
