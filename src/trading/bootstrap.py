@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -639,7 +639,8 @@ async def _connect_demo(
         clock, pace = manual, LockStep(door, manual, timeout_seconds=wait)
     else:
         clock = ScaledClock(now, speed=status["speed"])
-        pace = WallPace(clock, speed=status["speed"])
+        begins = _first_order_at(installation, market, session)
+        pace = WallPace(clock, speed=status["speed"], begins=begins)
     source = open_source(installation, Path(run.dataset) if run.dataset is not None else None)
     client = _client(
         installation,
@@ -657,6 +658,13 @@ async def _connect_demo(
         )
     finally:
         await client.close()
+
+
+def _first_order_at(installation: Installation, market: Market, session: date) -> datetime:
+    """Return when the morning's orders leave, at a venue that keeps its own time."""
+    _, calendar = rules_and_calendar(installation.settings, market)
+    early = installation.settings.execution.for_market(market).preopen_minutes
+    return calendar.open_close(session)[0] - timedelta(minutes=early)
 
 
 def _demo_credentials() -> "Credentials":
@@ -796,7 +804,9 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
         lake=Lake(home.data_dir / "lake"),
         source=KisBarSource(client),
         notifier=notifier,
-        connect=lambda symbols: _connect_venue(installation, env, market, instruments, symbols),
+        connect=lambda symbols: _connect_venue(
+            installation, env, market, session, instruments, symbols
+        ),
     )
     _days[context.key] = _OpenDay(
         installation=installation, context=context, lease=lease, notifier=notifier
@@ -828,14 +838,15 @@ def _first_venue_run(
 
 @contextlib.asynccontextmanager
 async def _connect_venue(
-    installation: Installation, env: Env, market: Market, instruments: Mapping[str, Any],
-    symbols: Sequence[str],
+    installation: Installation, env: Env, market: Market, session: date,
+    instruments: Mapping[str, Any], symbols: Sequence[str],
 ) -> AsyncIterator[Connection]:  # fmt: skip
     clock = WallClock()
+    begins = _first_order_at(installation, market, session)
     watched = {s: i for s, i in instruments.items() if s in set(symbols)}
     client = _client(installation, market, env, _credentials(installation, env), clock, watched)
     try:
-        yield Connection(client=client, pace=WallPace(clock))
+        yield Connection(client=client, pace=WallPace(clock, begins=begins))
     finally:
         await client.close()
 

@@ -1,6 +1,7 @@
 """The demo as a user runs it: repeatable, continuing, killed at any moment, proven afterwards."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal

@@ -34,9 +34,9 @@ def eager(market):
     )
 
 
-def run(market, *, first=FIRST, last=LAST, **changes):
-    """Trade the embedded history eagerly."""
-    policy, views = eager(market)
+def run(market, *, chosen=None, first=FIRST, last=LAST, **changes):
+    """Trade the embedded history eagerly, or by the ``chosen`` policy and views."""
+    policy, views = chosen or eager(market)
     return runner.run(
         views, market.raw, market.actions, market.calendar, market.rules, policy,
         **{"cash": CASH, "first": first, "last": last} | changes,
@@ -119,6 +119,23 @@ def test_equity_is_continuous_over_actions(result, embedded_market, symbol, ex_d
     assert restated == pytest.approx(applied.action.amount, abs=1)
     assert decision.equity == before - applied.effect.withheld
     assert applied.effect.withheld == gross * 15 // 100
+
+
+def test_a_dividend_stops_nothing(embedded_market):
+    """MSFT fell by the 3.08 dollars it paid out, more than the 8 % stop: that is no loss."""
+    policy = eager(embedded_market)[0]
+    chosen = embedded_market.views(
+        allocation=policy.allocation,
+        exits=policy.exits.model_copy(
+            update={"stop_loss": 0.08, "trailing_stop": 0.08, "take_profit": None}
+        ),
+    )
+    day = date(2004, 11, 15)
+    paid = run(embedded_market, chosen=chosen, first=date(2004, 9, 1), last=day)
+
+    (dividend,) = [a for a in paid.applied if a.action.ex_date == day]
+    assert dividend.effect.quantity_before > 0
+    assert [o for o in paid.days[-1].orders if o.intent.boundary == "exit"] == []
 
 
 def test_twice_the_same(result, embedded_market):

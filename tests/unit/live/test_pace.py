@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from trading.clock import ManualClock
+from trading.clock import ManualClock, ScaledClock
 from trading.errors import TransientBrokerError
 from trading.live.pace import ControlDoor, LockStep, PortFile, WallPace
 
@@ -199,3 +199,16 @@ async def test_wall_clock():
     assert pace.clock is clock
     assert waits == [0.0, 0.5, 0.1, 0.0]
     assert pumped == [1, 4]
+
+
+async def test_wall_clock_begins_in_the_morning():
+    """A session at wall clock sends nothing before its time, and does not wait after it."""
+    begins = OPEN - timedelta(minutes=20)
+    clock = ScaledClock(begins - timedelta(minutes=5), speed=6000.0)
+    pace = WallPace(clock, speed=6000.0, begins=begins)
+
+    await pace.open_session(date(2024, 1, 8))
+    arrived = clock.now()
+    await WallPace(ManualClock(OPEN), begins=begins).open_session(date(2024, 1, 8))
+
+    assert begins <= arrived < OPEN

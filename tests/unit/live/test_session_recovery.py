@@ -70,7 +70,7 @@ class Pace:
         await pump()
 
     async def advance(self, until, feed, pump):
-        self.clock.set(until)
+        self.clock.set(max(until, self.clock.now()))
         await pump()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from trading.domain.instrument import Market
+from trading.domain.instrument import Exchange, Market
 from trading.errors import UsageError
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings
@@ -168,3 +168,15 @@ def test_shipped_yaml_is_the_default(name, model, request):
     text = (request.config.rootpath / "config" / f"{name}.yaml").read_text(encoding="utf-8")
 
     assert model.model_validate(yaml.safe_load(text)) == model()
+
+
+def test_other_exchanges_are_not_screened(embedded_panels):
+    """A name of an exchange that is not traded is out, and the reason says so."""
+    raw, panel = embedded_panels
+
+    at = screen(
+        Bars(panel), raw, screen_settings(leaders=0, top=0), exchanges=(Exchange.NASDAQ,)
+    ).explain()
+
+    assert at["IBM"] is ScreenReason.OTHER_EXCHANGE
+    assert at["MSFT"] is ScreenReason.SELECTED
