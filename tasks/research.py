@@ -8,6 +8,7 @@ from prefect import task
 
 from tasks import in_day_thread, publish
 from trading.domain.instrument import Market
+from trading.research import Scope
 
 
 @task(name="백테스트", task_run_name="백테스트 {strategy}", timeout_seconds=86400)
@@ -24,10 +25,7 @@ async def run_backtest(
         _run_backtest,
         Path(root) if root is not None else None,
         strategy,
-        market,
-        symbols,
-        first,
-        last,
+        Scope(market=market, symbols=symbols, first=first, last=last),
     )
     await publish(
         "research", f"백테스트 {strategy}: {summary['sessions']}거래일", summary["metrics"]
@@ -35,14 +33,7 @@ async def run_backtest(
     return summary
 
 
-def _run_backtest(
-    root: Path | None,
-    strategy: str,
-    market: Market | None,
-    symbols: list[str] | None,
-    first: date | None,
-    last: date | None,
-) -> dict[str, Any]:
+def _run_backtest(root: Path | None, strategy: str, scope: Scope) -> dict[str, Any]:
     from trading import bootstrap, research
 
-    return research.backtest(bootstrap.open_home(root), strategy, market, symbols, first, last)
+    return research.backtest(bootstrap.open_home(root), strategy, scope)

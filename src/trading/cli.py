@@ -16,11 +16,14 @@ from contextlib import contextmanager, suppress
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trading.terminal import EXIT_INTERRUPTED, EXIT_USAGE, KoreanTyper
+
+if TYPE_CHECKING:
+    from trading.research import Scope
 
 EXIT_FINDING, EXIT_FAILURE = 1, 3
 # Disk full, quota used up, file too large.
@@ -177,11 +180,7 @@ def backtest(
         result = research.backtest(
             installation,
             strategy,
-            _market(market),
-            _symbols(symbols),
-            first,
-            last,
-            dataset,
+            _scope(market, symbols, first, last, dataset),
             progress,
         )
     if as_json:
@@ -215,11 +214,7 @@ def sweep(
             installation,
             strategy,
             grid,
-            _market(market),
-            _symbols(symbols),
-            first,
-            last,
-            dataset,
+            _scope(market, symbols, first, last, dataset),
             progress,
         )
     if as_json:
@@ -417,8 +412,17 @@ def _market(market: MarketName | None) -> Any:
     return Market(market) if market is not None else None
 
 
-def _symbols(text: str | None) -> list[str] | None:
-    return [s.strip() for s in text.split(",") if s.strip()] if text is not None else None
+def _scope(
+    market: MarketName | None,
+    symbols: str | None,
+    first: date | None,
+    last: date | None,
+    dataset: Path | None,
+) -> "Scope":
+    from trading.research import Scope
+
+    listed = [s.strip() for s in symbols.split(",") if s.strip()] if symbols is not None else None
+    return Scope(market=_market(market), symbols=listed, first=first, last=last, dataset=dataset)
 
 
 def _print_json(body: Any) -> None:

@@ -31,6 +31,17 @@ ENSEMBLE = "ensemble"
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which recorded history is traded; ``None`` takes the configured or the whole."""
+
+    market: Market | None = None
+    symbols: Sequence[str] | None = None
+    first: date | None = None
+    last: date | None = None
+    dataset: Path | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _History:
     """Recorded panels of one market, and the law they were traded under."""
@@ -50,11 +61,7 @@ class _History:
 def backtest(
     installation: Installation,
     strategy: str,
-    market: Market | None,
-    symbols: Sequence[str] | None,
-    first: date | None,
-    last: date | None,
-    dataset: Path | None = None,
+    scope: Scope,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trade recorded history by one strategy, or by the whole ensemble, and return the figures.
@@ -62,7 +69,7 @@ def backtest(
     Learned agents abstain: a model trained on these years would know their end.
     """
     strategies = installation.settings.strategies
-    history = _history(installation, market, symbols, first, last, dataset)
+    history = _history(installation, scope)
     views = _views(installation, history, agents_of(strategy, strategies), strategies)
     result = runner.run(
         views,
@@ -83,17 +90,13 @@ def sweep(
     installation: Installation,
     strategy: str,
     grid: Sequence[Mapping[str, Any]],
-    market: Market | None,
-    symbols: Sequence[str] | None,
-    first: date | None,
-    last: date | None,
-    dataset: Path | None = None,
+    scope: Scope,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trade recorded history once for each set of parameters, in one compiled loop each."""
     from trading.backtest import sweep as compiled
 
-    history = _history(installation, market, symbols, first, last, dataset)
+    history = _history(installation, scope)
     runs: list[dict[str, Any]] = []
     for params in grid:
         strategies = with_params(installation.settings.strategies, strategy, params)
@@ -255,19 +258,13 @@ def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
     }
 
 
-def _history(
-    installation: Installation,
-    market: Market | None,
-    symbols: Sequence[str] | None,
-    first: date | None,
-    last: date | None,
-    dataset: Path | None,
-) -> _History:
+def _history(installation: Installation, scope: Scope) -> _History:
     from trading.store.adjust import assemble_panels
 
     settings = installation.settings
-    market = market or settings.app.market
-    source = bootstrap.open_source(installation, dataset)
+    market = scope.market or settings.app.market
+    symbols, first = scope.symbols, scope.first
+    source = bootstrap.open_source(installation, scope.dataset)
     rules, calendar = bootstrap.rules_and_calendar(settings, market)
     recorded = source.sessions(market)
     if not recorded:
@@ -278,7 +275,7 @@ def _history(
         raise MissingDataError(
             f"{first}에 거래할 기록이 없습니다. 기록: {recorded[0]} ~ {recorded[-1]} (첫날 제외)"
         )
-    last = min(last or recorded[-1], recorded[-1])
+    last = min(scope.last or recorded[-1], recorded[-1])
     first = first or recorded[min(len(recorded) - 1, settings.app.demo.warmup_sessions[market])]
     if first > last:
         raise UsageError(f"시작일 {first}이(가) 끝일 {last}보다 늦습니다.")

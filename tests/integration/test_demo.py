@@ -108,7 +108,33 @@ def test_the_next_run_trades_the_next_sessions(undisturbed, tmp_path):
     assert (effect["symbol"], effect["amount"]) == ("MSFT", 30_800)
     assert effect["quantity_before"] > 0
     assert effect["withheld"] == effect["quantity_before"] * 30_800 * 15 // 100
-    assert decided["equity"] == undisturbed[1].json["final_equity"] - effect["withheld"]
+    before = undisturbed[1].json["final_equity"]
+    assert decided["equity"] == before - effect["withheld"]
+    # The run began with what the last close left, and so does the report's day.
+    assert body["starting_equity"] == before
+    assert body["metrics"]["total_return"] == body["final_equity"] / before - 1
+    told = _report(root, "2004-11-15")
+    assert [equity for _, equity in told["equity_curve"]] == [
+        1_000_000_000,
+        before,
+        body["final_equity"],
+    ]
+    assert told["daily_profit"] == body["final_equity"] - before
+
+
+def test_a_report_made_again_says_the_same(undisturbed, tmp_path):
+    """Made from ledger and lake after another day was traded, it has the same figures."""
+    root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
+    first = _report(root, START)
+    assert trading(root, "demo", "--no-prefect").code == 0
+
+    answer = trading(root, "report", "--session", START)
+
+    assert answer.code == 0, answer.err
+    again = _report(root, START)
+    del first["counters"], again["counters"]  # of the process that ran the session
+    assert again == first
+    assert again["quality"]["rows"] > 0
 
 
 def test_over_a_split_the_money_stays(tmp_path):
@@ -376,6 +402,11 @@ def _drop_a_fill(root: Path) -> str:
         db.execute("DELETE FROM journal WHERE seq = ?", (seq,))
     db.close()
     return str(_parsed(body)["symbol"])
+
+
+def _report(root: Path, session: str) -> dict:
+    folder = root / "data" / "reports" / "us" / session
+    return json.loads((folder / f"performance_{session}.json").read_text())
 
 
 def _body(root: Path, kind: str, session: str) -> dict:

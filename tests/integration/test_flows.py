@@ -1,6 +1,7 @@
 """The flows on a Prefect server of their own, over the real local exchange."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from trading import bootstrap, demo
 from trading.bootstrap import DemoRequest
-from trading.domain.instrument import Market
+from trading.domain.instrument import Currency, Market
+from trading.domain.wording import money_text
 from trading.errors import UsageError
 from trading.notify import Event
 
@@ -83,6 +85,9 @@ def test_day_by_flow_is_the_day(prefect_server, begun, tmp_path):
     assert by_flow["sessions"] == 1
     assert by_flow["cash_difference"] == 0
     assert Path(by_flow["reports"][0]).is_file()
+    artifact = asyncio.run(artifact_of(f"day-demo-us-{START}"))
+    assert f"| 총자산 | {money_text(by_flow['final_equity'], Currency.USD)} |" in artifact
+    assert not re.search(r"\| [a-z_]+ \|", artifact), "an English name in a Korean table"
 
 
 def test_hourly_report_counts_what_it_sent(prefect_server, begun):
@@ -132,6 +137,14 @@ def test_failure_is_told(prefect_server, home):
         )
 
     assert bootstrap.open_notifier(home).count(Event.ERROR, since=LONG_AGO) == 1
+
+
+async def artifact_of(key: str) -> str:
+    from prefect.artifacts import Artifact
+
+    found = await Artifact.aget(key)
+    assert found is not None
+    return str(found.data)
 
 
 def figures_of(root: Path) -> dict:
