@@ -1,4 +1,5 @@
-# Everything a newcomer types. All of it uses .venv/ in this folder; nothing else is touched.
+# Everything a newcomer types. All of it uses .venv/ in this folder; outside it only Prefect keeps
+# a database of its own, in ~/.prefect (make serve).
 # Works with LANG=C and with make 3.81 (macOS).
 
 SHELL := /bin/sh
@@ -53,10 +54,12 @@ setup: check
 	  "$$found" -m venv --clear .venv || exit 2; fi
 	@if ! cmp -s pyproject.toml .venv/installed.toml; then \
 	  echo '[2/2] 필요한 패키지를 설치합니다. 처음에는 몇 분 걸립니다.'; \
-	  $(BIN)/python -u -m pip install -e '.[test]' > .venv/install.log 2>&1 & installer=$$!; \
+	  : > .venv/install.log; \
+	  $(BIN)/python -u -m pip install -e '.[test]' >> .venv/install.log 2>&1 & installer=$$!; \
 	  while kill -0 $$installer 2>/dev/null; do \
-	    printf '\r      받은 패키지 %s개 ' \
-	      "$$(grep -c '^Collecting' .venv/install.log 2>/dev/null)"; sleep 2; done; echo; \
+	    doing=; if grep -q '^Installing collected' .venv/install.log; then doing=', 설치하는 중'; fi; \
+	    printf '\r      받은 패키지 %s개%s ' \
+	      "$$(grep -c '^Collecting' .venv/install.log)" "$$doing"; sleep 2; done; echo; \
 	  if ! wait $$installer; then tail -n 15 .venv/install.log; \
 	    echo '패키지를 설치하지 못했습니다: 인터넷 연결을 확인한 뒤 다시 실행해 주세요 (.venv/install.log).'; \
 	    exit 2; fi; \
@@ -97,5 +100,5 @@ serve: setup
 
 mlflow: setup
 	@echo 'MLflow 화면: http://127.0.0.1:5000 (끝내려면 Ctrl+C)'
-	@$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db \
-	  --artifacts-destination mlruns/artifacts --host 127.0.0.1 --port 5000
+	@MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow server \
+	  --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns --host 127.0.0.1 --port 5000

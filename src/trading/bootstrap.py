@@ -463,19 +463,22 @@ def open_past_day(
     env = installation.settings.app.env
     ledger = open_ledger(installation.home, env, market, read_only=True)
     try:
-        run = Run.latest(ledger)
         closed = closed_sessions(ledger)
+        if not closed:
+            raise MissingDataError("끝난 세션이 없습니다.")
+        session = session or closed[-1]
+        if session not in closed:
+            raise MissingDataError(
+                f"{session} 세션은 끝난 기록이 없습니다. 마지막은 {closed[-1]}입니다."
+            )
+        run = Run.latest(ledger, session)
+        if run is None:
+            raise MissingDataError(f"{session} 세션을 시작한 기록이 없습니다.")
     finally:
         ledger.close()
-    if run is None or not closed:
-        raise MissingDataError("끝난 세션이 없습니다.")
-    if session is not None and session not in closed:
-        raise MissingDataError(
-            f"{session} 세션은 끝난 기록이 없습니다. 마지막은 {closed[-1]}입니다."
-        )
     lease = _lease(installation.home, f"{env}-{market}")
     try:
-        return _build(installation, market, run, session or closed[-1], lease)
+        return _build(installation, market, run, session, lease)
     except BaseException:
         lease.release()
         raise

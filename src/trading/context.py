@@ -79,9 +79,12 @@ class Run:
         return Record(kind=RecordKind.RUN, key=key, session=self.first_session, ts=ts, body=body)
 
     @classmethod
-    def latest(cls, ledger: Ledger) -> "Run | None":
-        """Return the run that was begun last in ``ledger``, or ``None``."""
-        bodies = [record.body for record in ledger.read(RecordKind.RUN)]
+    def latest(cls, ledger: Ledger, until: date = date.max) -> "Run | None":
+        """Return the run that was begun last in ``ledger``, or ``None``.
+
+        ``until`` asks for the one that a session belongs to.
+        """
+        bodies = [r.body for r in ledger.read(RecordKind.RUN) if r.session <= until]
         if not bodies:
             return None
         body = bodies[-1]

@@ -228,7 +228,7 @@ def sweep_text(result: Mapping[str, Any]) -> str:
     currency = Currency(result["currency"])
     ranked = sorted(result["runs"], key=lambda r: -int(r["final_equity"]))
     return "\n".join(
-        f"{run['params'] or '설정값 그대로'}: {money_text(run['final_equity'], currency)} "
+        f"{', '.join(f'{k}={v}' for k, v in run['params'].items()) or '설정값 그대로'}: {money_text(run['final_equity'], currency)} "
         f"({percent_text(run['metrics']['total_return'])}), 주문 {run['orders']:,}건"
         for run in ranked
     )
@@ -263,7 +263,9 @@ def _history(installation: Installation, scope: Scope) -> _History:
 
     settings = installation.settings
     market = scope.market or settings.app.market
-    symbols, first = scope.symbols, scope.first
+    # In the order of a live panel, once each: how they were typed decides nothing.
+    symbols = sorted(set(scope.symbols)) if scope.symbols is not None else None
+    first = scope.first
     source = bootstrap.open_source(installation, scope.dataset)
     rules, calendar = bootstrap.rules_and_calendar(settings, market)
     recorded = source.sessions(market)

@@ -70,7 +70,6 @@ async def collect(context: DayContext, symbols: Sequence[str]) -> None:
         bars,
         as_of=context.session,
         actions=context.lake.actions(context.market, previous, context.session),
-        history=context.lake.daily(context.market, symbols, previous, previous),
     )
     context.panels = None
 

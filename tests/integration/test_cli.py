@@ -208,7 +208,10 @@ def test_import_status_and_check(home):
 
 
 def test_sweep_equals_backtest_as_typed(home):
-    """One parameter set in the sweep ends as the backtest does, to the unit."""
+    """One parameter set in the sweep ends as the backtest does, to the unit.
+
+    In whatever order, and however often, the symbols are typed.
+    """
     asked = (
         "ma_crossover", "--symbols", "AAPL,IBM,MSFT", "--from", "2004-01-02", "--to", "2005-12-30",
         "--json",
@@ -216,7 +219,8 @@ def test_sweep_equals_backtest_as_typed(home):
     configure(home, EAGER)
 
     backtest = trading(home, "backtest", *asked)
-    sweep = trading(home, "sweep", *asked, "--param", "fast=10,5", "--param", "slow=30")
+    shuffled = [word.replace("AAPL,IBM,MSFT", "MSFT,AAPL,IBM,AAPL") for word in asked]
+    sweep = trading(home, "sweep", *shuffled, "--param", "fast=10,5", "--param", "slow=30")
 
     assert (backtest.code, sweep.code) == (0, 0), backtest.err + sweep.err
     same, other = sweep.json["runs"]

@@ -150,15 +150,12 @@ class Views:
         rules: MarketRules,
         policy: Policy,
         sectors: IntArray,
-        *,
-        adv_sessions: int = 20,
     ) -> None:
         self._evaluation = evaluation
         self._raw = raw
         self._rules = rules
         self._policy = policy
         self._sectors = sectors
-        self._adv_sessions = adv_sessions
 
     def at(self, row: int, *, held: Collection[str] = (), untradable: Collection[str] = ()) -> View:
         """Return the view of the session in ``row`` of the raw panel.
@@ -171,7 +168,7 @@ class Views:
         raw, evaluation, policy = self._raw, self._evaluation, self._policy
         session = raw.sessions[row].astype(date)
         columns = np.arange(len(raw.symbols))
-        first = max(0, row - self._adv_sessions)
+        first = max(0, row - policy.risk.adv_sessions)
         volume = raw.volume[first:row].sum(axis=0) // max(row - first, 1)
         if len(raw.symbols) > MAX_VIEW_SYMBOLS:
             kept = [raw.symbols.index(symbol) for symbol in held]

@@ -219,8 +219,9 @@ class LiveSession:
             }
         )
         if found:
-            log.error("장부와 거래소 잔고가 다름", differences=[str(d) for d in found])
-            self._notifier.send("error", {"message": f"장부와 거래소 잔고가 다릅니다: {found}"})
+            listed = _listed(found)
+            log.error("장부와 거래소 잔고가 다름", differences=listed)
+            self._notifier.send("error", {"message": f"장부와 거래소 잔고가 다릅니다: {listed}"})
         return outcome
 
     async def _recover(self, view: View, recorded: RecordedSession) -> None:
@@ -529,8 +530,12 @@ def _log_trade(event: str, order: Order, **fields: Any) -> None:
 def _check_books(found: Sequence[Difference]) -> None:
     """Raise ``ReconciliationError`` unless ledger and venue agree to the unit, before any order."""
     if found:
-        listed = ", ".join(f"{d.what} 장부 {d.ours:,} / 거래소 {d.theirs:,}" for d in found)
         raise ReconciliationError(
-            f"장부와 거래소의 계좌가 달라 거래하지 않았습니다: {listed}. 한쪽 기록이 지워진 데모라면 "
+            f"장부와 거래소의 계좌가 달라 거래하지 않았습니다: {_listed(found)}. 한쪽 기록이 지워진 데모라면 "
             "--fresh로 새 계좌를 시작하십시오."
         )
+
+
+def _listed(found: Sequence[Difference]) -> str:
+    """Return differences as the operator reads them; cash in minor units."""
+    return ", ".join(f"{d.what} 장부 {d.ours:,} / 거래소 {d.theirs:,}" for d in found)

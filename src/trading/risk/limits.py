@@ -55,6 +55,7 @@ class RiskSettings(BaseModel):
     max_drawdown: Fraction
     drawdown_cooldown_sessions: Annotated[int, Field(ge=1)]
     max_adv_share: Fraction
+    adv_sessions: Annotated[int, Field(ge=1)]
     guards: GuardSettings
 
     @model_validator(mode="after")

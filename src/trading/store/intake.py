@@ -1,12 +1,13 @@
 """The raw→clean boundary: batches of bars come in through the quality gate."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from trading.domain.actions import CorporateAction
 from trading.errors import MissingDataError, SchemaError
 from trading.ports import BarSource
+from trading.store import schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from trading.domain.rules import MarketRules
     from trading.sessions import SessionCalendar
     from trading.store.lake import Lake
+
+# The longest time without a session (New York, September 2001: six days; Seoul, October 2025:
+# nine), with room to spare.
+_LONGEST_CLOSURE = timedelta(days=14)
 
 
 def ingest(
@@ -45,7 +50,6 @@ def ingest(
     frame = source.daily(market, None, first, last)
     if frame.empty:
         raise MissingDataError(f"{first}부터 {last}까지 기록된 시세가 없습니다.")
-    before = calendar.previous(first)
     return admit(
         lake,
         home,
@@ -54,7 +58,6 @@ def ingest(
         frame,
         as_of=last,
         actions=actions,
-        history=lake.daily(market, None, before, before),
     )
 
 
@@ -67,12 +70,20 @@ def admit(
     *,
     as_of: date,
     actions: Sequence[CorporateAction],
-    history: "pd.DataFrame",
 ) -> dict[str, Any]:
-    """Let a batch of daily bars through the quality gate: what fails is set aside with its reason."""
+    """Let a batch of daily bars through the quality gate: what fails is set aside with its reason.
+
+    Judged beside the sessions that came before it, so that day by day the same rows pass as in
+    one batch.
+    """
     from trading.store import quality
 
     market = rules.market
+    settings = quality.read_quality(home.config_dir / "quality" / "daily.yaml")
+    first = schema.day(frame["session"].min())
+    span = timedelta(days=2 * settings.legality.stale_sessions) + _LONGEST_CLOSURE
+    history = lake.daily(market, None, first - span, first - timedelta(days=1), layer="raw")
+    history = history.loc[history["symbol"].isin(frame["symbol"].unique())]
     result = quality.check_daily(
         frame,
         rules,
@@ -81,7 +92,7 @@ def admit(
         as_of=as_of,
         actions=actions,
         history=history if len(history) else None,
-        settings=quality.read_quality(home.config_dir / "quality" / "daily.yaml"),
+        settings=settings,
     )
     lake.quarantine(market, "daily", result.quarantined)
     keyed = frame.drop_duplicates(["symbol", "session"], keep="last")
