@@ -6,7 +6,7 @@ from tasks.features import build_features
 from trading.day import StageResult
 
 
-@flow(name="features", flow_run_name="특징 {day}")
+@flow(name="features", flow_run_name="특성 {day}")
 async def features(day: str) -> StageResult:
     """Run the stage for the open day ``day``."""
     return await build_features(day)

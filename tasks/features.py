@@ -8,8 +8,8 @@ from trading.day import StageResult
 
 
 @task(
-    name="특징 계산",
-    task_run_name="특징 계산 {day}",
+    name="특성 계산",
+    task_run_name="특성 계산 {day}",
     retries=1,
     retry_delay_seconds=[5],
     retry_condition_fn=worth_repeating,

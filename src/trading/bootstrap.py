@@ -43,10 +43,10 @@ from trading.errors import (
     UsageError,
 )
 from trading.execution.decide import Policy
-from trading.live.journal import closed_sessions
+from trading.live.journal import closed_sessions, read_session
 from trading.live.pace import ControlDoor, LockStep, Pace, PortFile, WallPace
 from trading.log import configure, get_logger
-from trading.ports import BarSource, Clock, Ledger
+from trading.ports import BarSource, Clock, Ledger, RecordKind
 from trading.sessions import SessionCalendar
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ log = get_logger(__name__)
 _DEMO_KEY = "demo-app-key-of-the-local-exchange--"
 _DEMO_ACCOUNT = "7001000101"
 _POLL_SECONDS = 0.05
+# What real money asks of paper trading first (DESIGN 4): law, not a setting.
+_PAPER_SESSIONS, _PAPER_DAYS = 20, 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -476,6 +478,8 @@ def open_past_day(
             raise MissingDataError(f"{session} 세션을 시작한 기록이 없습니다.")
     finally:
         ledger.close()
+    if env is not Env.DEMO:
+        return _open_venue_day(installation, market, session)
     lease = _lease(installation.home, f"{env}-{market}")
     try:
         return _build(installation, market, run, session, lease)
@@ -725,16 +729,13 @@ def unmet_conditions(installation: Installation, env: Env) -> list[str]:
 
 def _real_conditions(installation: Installation) -> list[str]:
     """Return the conditions of real money that are not met, with how far they are."""
-    market = installation.settings.app.market
-    path = ledger_path(installation.home, Env.PAPER, market)
-    clean = 0
-    if path.exists():
-        ledger = open_ledger(installation.home, Env.PAPER, market, read_only=True)
-        clean = len(closed_sessions(ledger))
-        ledger.close()
+    clean = _clean_paper_sessions(installation)
     found = []
-    if clean < 20:
-        found.append(f"모의투자에서 대조를 마친 세션이 20회 있어야 합니다(지금 {clean}회).")
+    if clean < _PAPER_SESSIONS:
+        found.append(
+            f"최근 {_PAPER_DAYS}일 안에 모의투자에서 차이 없이 마친 세션이 {_PAPER_SESSIONS}회 있어야 "
+            f"합니다(지금 {clean}회)."
+        )
     found.append("활성 정책의 3년 이상 전진 분석 기록이 있어야 합니다(지금 없음).")
     found.append("오늘의 안전장치 훈련(drill) 기록이 있어야 합니다(지금 없음).")
     account = installation.secrets.kis_real_account
@@ -742,6 +743,28 @@ def _real_conditions(installation: Installation) -> list[str]:
     if last4 is None or os.environ.get("TRADING_CONFIRM_REAL") != last4:
         found.append("TRADING_CONFIRM_REAL에 실전 계좌번호의 마지막 네 자리를 넣어야 합니다.")
     return found
+
+
+def _clean_paper_sessions(installation: Installation) -> int:
+    """Count the recent paper sessions whose books and parity left nothing unexplained."""
+    market = installation.settings.app.market
+    if not ledger_path(installation.home, Env.PAPER, market).exists():
+        return 0
+    since = WallClock().now().date() - timedelta(days=_PAPER_DAYS)
+    ledger = open_ledger(installation.home, Env.PAPER, market, read_only=True)
+    try:
+        recent = [s for s in closed_sessions(ledger) if s >= since]
+        proven = {
+            record.session
+            for record in ledger.read(RecordKind.PARITY)
+            if record.body["unexplained"] == 0
+        }
+        return sum(
+            session in proven and not (read_session(ledger, session).closed or {})["differences"]
+            for session in recent
+        )
+    finally:
+        ledger.close()
 
 
 def _open_venue_day(installation: Installation, market: Market, session: date | None) -> DayContext:

@@ -17,7 +17,7 @@ import numpy as np
 
 from trading.domain.market import PriceBasis
 from trading.domain.wording import REGIME_TEXT
-from trading.errors import ModelError
+from trading.errors import BrokerError, ModelError
 from trading.live.journal import (
     Evidence,
     Journal,
@@ -223,7 +223,20 @@ def intraday(context: DayContext) -> StageResult:
         return StageResult(stage="intraday", message="이미 끝난 세션입니다.", skipped=True)
     prepared = context.prepared or prepare(context)
     context.prepared = prepared
-    outcome = asyncio.run(_trade(context, prepared, recorded))
+    try:
+        outcome = asyncio.run(_trade(context, prepared, recorded))
+    except BrokerError as error:
+        context.notifier.send(
+            "api_failed",
+            {
+                "market": str(context.market),
+                "session": str(context.session),
+                "operation": "장중 매매",
+                "code": error.code,
+                "message": str(error),
+            },
+        )
+        raise
     return StageResult(
         stage="intraday",
         message=f"주문 {outcome.orders}건, 체결 {outcome.fills}건으로 세션을 마쳤습니다.",

@@ -3,15 +3,13 @@
 Screening by price, liquidity or factors belongs to ``strategies.screener``.
 """
 
-from collections.abc import Iterable
-from datetime import date
 from functools import cache
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trading.domain.instrument import Exchange, Instrument, Market
+from trading.domain.instrument import Exchange, Market
 from trading.domain.rules import shipped_config_dir
 from trading.errors import ConfigError
 
@@ -61,24 +59,3 @@ def read_universe(path: Path) -> UniverseSettings:
         raise ConfigError(f"설정 파일이 없음: {path}") from None
     except (ValidationError, yaml.YAMLError) as error:
         raise ConfigError(f"설정 파일 오류: {path}: {error}") from error
-
-
-def members(
-    instruments: Iterable[Instrument], session: date, exchanges: Iterable[Exchange]
-) -> list[Instrument]:
-    """Return the instruments of ``exchanges`` that are listed on ``session``, by symbol.
-
-    Point in time: an instrument belongs from its first recorded bar until its last. One without
-    a known first day counts as listed.
-    """
-    wanted = set(exchanges)
-    return sorted(
-        (
-            item
-            for item in instruments
-            if item.exchange in wanted
-            and (item.listed is None or item.listed <= session)
-            and (item.delisted is None or session <= item.delisted)
-        ),
-        key=lambda item: item.symbol,
-    )

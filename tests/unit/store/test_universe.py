@@ -7,25 +7,11 @@ import pytest
 
 from trading.domain.instrument import Exchange, Instrument, Market
 from trading.errors import ConfigError
-from trading.store.universe import members, read_universe, shipped_universe
+from trading.store.universe import read_universe, shipped_universe
 
 GOOG = Instrument(symbol="GOOG", exchange=Exchange.NASDAQ, listed=date(2004, 8, 19))
 IBM = Instrument(symbol="IBM", exchange=Exchange.NYSE)
 GONE = Instrument(symbol="GONE", exchange=Exchange.NYSE, delisted=date(2005, 1, 3))
-
-
-def test_membership_is_point_in_time():
-    """An instrument belongs from its first to its last session, both included."""
-    everyone = [IBM, GONE, GOOG]
-    exchanges = [Exchange.NASDAQ, Exchange.NYSE]
-
-    def on(day: date) -> list[str]:
-        return [item.symbol for item in members(everyone, day, exchanges)]
-
-    assert on(date(2004, 8, 18)) == ["GONE", "IBM"]
-    assert on(date(2004, 8, 19)) == ["GONE", "GOOG", "IBM"]
-    assert on(date(2005, 1, 3)) == ["GONE", "GOOG", "IBM"]
-    assert on(date(2005, 1, 4)) == ["GOOG", "IBM"]
 
 
 def test_only_wanted_exchanges():
