@@ -14,11 +14,6 @@ IBM = Instrument(symbol="IBM", exchange=Exchange.NYSE)
 GONE = Instrument(symbol="GONE", exchange=Exchange.NYSE, delisted=date(2005, 1, 3))
 
 
-def test_only_wanted_exchanges():
-    """An exchange that is not configured has no members."""
-    assert members([GOOG, IBM], date(2006, 1, 3), [Exchange.NYSE]) == [IBM]
-
-
 def test_shipped_facts():
     """The five embedded stocks have an exchange, a name and a sector."""
     universe = shipped_universe()
