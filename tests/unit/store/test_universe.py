@@ -1,17 +1,12 @@
-"""Who belongs to the universe on a session, and what the configuration knows."""
+"""What the configuration knows of instruments."""
 
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from trading.domain.instrument import Exchange, Instrument, Market
+from trading.domain.instrument import Exchange, Market
 from trading.errors import ConfigError
 from trading.store.universe import read_universe, shipped_universe
-
-GOOG = Instrument(symbol="GOOG", exchange=Exchange.NASDAQ, listed=date(2004, 8, 19))
-IBM = Instrument(symbol="IBM", exchange=Exchange.NYSE)
-GONE = Instrument(symbol="GONE", exchange=Exchange.NYSE, delisted=date(2005, 1, 3))
 
 
 def test_shipped_facts():
