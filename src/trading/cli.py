@@ -131,7 +131,7 @@ def demo(
         _print_json(result)
     else:
         typer.echo(demo_runs.text(result))
-    differs = result["parity"]["differences"] or result["cash_difference"]
+    differs = result["parity"]["differences"] or result["book_differences"]
     raise typer.Exit(EXIT_FINDING if differs else 0)
 
 

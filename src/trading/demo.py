@@ -117,6 +117,7 @@ def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:
         "final_equity": ends[-1]["equity"] if ends else start,
         "starting_equity": start,
         "cash_difference": sum(abs(end["cash_difference"]) for end in ends),
+        "book_differences": sum(len(end["differences"]) for end in ends),
         "ambiguous_fills": ends[-1]["ambiguous_fills"] if ends else 0,
         "decision_hash": decision_hash(decisions),
         "orders_hash": orders_hash(order.intent for order in orders),
@@ -126,7 +127,7 @@ def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:
             "differences": sum(v["differences"] for v in verdicts),
             "unexplained": sum(v["unexplained"] for v in verdicts),
         },
-        "price_basis": (begun.dataset is None and "raw") or _basis(verdicts),
+        "price_basis": _basis(verdicts),
         "reports": [str(reports / market / str(session) / "report.html") for session in closed],
     }
 
