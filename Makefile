@@ -13,12 +13,13 @@ COMPILED_TESTS := $(wildcard tests/unit/simulation tests/unit/allocation tests/u
 	tests/unit/execution tests/unit/test_ensemble.py tests/unit/models tests/unit/backtest)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test lint serve mlflow
+.PHONY: help check setup demo test test-slow lint serve mlflow
 
 help:
 	@printf '%s\n' \
 	  'make demo    기록된 시장 자료로 하루 전체를 사흘 동안 돌려 봅니다 (키 필요 없음)' \
 	  'make test    린트, 형식, 타입, 구조, 테스트를 모두 검사합니다' \
+	  'make test-slow  오래 걸리는 테스트 (스무 시작일, 한국 기록 재생)' \
 	  'make lint    린트, 형식, 타입, 구조만 검사합니다' \
 	  'make serve   Prefect 서버와 작업자를 띄우고 배포합니다 (http://127.0.0.1:4200)' \
 	  'make mlflow  MLflow 화면을 띄웁니다 (http://127.0.0.1:5000)'
@@ -82,6 +83,9 @@ test: lint
 	  NUMBA_DISABLE_JIT=1 $(BIN)/pytest $(COMPILED_TESTS) -n 2 --cov --cov-report= --cov-fail-under=0; fi
 	@echo '[6/6] 전체 테스트'
 	@$(BIN)/pytest -n 2 --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=80
+
+test-slow: setup
+	@$(BIN)/pytest tests/slow -m slow -s
 
 serve: setup
 	@sh -c 'export PREFECT_API_URL=http://127.0.0.1:4200/api; \
