@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -83,6 +84,7 @@ class _OpenDay:
     context: DayContext
     lease: "BaseFileLock"
     notifier: "OutboxNotifier"
+    client: "KisClient | None"
 
 
 _days: dict[str, _OpenDay] = {}
@@ -407,23 +409,47 @@ def _build(
     session: date | None,
     lease: "BaseFileLock",
 ) -> DayContext:
-    from trading.store.lake import Lake
-
-    home, settings = installation.home, installation.settings
-    rules = settings.markets[market]
-    calendar = SessionCalendar(market, rules)
     source = open_source(installation, Path(run.dataset) if run.dataset is not None else None)
-    ledger = open_ledger(home, Env.DEMO, market)
+    ledger = open_ledger(installation.home, Env.DEMO, market)
     try:
         session = session or _next_session(source, ledger, run)
     except BaseException:
         ledger.close()
         raise
+    return _opened(
+        installation,
+        Env.DEMO,
+        run,
+        session,
+        ledger=ledger,
+        source=source,
+        lease=lease,
+        connect=lambda symbols: _connect_demo(installation, run, market, session, symbols),
+    )
+
+
+def _opened(
+    installation: Installation,
+    env: Env,
+    run: Run,
+    session: date,
+    *,
+    ledger: Ledger,
+    source: BarSource,
+    lease: "BaseFileLock",
+    connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]],
+    client: "KisClient | None" = None,
+) -> DayContext:
+    """Put the day together and keep what ``close_day`` must release."""
+    from trading.store.lake import Lake
+
+    home, settings, market = installation.home, installation.settings, run.market
+    rules, calendar = rules_and_calendar(settings, market)
     notifier = _notifier(installation)
     notifier.start()
     context = DayContext(
-        key=f"{Env.DEMO}-{market}-{session}",
-        env=Env.DEMO,
+        key=f"{env}-{market}-{session}",
+        env=env,
         market=market,
         session=session,
         run=run,
@@ -437,10 +463,10 @@ def _build(
         lake=Lake(home.data_dir / "lake"),
         source=source,
         notifier=notifier,
-        connect=lambda symbols: _connect_demo(installation, run, market, session, symbols),
+        connect=connect,
     )
     _days[context.key] = _OpenDay(
-        installation=installation, context=context, lease=lease, notifier=notifier
+        installation=installation, context=context, lease=lease, notifier=notifier, client=client
     )
     return context
 
@@ -499,6 +525,8 @@ def close_day(key: str) -> None:
     if day is None:
         return
     day.notifier.close()
+    if day.client is not None:
+        asyncio.run(day.client.close())
     day.context.ledger.close()
     name = f"{day.context.env}-{day.context.market}"
     if day.context.env == Env.DEMO and name not in _kept_exchanges:
@@ -770,14 +798,13 @@ def _clean_paper_sessions(installation: Installation) -> int:
 def _open_venue_day(installation: Installation, market: Market, session: date | None) -> DayContext:
     """Open today's session at KIS: 모의투자 or 실전투자, as ``app.yaml`` says."""
     from trading.broker.history import KisBarSource
-    from trading.store.lake import Lake
 
     home, settings = installation.home, installation.settings
     env = settings.app.env
     unmet = unmet_conditions(installation, env)
     if unmet:
         raise ConfigError(" ".join(unmet))
-    rules, calendar = rules_and_calendar(settings, market)
+    _, calendar = rules_and_calendar(settings, market)
     today = WallClock().now().astimezone(ZoneInfo(market.timezone_name)).date()
     session = session or today
     if not calendar.is_session(session):
@@ -793,12 +820,14 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
         raise ConfigError(
             f"config/universe.yaml의 instruments에 {MARKET_TEXT[market]} 종목을 적어야 합니다."
         )
+    credentials = _credentials(installation, env)
     lease = _lease(home, f"{env}-{market}")
-    ledger = open_ledger(home, env, market)
-    client = _client(
-        installation, market, env, _credentials(installation, env), WallClock(), instruments
-    )
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(lease.release)
+        ledger = open_ledger(home, env, market)
+        undo.callback(ledger.close)
+        client = _client(installation, market, env, credentials, WallClock(), instruments)
+        undo.callback(lambda: asyncio.run(client.close()))
         run = Run.latest(ledger) or _first_venue_run(
             client,
             ledger,
@@ -808,36 +837,20 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
             calendar,
             settings.app.data.first_bar_sessions[market],
         )
-    except BaseException:
-        ledger.close()
-        lease.release()
-        raise
-    notifier = _notifier(installation)
-    notifier.start()
-    context = DayContext(
-        key=f"{env}-{market}-{session}",
-        env=env,
-        market=market,
-        session=session,
-        run=run,
-        home=home,
-        settings=settings,
-        rules=rules,
-        calendar=calendar,
-        policy=policy_of(settings, market, calendar),
-        clock=WallClock(),
+        undo.pop_all()
+    return _opened(
+        installation,
+        env,
+        run,
+        session,
         ledger=ledger,
-        lake=Lake(home.data_dir / "lake"),
         source=KisBarSource(client),
-        notifier=notifier,
+        lease=lease,
         connect=lambda symbols: _connect_venue(
             installation, env, market, session, instruments, symbols
         ),
+        client=client,
     )
-    _days[context.key] = _OpenDay(
-        installation=installation, context=context, lease=lease, notifier=notifier
-    )
-    return context
 
 
 def _first_venue_run(

@@ -67,8 +67,12 @@ def test_second_day_is_skipped_while_one_runs(prefect_server, begun):
 
 
 def test_day_by_flow_is_the_day(prefect_server, begun, tmp_path):
-    """The flow and the plain list of stages decide, order and report the same."""
+    """The flow and the plain list of stages decide, order and report the same.
+
+    Afterwards the outbox is sent and nobody is missed.
+    """
     from flows.daily_trading import daily_trading
+    from flows.hourly_report import hourly_report
 
     asyncio.run(daily_trading(root=str(begun)))
     bootstrap.stop_exchange(bootstrap.open_home(begun, console=False), "demo-us")
@@ -88,16 +92,8 @@ def test_day_by_flow_is_the_day(prefect_server, begun, tmp_path):
     artifact = asyncio.run(artifact_of(f"day-demo-us-{START}"))
     assert f"| 총자산 | {money_text(by_flow['final_equity'], Currency.USD)} |" in artifact
     assert not re.search(r"\| [a-z_]+ \|", artifact), "an English name in a Korean table"
-
-
-def test_hourly_report_counts_what_it_sent(prefect_server, begun):
-    """After the day the outbox is sent and nobody is missed."""
-    from flows.hourly_report import hourly_report
-
-    summary = asyncio.run(hourly_report(root=str(begun)))
-
-    assert summary["pending"] == 0
-    assert summary["running"] == 0
+    sent = asyncio.run(hourly_report(root=str(begun)))
+    assert (sent["pending"], sent["running"]) == (0, 0)
     assert bootstrap.open_notifier(begun).count(Event.SESSION_ENDED, since=LONG_AGO) == 1
 
 
