@@ -60,11 +60,18 @@ class TokenCache:
             with self._lock():
                 found = self._read()
                 if found is None or not self._is_usable(found):
-                    found = self._issue(post, is_last_try=waited >= self._wait_seconds)
+                    # In between only the cache is looked at: asking each time would be a burst.
+                    is_last_try = waited >= self._wait_seconds
+                    is_first = waited == 0.0
+                    found = (
+                        self._issue(post, is_last_try=is_last_try)
+                        if is_first or is_last_try
+                        else None
+                    )
             if found is not None:
                 self._token = found
                 return found.value
-            # Another process may have been given a token meanwhile: look before asking again.
+            # Another process may have been given a token meanwhile.
             pause = min(_POLL_SECONDS, self._wait_seconds)
             self._pause.wait(pause)
             waited += pause

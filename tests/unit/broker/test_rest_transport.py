@@ -266,6 +266,20 @@ def test_token_of_another_process_is_taken(start, tmp_path):
     assert server.count("tokenP") == 1
 
 
+def test_a_refused_token_is_not_asked_for_in_a_burst(start, monkeypatch):
+    """In the minute KIS wants between two tokens it is asked at the beginning and at the end."""
+    monkeypatch.setattr("trading.broker.auth._POLL_SECONDS", 0.02)
+    transport, server, _ = start(
+        lambda path, fields, headers: (403, TOO_SOON, {}), token_wait_seconds=0.2
+    )
+
+    with pytest.raises(BrokerError) as refused:
+        quote(transport).result(5)
+
+    assert refused.value.code == "EGW00133"
+    assert server.count("tokenP") == 2
+
+
 def test_no_token_no_order(start):
     """Without a token an order never leaves: that is a definite refusal."""
     transport, server, _ = start(lambda path, fields, headers: (403, BAD_KEY, {}))
