@@ -13,13 +13,14 @@ COMPILED_TESTS := $(wildcard tests/unit/simulation tests/unit/allocation tests/u
 	tests/unit/execution tests/unit/test_ensemble.py tests/unit/models tests/unit/backtest)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test test-slow lint serve mlflow
+.PHONY: help check setup demo test test-slow lint serve mlflow chaos
 
 help:
 	@printf '%s\n' \
 	  'make demo    기록된 시장 자료로 하루 전체를 사흘 동안 돌려 봅니다 (키 필요 없음)' \
 	  'make test    린트, 형식, 타입, 구조, 테스트를 모두 검사합니다' \
 	  'make test-slow  오래 걸리는 테스트 (스무 시작일, 한국 기록 재생)' \
+	  'make chaos   강제 종료와 장애 속에서 시드 1,000개를 돌려 두 장부를 견줍니다 (DATASET=폴더: 한국 시장도)' \
 	  'make lint    린트, 형식, 타입, 구조만 검사합니다' \
 	  'make serve   Prefect 서버와 작업자를 띄우고 배포합니다 (http://127.0.0.1:4200)' \
 	  'make mlflow  MLflow 화면을 띄웁니다 (http://127.0.0.1:5000)'
@@ -68,6 +69,10 @@ setup: check
 
 demo: setup
 	@$(BIN)/trading demo --sessions 3
+
+# Stopped and started again, it goes on with the seeds that are left.
+chaos: setup
+	@$(BIN)/trading chaos --seeds $(or $(SEEDS),1000) $(if $(DATASET),--dataset $(DATASET)) $(CHAOS_FLAGS)
 
 lint: setup
 	@echo '[1/4] 린트';      $(BIN)/ruff check .

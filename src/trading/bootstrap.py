@@ -44,8 +44,14 @@ from trading.errors import (
     UsageError,
 )
 from trading.execution.decide import Policy
-from trading.live.journal import closed_sessions, read_session
+from trading.live.journal import (
+    accept_differences,
+    closed_sessions,
+    open_differences,
+    read_session,
+)
 from trading.live.pace import ControlDoor, LockStep, Pace, PortFile, WallPace
+from trading.live.reconcile import Difference
 from trading.log import configure, get_logger
 from trading.ports import BarSource, Clock, Ledger, RecordKind
 from trading.sessions import SessionCalendar
@@ -171,16 +177,23 @@ class DemoRequest:
     sessions: int = 1
     fresh: bool = False
     profile: str = "real"
+    faults: str | None = None
 
     def asked(self) -> dict[str, Any]:
         """Return the request as JSON values, to recognise the same command after a crash."""
+        faults = {} if self.faults is None else {"faults": _absolute(self.faults)}
         return {
+            **faults,
             "dataset": str(self.dataset.resolve()) if self.dataset is not None else None,
             "start": self.start.isoformat() if self.start is not None else None,
             "sessions": self.sessions,
             "fresh": self.fresh,
             "profile": self.profile,
         }
+
+
+def _absolute(faults: str) -> str:
+    return faults if faults.startswith("seed:") else str(Path(faults).resolve())
 
 
 def begin_demo(installation: Installation, market: Market, request: DemoRequest) -> Run:
@@ -203,9 +216,13 @@ def begin_demo(installation: Installation, market: Market, request: DemoRequest)
             "env를 demo로 두거나 다른 --root를 주십시오."
         )
     source = open_source(installation, request.dataset)
+    if request.faults is not None:
+        from trading.exchange.faults import FaultSchedule
+
+        FaultSchedule.parse(request.faults, market)
     # A command that cannot be carried out leaves nothing behind: not a lock, not an empty ledger.
     first = _first_session(installation, source, market, request.start)
-    with _account_held(installation.home, market):
+    with account_held(installation.home, Env.DEMO, market):
         return _begin(installation, market, request, source, first)
 
 
@@ -412,6 +429,7 @@ def _build(
     source = open_source(installation, Path(run.dataset) if run.dataset is not None else None)
     ledger = open_ledger(installation.home, Env.DEMO, market)
     try:
+        ledger.claim()
         session = session or _next_session(source, ledger, run)
     except BaseException:
         ledger.close()
@@ -549,9 +567,12 @@ def _lease(home: Home, name: str) -> "BaseFileLock":
 
 
 @contextlib.contextmanager
-def _account_held(home: Home, market: Market) -> Iterator[None]:
-    """Keep every other process from trading the demo account meanwhile."""
-    lease = _lease(home, f"{Env.DEMO}-{market}")
+def account_held(home: Home, env: Env, market: Market) -> Iterator[None]:
+    """Keep every other process from trading the account meanwhile.
+
+    Raises ``SessionBusyError`` when one does.
+    """
+    lease = _lease(home, f"{env}-{market}")
     try:
         yield
     finally:
@@ -563,9 +584,12 @@ def _account_held(home: Home, market: Market) -> Iterator[None]:
 
 def exchange_options(
     installation: Installation, market: Market, name: str, *, profile: str, speed: float | None,
-    port: int = 0, start: date | None = None,
+    port: int = 0, start: date | None = None, faults: str | None = None,
+    notice_fields: str = "current",
 ) -> "ExchangeOptions":  # fmt: skip
-    """Return how a local exchange of this installation runs."""
+    """Return how a local exchange of this installation runs; ``faults`` is a file or ``seed:N``."""
+    from trading.exchange.faults import FaultSchedule
+    from trading.exchange.hub import NoticeFields
     from trading.exchange.server import ExchangeOptions
     from trading.simulation.matching import BASIS_POINTS
     from trading.wire.endpoints import Profile
@@ -580,6 +604,8 @@ def exchange_options(
         speed=speed,
         start=start,
         port=port,
+        faults=FaultSchedule.parse(faults, market) if faults is not None else None,
+        notice_fields=NoticeFields(notice_fields),
     )
 
 
@@ -598,6 +624,8 @@ def ensure_exchange(installation: Installation, run: Run) -> PortFile:
     ]  # fmt: skip
     if run.dataset is not None:
         command += ["--dataset", run.dataset]
+    if "faults" in run.asked:
+        command += ["--faults", run.asked["faults"]]
     speed = installation.settings.app.demo.speed
     if speed is not None:
         command += ["--speed", str(speed)]
@@ -628,7 +656,7 @@ def exchange_kept(installation: Installation, market: Market) -> Iterator[None]:
     finally:
         _kept_exchanges.discard(name)
         # Another run that trades this account by now needs the exchange, and ends it.
-        with contextlib.suppress(SessionBusyError), _account_held(installation.home, market):
+        with contextlib.suppress(SessionBusyError), account_held(installation.home, Env.DEMO, market):
             stop_exchange(installation, name)
 
 
@@ -733,6 +761,34 @@ def _client(
     )
 
 
+def reconcile(
+    installation: Installation, market: Market, *, accept: bool
+) -> tuple[date, list[Difference]] | None:
+    """Return the differences that keep the account from trading, ``None`` when none do.
+
+    ``accept`` takes the venue's word for them: the next session begins with its money and shares.
+
+    Raises
+    ------
+    SessionBusyError
+        When another process trades this account.
+    """
+    env = installation.settings.app.env
+    lease = _lease(installation.home, f"{env}-{market}")
+    try:
+        open_ledger(installation.home, env, market, read_only=True).close()
+        ledger = open_ledger(installation.home, env, market)
+        try:
+            found = open_differences(ledger)
+            if found is not None and accept:
+                accept_differences(ledger, *found, WallClock().now())
+            return found
+        finally:
+            ledger.close()
+    finally:
+        lease.release()
+
+
 def rules_and_calendar(settings: Settings, market: Market) -> tuple[MarketRules, SessionCalendar]:
     """Return the dated law of ``market`` and its calendar."""
     rules = settings.markets[market]
@@ -809,13 +865,7 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
     session = session or today
     if not calendar.is_session(session):
         raise MissingDataError(f"{session}은(는) {MARKET_TEXT[market]} 시장의 거래일이 아닙니다.")
-    instruments = {
-        symbol: Instrument(
-            symbol=symbol, exchange=fact.exchange, name=fact.name, sector=fact.sector
-        )
-        for symbol, fact in settings.universe.instruments.items()
-        if fact.exchange.market is market
-    }
+    instruments = _instruments(settings, market)
     if not instruments:
         raise ConfigError(
             f"config/universe.yaml의 instruments에 {MARKET_TEXT[market]} 종목을 적어야 합니다."
@@ -826,6 +876,7 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
         undo.callback(lease.release)
         ledger = open_ledger(home, env, market)
         undo.callback(ledger.close)
+        ledger.claim()
         client = _client(installation, market, env, credentials, WallClock(), instruments)
         undo.callback(lambda: asyncio.run(client.close()))
         run = Run.latest(ledger) or _first_venue_run(
@@ -888,6 +939,26 @@ async def _connect_venue(
         yield Connection(client=client, pace=WallPace(clock, begins=begins))
     finally:
         await client.close()
+
+
+def open_account(
+    installation: Installation, env: Env, market: Market
+) -> tuple["KisClient", str]:
+    """Return a client that may look at an account beside whoever trades it, and its number."""
+    credentials = _credentials(installation, env)
+    instruments = _instruments(installation.settings, market)
+    client = _client(installation, market, env, credentials, WallClock(), instruments)
+    return client, credentials.account
+
+
+def _instruments(settings: Settings, market: Market) -> dict[str, Instrument]:
+    return {
+        symbol: Instrument(
+            symbol=symbol, exchange=fact.exchange, name=fact.name, sector=fact.sector
+        )
+        for symbol, fact in settings.universe.instruments.items()
+        if fact.exchange.market is market
+    }
 
 
 def _credentials(installation: Installation, env: Env) -> "Credentials":

@@ -23,6 +23,7 @@ import typer
 from trading.terminal import EXIT_INTERRUPTED, EXIT_USAGE, KoreanTyper
 
 if TYPE_CHECKING:
+    from trading.errors import BrokerError
     from trading.research import Scope
 
 EXIT_FINDING, EXIT_FAILURE = 1, 3
@@ -50,11 +51,26 @@ class ProfileName(StrEnum):
     PAPER = "paper"
 
 
+class NoticeFieldsName(StrEnum):
+    """Which layout of notices the local exchange sends."""
+
+    CURRENT = "current"
+    FORMER = "former"
+
+
 class VenueEnv(StrEnum):
     """KIS environments."""
 
     PAPER = "paper"
     REAL = "real"
+
+
+class PlantName(StrEnum):
+    """A bug that ``chaos`` plants to prove that it sees it."""
+
+    RETRY = "retry"
+    DROP_INTENT = "drop-intent"
+    LATE_JOURNAL = "late-journal"
 
 
 class _State:
@@ -67,6 +83,10 @@ MarketOption = Annotated[
 ]
 DatasetOption = Annotated[
     Path | None, typer.Option("--dataset", help="기록 데이터 폴더 (기본: 내장 기록).")
+]
+FaultsOption = Annotated[
+    str | None,
+    typer.Option("--faults", help="거래소가 낼 장애: YAML 파일 또는 seed:N (docs/faults.md)."),
 ]
 
 
@@ -112,6 +132,7 @@ def demo(
     profile: Annotated[
         ProfileName, typer.Option("--profile", help="거래소 규칙.")
     ] = ProfileName.REAL,
+    faults: FaultsOption = None,
     no_prefect: Annotated[
         bool, typer.Option("--no-prefect", help="Prefect 없이 같은 단계를 차례로 부릅니다.")
     ] = False,
@@ -124,7 +145,12 @@ def demo(
     installation = bootstrap.open_home(_State.root)
     chosen = Market(market) if market is not None else installation.settings.app.market
     request = bootstrap.DemoRequest(
-        dataset=dataset, start=start, sessions=sessions, fresh=fresh, profile=str(profile)
+        dataset=dataset,
+        start=start,
+        sessions=sessions,
+        fresh=fresh,
+        profile=str(profile),
+        faults=faults,
     )
     result = demo_runs.run(installation, chosen, request, with_prefect=not no_prefect)
     if as_json:
@@ -263,6 +289,47 @@ def parity(
     raise typer.Exit(EXIT_FINDING if report.differences else 0)
 
 
+@app.command(help="장부와 거래소가 달라 멈춘 까닭을 보여 주고, 아는 차이면 받아들입니다.")
+def reconcile(
+    market: MarketOption = None,
+    accept: Annotated[
+        bool,
+        typer.Option("--accept", help="거래소의 값이 옳다고 장부에 적습니다 (입출금, 타사 대체)."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.live.books import listed_text
+
+    installation = bootstrap.open_home(_State.root)
+    chosen = _market(market) or installation.settings.app.market
+    found = bootstrap.reconcile(installation, chosen, accept=accept)
+    differences = found[1] if found is not None else []
+    if as_json:
+        _print_json(
+            {
+                "session": str(found[0]) if found is not None else None,
+                "accepted": accept and found is not None,
+                "differences": [
+                    {"what": d.what, "ours": d.ours, "theirs": d.theirs} for d in differences
+                ],
+            }
+        )
+    elif found is None:
+        typer.echo("매매를 막는 차이가 없습니다.")
+    elif accept:
+        typer.echo(
+            f"{found[0]} 세션의 차이를 거래소의 값으로 받아들였습니다: {listed_text(differences)}. "
+            "같은 실행 명령을 다시 치면 시작합니다."
+        )
+    else:
+        typer.echo(
+            f"{found[0]} 세션이 시작하지 못했습니다: {listed_text(differences)}. 까닭을 아는 차이면 "
+            "--accept를 붙여 받아들이십시오."
+        )
+    raise typer.Exit(EXIT_FINDING if differences and not accept else 0)
+
+
 @app.command(help="세션 보고서를 다시 만들고 있는 곳을 알려 줍니다.")
 def report(
     session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
@@ -287,19 +354,89 @@ def report(
 @app.command(help="설치, 설정, 저장소, 키를 점검합니다.")
 def check(
     env: Annotated[
-        VenueEnv | None, typer.Option("--env", help="이 환경으로 거래할 수 있는지도 봅니다.")
+        VenueEnv | None,
+        typer.Option("--env", help="이 환경으로 거래할 수 있는지, 계좌가 무엇을 할 수 있는지도 봅니다."),
     ] = None,
+    market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap, doctor
 
-    findings = doctor.examine(bootstrap.open_home(_State.root), str(env) if env else None)
+    findings = doctor.examine(
+        bootstrap.open_home(_State.root), str(env) if env else None, _market(market)
+    )
     if as_json:
         _print_json({"findings": findings})
     else:
         typer.echo(doctor.text(findings))
     bad = any(f["severity"] == "error" for f in findings)
     raise typer.Exit(EXIT_FINDING if bad else 0)
+
+
+@app.command(help="응답·판정 코드의 뜻과 할 일을 알려 줍니다 (코드 없이: 모든 갈래).")
+def explain(
+    code: Annotated[str | None, typer.Argument(help="코드. 예: EGW00201.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import explain as explained
+
+    if code is None:
+        families = explained.families()
+        if as_json:
+            _print_json({"families": [{"name": f.name, "codes": f.codes} for f in families]})
+        else:
+            typer.echo(explained.families_text())
+        return
+    found = explained.explain(code)
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(explained.text(found))
+    raise typer.Exit(0 if found["known"] else EXIT_FINDING)
+
+
+@app.command(help="강제 종료와 장애 속에서 주문을 잃거나 두 번 내지 않는지 시험합니다.")
+def chaos(
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="시험할 시드의 수.")] = 25,
+    first: Annotated[int, typer.Option("--first", min=0, help="첫 시드.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="시드 하나만 자세히 다시 돌립니다.")
+    ] = None,
+    plant: Annotated[
+        PlantName | None, typer.Option("--plant", help="일부러 심을 결함: 찾아내야 합니다.")
+    ] = None,
+    dataset: DatasetOption = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="함께 돌릴 수 (기본: 코어 수).")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="지난 결과를 버리고 다시 합니다.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.chaos import runner
+    from trading.chaos.plants import Plant
+
+    installation = bootstrap.open_home(_State.root, console=False)
+    planted = Plant(plant) if plant is not None else None
+    if seed is not None:
+        result = runner.play_one(installation, seed, dataset=dataset, plant=planted)
+    else:
+        with _progress("시드") as progress:
+            result = runner.run(
+                installation,
+                seeds=range(first, first + seeds),
+                dataset=dataset,
+                plant=planted,
+                jobs=jobs or os.cpu_count() or 1,
+                fresh=fresh,
+                progress=progress,
+            )
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(runner.text(result))
+    if not runner.is_clean(result):
+        raise typer.Exit(EXIT_FINDING)
 
 
 @data_app.command("status", help="저장소에 무엇이 얼마나 있는지 보여 줍니다.")
@@ -343,6 +480,21 @@ def data_import(
 
 
 @exchange_app.command(
+    "status", help="로컬 거래소가 어떤 기능에 기록으로, 어떤 기능에 빈 응답으로 답하는지 보여 줍니다."
+)
+def exchange_status(market: MarketOption = None, as_json: JsonOption = False) -> None:
+    from trading.domain.instrument import Market
+    from trading.exchange import coverage
+
+    markets = list(Market) if market is None else [Market(market)]
+    found = [coverage.coverage(one) for one in markets]
+    if as_json:
+        _print_json(coverage.as_json(found))
+    else:
+        typer.echo(coverage.text(found))
+
+
+@exchange_app.command(
     "serve", help="로컬 거래소를 띄웁니다. 어떤 KIS 클라이언트든 붙을 수 있습니다."
 )
 def exchange_serve(
@@ -357,6 +509,11 @@ def exchange_serve(
     ] = None,
     start: Annotated[date | None, _date_option("--start", "벽시계일 때 첫 거래일.")] = None,
     port: Annotated[int, typer.Option("--port", help="포트 (0: 아무거나).")] = 0,
+    faults: FaultsOption = None,
+    notice_fields: Annotated[
+        NoticeFieldsName,
+        typer.Option("--notice-fields", help="통보 항목: 현재 26/25개 또는 예전 23/21개."),
+    ] = NoticeFieldsName.CURRENT,
 ) -> None:
     from trading import bootstrap
     from trading.domain.instrument import Market
@@ -377,6 +534,8 @@ def exchange_serve(
             speed=speed,
             port=port,
             start=start,
+            faults=faults,
+            notice_fields=str(notice_fields),
         ),
     )
 
@@ -441,7 +600,13 @@ def main() -> None:
 
 
 def _guarded(command: Callable[[], int]) -> int:
-    from trading.errors import ConfigError, NothingLeftError, SessionBusyError, TradingError
+    from trading.errors import (
+        BrokerError,
+        ConfigError,
+        NothingLeftError,
+        SessionBusyError,
+        TradingError,
+    )
     from trading.errors import UsageError as WrongUsage
 
     try:
@@ -454,6 +619,8 @@ def _guarded(command: Callable[[], int]) -> int:
         return _say(str(error), EXIT_USAGE)
     except (SessionBusyError, NothingLeftError) as error:
         return _say(str(error), EXIT_FINDING)
+    except BrokerError as error:
+        return _say(_with_advice(error), EXIT_FAILURE)
     except TradingError as error:
         return _say(str(error), EXIT_FAILURE)
     except (OSError, sqlite3.Error) as error:
@@ -471,6 +638,14 @@ def _guarded(command: Callable[[], int]) -> int:
 def _say(sentence: str, code: int) -> int:
     print(sentence, file=sys.stderr)  # noqa: T201
     return code
+
+
+def _with_advice(error: "BrokerError") -> str:
+    """Return what the venue said, and what the user does about its code."""
+    from trading.wire.codes import CODES
+
+    known = CODES.get(error.code)
+    return f"{error} — {known.action}." if known is not None else str(error)
 
 
 def _of_the_machine(error: OSError | sqlite3.Error) -> str | None:

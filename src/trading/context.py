@@ -5,8 +5,8 @@ The stages that use it are ``day``; how it is built is ``bootstrap``.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,7 @@ from trading.execution.engine import SessionStart, TradingEngine
 from trading.live.journal import (
     Evidence,
     RecordedSession,
+    adjustments,
     closed_sessions,
     read_session,
 )
@@ -299,19 +300,23 @@ def open_engine(context: DayContext, recorded: RecordedSession) -> TradingEngine
 def session_event(context: DayContext, prepared: Prepared, engine: TradingEngine) -> SessionStart:
     """Return the event that begins the session for ``engine``."""
     open_ts, close_ts = context.calendar.open_close(context.session)
+    # A session that nobody traded has its actions too: they are taken before today's.
+    earlier = [s for s in closed_sessions(context.ledger) if s < context.session]
+    first = earlier[-1] + timedelta(days=1) if earlier else context.session
     actions = runner.actions_by_session(
-        context.lake.actions(context.market, context.session, context.session)
+        context.lake.actions(context.market, first, context.session)
     )
-    return runner.session_start(
+    start = runner.session_start(
         prepared.view,
         prepared.raw,
         prepared.row,
-        actions.get(context.session, ()),
+        [action for day in sorted(actions) for action in actions[day]],
         context.rules,
         engine,
         open_ts,
         close_ts,
     )
+    return replace(start, adjustments=adjustments(context.ledger, first, context.session))
 
 
 def quality_path(context: DayContext) -> Path:

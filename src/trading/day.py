@@ -17,7 +17,7 @@ import numpy as np
 
 from trading.domain.market import PriceBasis
 from trading.domain.wording import REGIME_TEXT
-from trading.errors import BrokerError, ModelError
+from trading.errors import BrokerError, LeaseLostError, LedgerError, ModelError
 from trading.live.journal import (
     Evidence,
     Journal,
@@ -237,6 +237,17 @@ def intraday(context: DayContext) -> StageResult:
             },
         )
         raise
+    except (LedgerError, LeaseLostError) as error:
+        log.critical("장부 때문에 매매 중단", session=str(context.session), reason=str(error))
+        context.notifier.send(
+            "error",
+            {
+                "market": str(context.market),
+                "session": str(context.session),
+                "message": str(error),
+            },
+        )
+        raise
     return StageResult(
         stage="intraday",
         message=f"주문 {outcome.orders}건, 체결 {outcome.fills}건으로 세션을 마쳤습니다.",
@@ -274,7 +285,11 @@ async def _trade(
                 check_interval=timedelta(minutes=app.check_interval_minutes),
                 absence_listings=app.supervision.absence_listings,
                 absence_wait_seconds=app.supervision.absence_wait_seconds,
+                absence_seconds=app.supervision.absence_seconds,
+                balance_reads=app.supervision.balance_reads,
+                manual_trades=context.settings.execution.manual_trades,
             ),
+            exchanges={i.symbol: i.exchange for i in context.lake.instruments(context.market)},
         )
         told = f"{context.run.run_id}:{context.session}"
         context.notifier.send("session_started", about | {"key": f"start:{told}"})

@@ -4,24 +4,29 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
-from trading import bootstrap
+from trading import bootstrap, probes
 from trading.bootstrap import Installation
 from trading.config import Env
+from trading.domain.instrument import Market
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import TradingError
+from trading.probes import Finding
+from trading.probes import finding as _finding
 
 MIN_FREE_GB = 5.0
 _SEVERITY_TEXT = {"ok": "정상", "info": "참고", "error": "문제"}
 
-Finding = dict[str, str]
 
-
-def examine(installation: Installation, env: str | None = None) -> list[Finding]:
+def examine(
+    installation: Installation, env: str | None = None, market: Market | None = None
+) -> list[Finding]:
     """Return one finding a check: code, severity (ok, info, error), cause, action.
 
     Missing KIS keys are information while the demo is configured; ``env`` asks what still keeps
-    that environment from trading. Writes nothing.
+    that environment from trading and, where its keys are given, the account itself what it can
+    do. No order is sent.
     """
     checks: list[Callable[[Installation], Finding]] = [
         _disk,
@@ -33,7 +38,12 @@ def examine(installation: Installation, env: str | None = None) -> list[Finding]
         _mail,
     ]
     findings = [check(installation) for check in checks]
-    return [*findings, *_keys(installation, env)]
+    findings += _keys(installation, env)
+    wanted = Env(env) if env is not None else Env.DEMO
+    profile: Literal["real", "paper"] = "real" if wanted is Env.REAL else "paper"
+    if wanted is not Env.DEMO and not installation.secrets.missing(profile):
+        findings += _account(installation, wanted, market or installation.settings.app.market)
+    return findings
 
 
 def text(findings: list[Finding]) -> str:
@@ -46,10 +56,6 @@ def text(findings: list[Finding]) -> str:
     bad = sum(f["severity"] == "error" for f in findings)
     lines.append("모두 정상입니다." if not bad else f"고칠 것이 {bad}가지 있습니다.")
     return "\n".join(lines)
-
-
-def _finding(code: str, severity: str, cause: str, action: str = "") -> Finding:
-    return {"code": code, "severity": severity, "cause": cause, "action": action}
 
 
 def _disk(installation: Installation) -> Finding:
@@ -156,6 +162,13 @@ def _keys(installation: Installation, env: str | None) -> list[Finding]:
     if not unmet:
         return [_finding("KEYS", "ok", f"{wanted} 거래를 시작할 수 있습니다.")]
     return [_finding("NOT_READY", "error", sentence, "") for sentence in unmet]
+
+
+def _account(installation: Installation, env: Env, market: Market) -> list[Finding]:
+    try:
+        return probes.probe(installation, env, market)
+    except TradingError as error:
+        return [_finding("KIS_ACCOUNT", "error", str(error))]
 
 
 def _standing(path: Path) -> Path:

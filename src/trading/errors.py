@@ -17,6 +17,8 @@
     ├─ OrderStateError             a bug or a lost message: halt and reconcile
     ├─ ReconciliationError         ledger and venue disagree: halt, tell the operator
     ├─ SessionBusyError            another run holds the session: this one is skipped
+    ├─ LedgerError                 the ledger takes nothing: no order may leave
+    ├─ LeaseLostError              somebody else writes this account: stop at once
     └─ ModelError                  keep the champion, report
 
 Messages are Korean: the command line shows them as they are.
@@ -88,6 +90,14 @@ class ReconciliationError(TradingError):
 
 class SessionBusyError(TradingError):
     """Another process holds the lease of this market."""
+
+
+class LedgerError(TradingError):
+    """The ledger cannot be written; what is not journalled may not leave."""
+
+
+class LeaseLostError(TradingError):
+    """Another process took the account over while this one slept."""
 
 
 class ModelError(TradingError):

@@ -9,8 +9,24 @@ from typing import Any, Protocol
 from trading.domain.account import VenueAccount
 from trading.domain.actions import CorporateAction
 from trading.domain.instrument import Instrument, Market
-from trading.domain.market import PriceBasis, Quote, Tick
-from trading.domain.order import Fill, Order, OrderAck, OrderIntent, OrderUpdate, VenueOrder
+from trading.domain.market import (
+    Book,
+    ExpectedMatch,
+    IndexTick,
+    MarketStatus,
+    PriceBasis,
+    Quote,
+    Tick,
+)
+from trading.domain.order import (
+    Fill,
+    Order,
+    OrderAck,
+    OrderDoubt,
+    OrderIntent,
+    OrderUpdate,
+    VenueOrder,
+)
 
 
 class Clock(Protocol):
@@ -36,6 +52,11 @@ class RecordKind(StrEnum):
     OBSERVED = "observed"
     STATE = "state"
     PARITY = "parity"
+    MANUAL = "manual"
+    MANUAL_FILL = "manual_fill"
+    QUARANTINE = "quarantine"
+    DIFFERENCE = "difference"
+    ADJUSTMENT = "adjustment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +81,8 @@ class Ledger(Protocol):
         """Write the records in one transaction, durable on return.
 
         Records whose ``(kind, key)`` is already there are left out. Returns how many were new.
+        Raises ``LedgerError`` when nothing could be written, ``LeaseLostError`` when somebody
+        else writes this account by now: no order may leave after either.
         """
         ...
 
@@ -121,6 +144,11 @@ class BarSource(Protocol):
 class Broker(Protocol):
     """An account at a venue: the KIS client over the wire, or matching in this process."""
 
+    @property
+    def takes_orders_early(self) -> bool:
+        """Whether the venue takes orders before its open."""
+        ...
+
     async def submit(self, intent: OrderIntent) -> OrderAck:
         """Send one order, once.
 
@@ -146,7 +174,9 @@ class Broker(Protocol):
         ...
 
 
-FeedEvent = Tick | Fill | OrderUpdate
+# What only informs; no order follows from it.
+MarketInfo = IndexTick | ExpectedMatch | MarketStatus | Book
+FeedEvent = Tick | Fill | OrderUpdate | OrderDoubt | MarketInfo
 
 
 class MarketFeed(Protocol):
@@ -164,6 +194,15 @@ class MarketFeed(Protocol):
 
     async def subscribe(self, symbols: Sequence[str]) -> None:
         """Ask for the prints of ``symbols`` (the account's notices always come)."""
+        ...
+
+    @property
+    def polls_prices(self) -> bool:
+        """Whether the venue streams no prices, so that they must be asked for."""
+        ...
+
+    async def poll(self, symbols: Sequence[str]) -> int:
+        """Ask for the prices of ``symbols``; what has traded follows as an event."""
         ...
 
     async def wait_handled(self, count: int, *, timeout_seconds: float = 30.0) -> None:

@@ -14,6 +14,7 @@ from trading.backtest import runner
 from trading.backtest.runner import Instants, SessionResult
 from trading.domain.account import Position
 from trading.domain.decision import TradingState
+from trading.domain.instrument import Market
 from trading.domain.market import PriceBasis, RawPanel
 from trading.domain.order import OrderStatus
 from trading.domain.wording import BASIS_TEXT
@@ -146,7 +147,15 @@ def _instants(prepared: Prepared, start: SessionStart, minutes: "pd.DataFrame") 
             rows["volume"].tolist(),
             strict=True,
         )
-        for trade in minute_prints(str(symbol), bars, start.open_ts, start.close_ts):
+        for trade in minute_prints(
+            str(symbol),
+            bars,
+            start.open_ts,
+            start.close_ts,
+            reference=(
+                start.reference.get(str(symbol), 0) if prepared.raw.market is Market.KRX else 0
+            ),
+        ):
             by_instant.setdefault(trade.ts, []).append(trade)
     order = {symbol: i for i, symbol in enumerate(prepared.view.symbols)}
     return [

@@ -1,5 +1,6 @@
 """The command line: Korean help, and for every bad input one sentence and the right exit code."""
 
+import json
 import re
 import shutil
 import socket
@@ -27,6 +28,7 @@ COMMANDS = (
     ("data", "import"),
     ("exchange",),
     ("exchange", "serve"),
+    ("exchange", "status"),
 )
 HEAVY = ("numpy", "pandas", "numba", "sklearn", "mlflow", "prefect", "duckdb", "torch", "requests")
 FINDING, USAGE, FAILURE = 1, 2, 3
@@ -154,6 +156,19 @@ def test_a_port_in_use(home):
 
     assert answer.code == USAGE
     assert f"{port}번 포트를 쓸 수 없음" in answer.err
+    assert files(home) == []
+
+
+def test_what_the_exchange_answers(home):
+    """Both lists are told, for people and as JSON, and nothing is written for them."""
+    answer = trading(home, "exchange", "status", "--market", "krx")
+    told = json.loads(trading(home, "exchange", "status", "--json").out)
+
+    lists = told["krx"]
+    assert f"국내 주식 · 기록된 내용으로 응답: {len(lists['recorded'])}개" in answer.out
+    assert {"현재가", "예약 주문", "지난 날 분봉"} <= {call["title"] for call in lists["recorded"]}
+    assert {"호가", "뉴스 제목", "재무 비율"} <= {call["title"] for call in lists["empty"]}
+    assert "us_order" in {call["name"] for call in told["us"]["recorded"]}
     assert files(home) == []
 
 

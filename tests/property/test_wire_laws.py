@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.order import OrderAck, Side, VenueOrder
-from trading.wire import auth, domestic, overseas, stream, values
+from trading.wire import (
+    accounts,
+    auth,
+    domestic_account,
+    domestic_bars,
+    domestic_company,
+    domestic_orders,
+    overseas,
+    stream,
+    values,
+)
+from trading.wire.domestic_bars import Period
 from trading.wire.records import (
     ChangeRequest,
     DailyRow,
@@ -56,7 +67,9 @@ def test_orders_round_trip(account, symbol, side, quantity, limit, exchange):
     korean = OrderRequest(account=account, symbol=symbol, side=side, quantity=quantity, limit=limit)
     american = replace(korean, exchange=exchange)
 
-    assert domestic.parse_order_request(domestic.order_request(korean), side) == korean
+    assert (
+        domestic_orders.parse_order_request(domestic_orders.order_request(korean), side) == korean
+    )
     assert overseas.parse_order_request(overseas.order_request(american), side) == american
 
 
@@ -69,7 +82,7 @@ def test_cancels_round_trip(account, original, quantity, exchange):
     )
     american = replace(korean, branch="", symbol="AAPL", exchange=exchange)
 
-    assert domestic.parse_change_request(domestic.change_request(korean)) == korean
+    assert domestic_orders.parse_change_request(domestic_orders.change_request(korean)) == korean
     assert overseas.parse_change_request(overseas.change_request(american)) == american
 
 
@@ -78,7 +91,7 @@ def test_acks_round_trip(number, moment):
     """An acknowledgement keeps number, branch and second."""
     ack = OrderAck(venue_order_id=values.order_number(number), branch="06010", ts_event=moment)
 
-    assert domestic.parse_ack(domestic.render_ack(ack), moment) == ack
+    assert accounts.parse_ack(accounts.render_ack(ack), moment) == ack
 
 
 @given(data=st.data(), moment=moments, market=st.sampled_from(Market))
@@ -98,7 +111,7 @@ def test_listed_orders_round_trip(data, moment, market):
         rejected_quantity=0,
         ts_event=moment,
     )
-    wire = domestic if market is Market.KRX else overseas
+    wire = domestic_orders if market is Market.KRX else overseas
 
     (listed,) = wire.parse_orders(wire.render_orders([ListedOrder(order=order)], NAMES))
 
@@ -211,10 +224,10 @@ def test_tokens_round_trip(moment, value):
 def test_pages_round_trip(fk, width):
     """Paging keys come back to the venue as it gave them, padding aside."""
     page = Page(fk=fk, nk="1")
-    returned = domestic.parse_page(domestic.render_page(page, width), width)
+    returned = accounts.parse_page(accounts.render_page(page, width), width)
 
     assert len(returned.fk) == width
-    assert domestic.parse_page_request(domestic.page_fields(returned, width), width) == page
+    assert accounts.parse_page_request(accounts.page_fields(returned, width), width) == page
 
 
 @given(first=st.dates(date(2000, 1, 1), date(2030, 1, 1)), adjusted=st.booleans())
@@ -223,16 +236,19 @@ def test_queries_round_trip(first, adjusted):
     last = first + timedelta(days=30)
     account = "1234567801"
 
-    assert domestic.parse_daily_request(
-        domestic.daily_request("005930", first, last, adjusted=adjusted)
+    assert domestic_bars.parse_daily_request(
+        domestic_bars.daily_request("005930", first, last, adjusted=adjusted)
     ) == ("005930", first, last, adjusted)
     assert overseas.parse_daily_request(overseas.daily_request(APPLE, last, adjusted=adjusted)) == (
         Exchange.NASDAQ,
         "AAPL",
         last,
         adjusted,
+        Period.DAY,
     )
-    assert domestic.parse_orders_request(domestic.orders_request(account, first, last, Page())) == (
+    assert domestic_orders.parse_orders_request(
+        domestic_orders.orders_request(account, first, last, Page())
+    ) == (
         account,
         first,
         last,
@@ -243,7 +259,9 @@ def test_queries_round_trip(first, adjusted):
     assert overseas.parse_orders_request(
         overseas.orders_request(account, first, last, Page(), everything_blank=adjusted)
     ) == (account, first, last, "00", Page())
-    assert domestic.parse_holidays_request(domestic.holidays_request(first, Page())) == (
+    assert domestic_company.parse_holidays_request(
+        domestic_company.holidays_request(first, Page())
+    ) == (
         first,
         Page(),
     )
@@ -251,7 +269,9 @@ def test_queries_round_trip(first, adjusted):
         first,
         Page(),
     )
-    assert domestic.parse_balance_request(domestic.balance_request(account, Page())) == (
+    assert domestic_account.parse_balance_request(
+        domestic_account.balance_request(account, Page())
+    ) == (
         account,
         Page(),
     )
@@ -263,6 +283,6 @@ def test_queries_round_trip(first, adjusted):
     assert overseas.parse_buying_power_request(
         overseas.buying_power_request(account, APPLE, 5)
     ) == (account, Exchange.NASDAQ, "AAPL", 5)
-    assert domestic.parse_buying_power_request(
-        domestic.buying_power_request(account, "005930", 5)
+    assert domestic_account.parse_buying_power_request(
+        domestic_account.buying_power_request(account, "005930", 5)
     ) == (account, "005930", 5)

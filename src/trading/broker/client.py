@@ -10,17 +10,20 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trading.broker.domestic import DomesticCalls
+from trading.broker.domestic_data import DomesticData
+from trading.broker.masters import MasterFiles
 from trading.broker.overseas import OverseasCalls
+from trading.broker.overseas_data import OverseasData
 from trading.broker.rest import Priority, RestTransport
 from trading.broker.settings import Credentials, KisSettings
 from trading.broker.stream import KisStream
 from trading.domain.account import VenueAccount
 from trading.domain.instrument import Instrument, Market
 from trading.domain.market import Quote, Tick
-from trading.domain.order import Order, OrderAck, OrderIntent, OrderType, VenueOrder
+from trading.domain.order import Order, OrderAck, OrderIntent, VenueOrder
 from trading.errors import (
     BrokerError,
     OrderRejectedError,
@@ -33,8 +36,19 @@ from trading.log import get_logger, register_secret
 from trading.ports import Clock, FeedEvent
 from trading.wire import auth as wire_auth
 from trading.wire import stream as wire_stream
-from trading.wire.endpoints import Endpoint, Profile
-from trading.wire.records import Book, BuyingPower, HolidayRow, OrderKind, RankRow
+from trading.wire.domestic_orders import ReservedOrder as DomesticReservedOrder
+from trading.wire.endpoints import KRX_HOLIDAYS, KRX_VOLUME_RANK, Endpoint, Profile
+from trading.wire.overseas_orders import ReservedOrder as OverseasReservedOrder
+from trading.wire.records import (
+    Book,
+    BuyingPower,
+    HolidayRow,
+    ListedOrder,
+    MinuteRow,
+    OrderKind,
+    RankRow,
+)
+from trading.wire.ticker import FEED_TR, PAPER_TRS, Feed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +100,10 @@ class KisClient:
         self._trade_tr = wire_stream.TRADE_TR[market]
         # KIS streams US prices to real accounts only; see ``poll``.
         self.polls_prices = market is Market.US and profile is Profile.PAPER
+        # It refuses them with 40570000 before the open; every other venue takes them early.
+        self.takes_orders_early = not self.polls_prices
         self._polled: dict[str, int] = {}
+        self._polled_books: dict[str, None] = {}
         rng = random.Random(_JITTER_SEED)
         self._transport = RestTransport(
             settings,
@@ -97,6 +114,9 @@ class KisClient:
             rng=rng,
             base=rest_base,
         )
+        self.masters = MasterFiles(
+            settings.master_base, directory=cache_dir / "masters", clock=clock
+        )
         self._calls: DomesticCalls | OverseasCalls
         if market is Market.KRX:
             self._calls = DomesticCalls(
@@ -104,6 +124,7 @@ class KisClient:
                 profile=profile,
                 account=credentials.account,
                 clock=clock,
+                cache_dir=cache_dir,
             )
         else:
             self._calls = OverseasCalls(
@@ -122,23 +143,51 @@ class KisClient:
             account=credentials.account,
             clock=clock,
             rng=rng,
+            quote=self._calls.quote,
+            minutes=self._todays_minutes,
         )
 
     # --- Broker --------------------------------------------------------------------------
 
     async def submit(self, intent: OrderIntent) -> OrderAck:
-        """Send one limit order, once; see ``ports.Broker``."""
-        if intent.order_type is not OrderType.LIMIT:
-            raise UsageError(f"보낼 수 없는 주문 유형: {intent.order_type}")
-        endpoint, fields, variant = self._calls.order_call(intent)
-        return await self._send(endpoint, fields, variant, Priority.ORDER)
+        """Send one order, once; see ``ports.Broker``.
 
-    async def cancel(self, order: Order) -> OrderAck:
-        """Cancel what is still open; the acknowledgement is the cancel request's own."""
-        if not order.venue_order_id:
-            raise UsageError(f"주문번호 없는 주문은 취소할 수 없음: {order.intent.intent_id}")
-        endpoint, fields = self._calls.cancel_call(order)
+        ``UsageError`` for what the venue or the account does not take: nothing was sent.
+        """
+        self._check_whole(intent)
+        return await self._send(*self._calls.order_call(intent), Priority.ORDER)
+
+    async def cancel(self, order: Order, quantity: int = 0) -> OrderAck:
+        """Cancel what is still open, or ``quantity`` of it; the acknowledgement is the request's."""
+        self._check_numbered(order)
+        endpoint, fields = self._calls.cancel_call(order, quantity)
         return await self._send(endpoint, fields, "", Priority.CANCEL)
+
+    async def revise(self, order: Order, limit: int, quantity: int = 0) -> OrderAck:
+        """Give what is still open of ``order``, or ``quantity`` of it, another price.
+
+        The acknowledgement carries the number of the order that takes its place.
+        """
+        self._check_numbered(order)
+        endpoint, fields = self._calls.revise_call(order, limit, quantity)
+        return await self._send(endpoint, fields, "", Priority.ORDER)
+
+    async def submit_daytime(self, intent: OrderIntent) -> OrderAck:
+        """Send one order to the US daytime market (10:00 to 18:00 in Seoul), once."""
+        self._check_whole(intent)
+        return await self._send(*self.overseas.daytime_order_call(intent), Priority.ORDER)
+
+    async def cancel_daytime(self, order: Order, quantity: int = 0) -> OrderAck:
+        """Cancel what is still open of a daytime order, or ``quantity`` of it."""
+        self._check_numbered(order)
+        endpoint, fields = self.overseas.cancel_call(order, quantity, daytime=True)
+        return await self._send(endpoint, fields, "", Priority.CANCEL)
+
+    async def revise_daytime(self, order: Order, limit: int, quantity: int = 0) -> OrderAck:
+        """Give a daytime order, or ``quantity`` shares of it, another price."""
+        self._check_numbered(order)
+        endpoint, fields = self.overseas.revise_call(order, limit, quantity, daytime=True)
+        return await self._send(endpoint, fields, "", Priority.ORDER)
 
     async def orders(self, session: date) -> Sequence[VenueOrder]:
         """Return every order of ``session``, ended ones included, by order number.
@@ -150,6 +199,63 @@ class KisClient:
         unique = {row.order.venue_order_id: row.order for row in listed
                   if row.kind is not OrderKind.CANCEL}  # fmt: skip
         return [unique[number] for number in sorted(unique)]
+
+    async def open_orders(self, session: date) -> Sequence[ListedOrder]:
+        """Return the orders of ``session`` that may still be filled, by order number."""
+        listed = await self._calls.open_orders(session)
+        return sorted(listed, key=lambda row: row.order.venue_order_id)
+
+    async def reserve(self, intent: OrderIntent) -> tuple[str, date]:
+        """Place an order for the next session; returns the reservation's number and its day."""
+        self._check_whole(intent)
+        endpoint, fields, variant = self._calls.reserve_call(intent)
+        body = await self._post(endpoint, fields, variant, Priority.ORDER)
+        try:
+            return self._calls.parse_reserved(body)
+        except SchemaError as error:
+            raise OrderUnknownError(str(error)) from error
+
+    async def revise_reserved(
+        self, number: str, received_on: date, intent: OrderIntent, last: date | None = None
+    ) -> None:
+        """Make another order of a reservation in a Korean account; it keeps its number."""
+        self._check_whole(intent)
+        call = self.domestic.revise_reserved_call(number, received_on, intent, last)
+        await self._post(*call, Priority.ORDER)
+
+    async def cancel_reserved(self, number: str, received_on: date) -> None:
+        """Cancel a reservation that was made on ``received_on``."""
+        endpoint, fields, variant = self._calls.cancel_reserved_call(number, received_on)
+        await self._post(endpoint, fields, variant, Priority.CANCEL)
+
+    async def reserved_orders(
+        self, first: date, last: date
+    ) -> Sequence[DomesticReservedOrder] | Sequence[OverseasReservedOrder]:
+        """Return the reservations of a range of days, canceled ones included."""
+        return await self._calls.reserved_orders(first, last)
+
+    async def sellable(self, symbol: str) -> int:
+        """Return how many shares of ``symbol`` may be sold now."""
+        return await self._calls.sellable(symbol)
+
+    @property
+    def transport(self) -> RestTransport:
+        """The REST side of the account, for questions that are not about trading."""
+        return self._transport
+
+    @property
+    def domestic(self) -> DomesticCalls:
+        """The calls that only a Korean account has; ``UsageError`` on a US one."""
+        if not isinstance(self._calls, DomesticCalls):
+            raise UsageError("국내 계좌의 기능임")
+        return self._calls
+
+    @property
+    def overseas(self) -> OverseasCalls:
+        """The calls that only a US account has; ``UsageError`` on a Korean one."""
+        if not isinstance(self._calls, OverseasCalls):
+            raise UsageError("해외 계좌의 기능임")
+        return self._calls
 
     async def account(self) -> VenueAccount:
         """Return cash, buying power and holdings.
@@ -197,13 +303,15 @@ class KisClient:
             self._polled.pop(symbol, None)
         await self._stream.unregister(self._trade_tr, self._calls.stream_keys(list(symbols)))
 
-    async def poll(self) -> int:
+    async def poll(self, symbols: Sequence[str] | None = None) -> int:
         """Ask for the prices of symbols without a stream; returns how many had traded.
 
-        The volume of such a tick is what was traded since the last poll.
+        ``symbols`` are some of those subscribed, all when not given. The volume of such a tick
+        is what was traded since the last poll.
         """
         count = 0
-        for symbol, before in list(self._polled.items()):
+        for symbol in list(self._polled) if symbols is None else symbols:
+            before = self._polled.get(symbol, -1)
             quote = await self._calls.quote(symbol)
             self._polled[symbol] = quote.volume
             if before >= 0 and quote.volume > before:
@@ -217,7 +325,41 @@ class KisClient:
                 )
                 self._stream.push(tick)
                 count += 1
+        for symbol in list(self._polled_books):
+            self._stream.push(await self._calls.book(symbol))
         return count
+
+    async def watch_books(self, symbols: Sequence[str]) -> None:
+        """Have the order books of ``symbols`` come as events, for as long as an order works.
+
+        They are streamed while the venue takes registrations, the rest comes with ``poll``.
+        """
+        tr_id = FEED_TR[self.market, Feed.BOOK]
+        new = [symbol for symbol in symbols if symbol not in self._polled_books]
+        room = self._stream.room if self._is_streamed(tr_id) else 0
+        await self._stream.register(tr_id, self._calls.stream_keys(new[:room]))
+        self._polled_books |= dict.fromkeys(new[room:])
+
+    async def unwatch_books(self, symbols: Sequence[str]) -> None:
+        """Give the order books of ``symbols`` back."""
+        for symbol in symbols:
+            self._polled_books.pop(symbol, None)
+        tr_id = FEED_TR[self.market, Feed.BOOK]
+        await self._stream.unregister(tr_id, self._calls.stream_keys(list(symbols)))
+
+    async def watch(self, feed: Feed, keys: Sequence[str]) -> None:
+        """Register for indices (by code), expected matches or market status (by symbol).
+
+        ``UsageError`` where market or account have no such stream.
+        """
+        tr_id = FEED_TR.get((self.market, feed))
+        if tr_id is None or not self._is_streamed(tr_id):
+            raise UsageError(f"이 시장이나 계좌에는 없는 실시간 자료: {feed}")
+        await self._stream.register(tr_id, keys)
+
+    async def heal(self) -> None:
+        """Find prints that were missed and that no later print has shown; see ``KisStream.heal``."""
+        await self._stream.heal()
 
     async def events(self) -> AsyncIterator[FeedEvent]:
         """Yield events as they arrive, until ``close``."""
@@ -263,6 +405,11 @@ class KisClient:
 
     # --- data, blocking ------------------------------------------------------------------
 
+    @property
+    def data(self) -> DomesticData | OverseasData:
+        """Market data; every call blocks."""
+        return self._calls.data
+
     def daily_bars(self, symbol: str, first: date, last: date) -> "pd.DataFrame":
         """Return raw daily bars with the vendor's adjusted close; columns of ``DAILY_BARS``.
 
@@ -270,30 +417,63 @@ class KisClient:
         """
         from trading.broker.history import daily_frame
 
-        raw = self._calls.daily(symbol, first, last, adjusted=False)
-        adjusted = self._calls.daily(symbol, first, last, adjusted=True)
+        raw = self.data.daily(symbol, first, last, adjusted=False)
+        adjusted = self.data.daily(symbol, first, last, adjusted=True)
         return daily_frame(self.instruments[symbol], raw, adjusted, self.clock.now())
 
     def minute_bars(self, symbol: str) -> "pd.DataFrame":
         """Return today's minute bars so far; columns of ``MINUTE_BARS``."""
         from trading.broker.history import minute_frame
 
-        rows = self._calls.minutes(symbol)
+        rows = self.data.minutes(symbol)
         return minute_frame(self.instruments[symbol], rows, self.clock.now())
 
     def volume_rank(self) -> tuple[RankRow, ...]:
         """Return the volume leaders, largest first; empty where the venue has no ranking."""
-        return self._calls.volume_rank()
+        if self.market is Market.KRX and self.profile is Profile.PAPER:
+            log.warning(KRX_VOLUME_RANK.absence(self.profile))
+            return ()
+        return self.data.volume_rank()
 
     def holidays(self, first: date) -> tuple[HolidayRow, ...]:
         """Return open and closed days from ``first`` on, as far as the venue tells."""
-        return self._calls.holidays(first)
+        if self.market is Market.KRX and self.profile is Profile.PAPER:
+            log.warning(KRX_HOLIDAYS.absence(self.profile))
+            return ()
+        return self.data.holidays(first)
 
     # --- helpers -------------------------------------------------------------------------
+
+    @staticmethod
+    def _check_whole(intent: OrderIntent) -> None:
+        # A float that got past the types would be sent as it is written.
+        if not isinstance(intent.quantity, int) or not isinstance(intent.limit, int):
+            raise UsageError(
+                f"소수점 주문은 받지 않음: {intent.symbol} {intent.quantity}주 × {intent.limit}"
+            )
+        if intent.quantity <= 0:
+            raise UsageError(f"주문 수량이 1주보다 적음: {intent.symbol} {intent.quantity}주")
+
+    @staticmethod
+    def _check_numbered(order: Order) -> None:
+        if not order.venue_order_id:
+            raise UsageError(f"주문번호 없는 주문은 바꿀 수 없음: {order.intent.intent_id}")
 
     async def _send(
         self, endpoint: Endpoint, fields: dict[str, str], variant: str, priority: Priority
     ) -> OrderAck:
+        body = await self._post(endpoint, fields, variant, priority)
+        try:
+            return self._calls.parse_ack(body)
+        except SchemaError as error:
+            # Accepted, but under which number is not known: the listing must tell.
+            raise OrderUnknownError(str(error)) from error
+
+    async def _post(
+        self, endpoint: Endpoint, fields: dict[str, str], variant: str, priority: Priority
+    ) -> Mapping[str, Any]:
+        if not endpoint.is_offered(self.profile):
+            raise UsageError(endpoint.absence(self.profile))
         hashkey = ""
         if self._send_hashkey:
             try:
@@ -303,14 +483,15 @@ class KisClient:
                 # The order itself has not left yet: a definite "not accepted".
                 code = error.code if isinstance(error, BrokerError) else ""
                 raise OrderRejectedError(f"해시키 발급 실패: {error}", code=code) from error
-        body = await self._transport.ask(
+        return await self._transport.ask(
             endpoint, fields, priority=priority, variant=variant, hashkey=hashkey
         )
-        try:
-            return self._calls.parse_ack(body)
-        except SchemaError as error:
-            # Accepted, but under which number is not known: the listing must tell.
-            raise OrderUnknownError(str(error)) from error
+
+    def _is_streamed(self, tr_id: str) -> bool:
+        return self.profile is Profile.REAL or tr_id in PAPER_TRS
+
+    async def _todays_minutes(self, symbol: str) -> Sequence[MinuteRow]:
+        return await asyncio.to_thread(self._calls.data.minutes, symbol)
 
     async def _approve(self) -> str:
         answer = await asyncio.wrap_future(self._transport.approval_key())

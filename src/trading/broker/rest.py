@@ -1,25 +1,26 @@
-"""REST calls of one account: one worker thread owns the rate budget and the retries.
+"""REST calls of one account: one worker thread owns the connection and the retries.
 
 Cancellations go before orders, orders before balances, balances before quotes. Queries are
-repeated after a passing fault; an order is sent once, whatever happens. What the calls mean is
-in ``domestic`` and ``overseas``.
+repeated after a passing fault; an order is sent once, whatever happens. The budget that all
+processes share is in ``rate``; what the calls mean is in ``domestic`` and ``overseas``.
 """
 
 import asyncio
+import json
+import os
 import random
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
-from trading.broker.auth import TokenCache
+from trading.broker.auth import NotSentError, TokenCache
+from trading.broker.rate import RateWindow
 from trading.broker.settings import Credentials, KisSettings
 from trading.clock import monotonic_seconds
 from trading.errors import (
@@ -33,8 +34,8 @@ from trading.log import get_logger
 from trading.ports import Clock
 from trading.wire import auth as wire_auth
 from trading.wire import codes
+from trading.wire.accounts import parse_page
 from trading.wire.codes import Retry
-from trading.wire.domestic import parse_page
 from trading.wire.endpoints import APPROVAL, HASHKEY, REVOKE, TOKEN, Endpoint, Profile
 from trading.wire.records import Page
 
@@ -45,8 +46,10 @@ __all__ = ["Answer", "KisSettings", "Priority", "RestTransport"]
 
 log = get_logger(__name__)
 
-# Refused by the gateway for their rate alone: such a call did not reach the ledger.
-_RATE_REFUSALS = frozenset({"EGW00201", "EGW00215"})
+_NO_CONNECTION = "증권사에 연결하지 못함: 네트워크와 config/kis.yaml의 주소를 확인하십시오"
+# PROTOCOL 4: the services that hand out keys take one call a second.
+_KEY_LIMIT = 1
+_NOBODY, _OTHERS = -1, -2
 _NO_TOKEN = frozenset({TOKEN.name, REVOKE.name, APPROVAL.name, HASHKEY.name})
 _MORE = frozenset({"F", "M"})
 
@@ -82,16 +85,75 @@ class _Call:
     is_next_page: bool
     hashkey: str
     number: int
+    queued_at: float
     future: "Future[Answer]" = field(default_factory=Future)
     ready_at: float = 0.0
     tries: int = 0
     renewed: bool = False
 
 
-@cache
-def _calls_sent(account: str) -> deque[float]:
-    """Return the instants of the last calls of one key at one host, shared in this process."""
-    return deque()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply:
+    status: int
+    body: Mapping[str, Any]
+    tr_cont: str
+    retry_after: str
+
+
+class _Budget:
+    """The windows that a call must pass: the gateway's, and the ledger's or the key services'."""
+
+    def __init__(
+        self, folder: Path, name: str, *, limit: int, reserve: int, seconds: float
+    ) -> None:
+        def window(kind: str, calls: int) -> RateWindow:
+            return RateWindow(folder / f"kis-rate-{name}{kind}", limit=calls, seconds=seconds)
+
+        self._reserve = reserve
+        self._gateway = window("", limit)
+        # Its limit is not published: it counts only once the venue has refused for it.
+        self._ledger = window("-ledger", limit)
+        self._keys = window("-keys", _KEY_LIMIT)
+
+    def take(self, endpoint: Endpoint, priority: Priority) -> tuple[float, int]:
+        """Take a slot of the gateway: ``(0, slot)``, or how long to wait and who must.
+
+        ``_NOBODY`` may go at all, or ``_OTHERS`` may go first.
+        """
+        reserve = 0 if priority is Priority.CANCEL else self._reserve
+        pause, slot = self._gateway.take(priority, reserve=reserve)
+        if pause > 0.0:
+            return pause, _NOBODY
+        second = self._second(endpoint)
+        if second is not None:
+            pause, _ = second.take(priority)
+            if pause > 0.0:
+                self._gateway.give_back(slot)
+                return pause, _OTHERS
+        return 0.0, slot
+
+    def answered(self, slot: int) -> None:
+        """Count the call from its answer."""
+        self._gateway.answered(slot)
+
+    def refused(self, code: str) -> None:
+        """Slow down after a refusal for the rate; other codes change nothing."""
+        if code == codes.GATEWAY_RATE:
+            self._gateway.refused()
+        elif code == codes.LEDGER_RATE:
+            self._ledger.refused()
+
+    def close(self) -> None:
+        """Release the files."""
+        for window in (self._gateway, self._ledger, self._keys):
+            window.close()
+
+    def _second(self, endpoint: Endpoint) -> RateWindow | None:
+        if endpoint is APPROVAL:
+            return self._keys
+        if "/trading/" in endpoint.path and self._ledger.is_throttled:
+            return self._ledger
+        return None
 
 
 class RestTransport:
@@ -102,7 +164,7 @@ class RestTransport:
     clock : Clock
         The venue's clock, which the token's life follows. Rates and pauses use real time.
     cache_dir : Path
-        Folder of the token file.
+        Folder of the files that all processes of this app key share: token and call budget.
     rng : random.Random
         Jitter of the pauses.
     """
@@ -124,8 +186,7 @@ class RestTransport:
         self._credentials = credentials
         self._rng = rng
         self._base = (base or own.rest_base).rstrip("/")
-        self._limit = own.calls_per_second
-        self._reserve = own.reserved_for_cancel
+        self._cache_dir = cache_dir
         self._tokens = TokenCache(
             credentials,
             host=self._base,
@@ -136,14 +197,16 @@ class RestTransport:
         )
         self._condition = threading.Condition()
         self._waiting: list[_Call] = []
-        # One account opens several clients a day; the venue counts their calls together.
-        self._sent = _calls_sent(credentials.fingerprint(self._base))
         self._numbers = 0
+        self._let_by_at = 0.0
         self._is_closed = False
-        self._http: requests.Session | None = None
+        self._budget: _Budget | None = None
+        self._line: _Line | None = None
+        self._used_at = 0.0
         self._worker: threading.Thread | None = None
         self.successes = 0
         self.failures = 0
+        self.rate_refusals = 0
 
     def start(
         self,
@@ -168,11 +231,13 @@ class RestTransport:
                 is_next_page=is_next_page,
                 hashkey=hashkey,
                 number=self._numbers,
+                queued_at=monotonic_seconds(),
             )
-            self._waiting.append(call)
             if self._worker is None:
+                self._budget = self._open_budget()
                 self._worker = threading.Thread(target=self._work, name="kis-rest", daemon=True)
                 self._worker.start()
+            self._waiting.append(call)
             self._condition.notify()
         return call.future
 
@@ -189,8 +254,9 @@ class RestTransport:
         """Stop the worker; calls that were not sent fail."""
         with self._condition:
             self._is_closed = True
-            self._condition.notify()
+            self._condition.notify_all()
             worker = self._worker
+        self._tokens.close()
         if worker is not None and worker is not threading.current_thread():
             worker.join(self._settings.answer_timeout_seconds + 1.0)
         for call in self._waiting:
@@ -246,17 +312,26 @@ class RestTransport:
 
     # --- worker thread -------------------------------------------------------------------
 
-    def _work(self) -> None:
-        import requests
+    def _open_budget(self) -> _Budget:
+        limit, reserve = self._settings.budget(self._profile)
+        return _Budget(
+            self._cache_dir,
+            self._credentials.fingerprint(self._base),
+            limit=limit,
+            reserve=reserve,
+            seconds=self._settings.window_seconds,
+        )
 
-        self._http = requests.Session()
-        # A proxy of the environment is for the world outside, not for the local exchange.
-        self._http.trust_env = urlsplit(self._base).hostname not in ("127.0.0.1", "localhost")
-        while (call := self._next()) is not None:
+    def _work(self) -> None:
+        assert self._budget is not None
+        self._line = _Line(self._base)
+        while (chosen := self._next()) is not None:
+            call, slot = chosen
             if call.tries == 0 and not call.future.set_running_or_notify_cancel():
+                self._budget.answered(slot)
                 continue
             try:
-                answer = self._attempt(call)
+                answer = self._attempt(call, slot)
             except _AgainError as fault:
                 self._requeue(call, fault)
             except Exception as error:
@@ -266,21 +341,27 @@ class RestTransport:
             else:
                 self.successes += 1
                 call.future.set_result(answer)
-        self._http.close()
+        self._line.drop()
+        self._budget.close()
 
-    def _next(self) -> _Call | None:
+    def _next(self) -> tuple[_Call, int] | None:
         # Chosen anew after every pause: a cancellation that came meanwhile goes first.
+        assert self._budget is not None
         with self._condition:
             while not self._is_closed:
                 now = monotonic_seconds()
                 ready = [call for call in self._waiting if call.ready_at <= now]
                 if ready:
-                    first = min(ready, key=lambda call: (call.priority, call.number))
-                    pause = self._pause_before(first.priority, now)
+                    first, priority = self._first(ready, now)
+                    pause, slot = self._budget.take(first.endpoint, priority)
                     if pause <= 0.0:
+                        if priority < first.priority:
+                            self._let_by_at = now
                         self._waiting.remove(first)
-                        self._sent.append(now)
-                        return first
+                        return first, slot
+                    if slot == _OTHERS:
+                        first.ready_at = now + pause
+                        continue
                 elif self._waiting:
                     pause = min(call.ready_at for call in self._waiting) - now
                 else:
@@ -289,21 +370,35 @@ class RestTransport:
                 self._condition.wait(pause)
             return None
 
-    def _pause_before(self, priority: Priority, now: float) -> float:
-        window = self._settings.window_seconds
-        while self._sent and self._sent[0] <= now - window:
-            self._sent.popleft()
-        allowed = self._limit if priority is Priority.CANCEL else self._limit - self._reserve
-        if len(self._sent) < allowed:
-            return 0.0
-        return self._sent[len(self._sent) - allowed] + window - now
+    def _first(self, ready: list[_Call], now: float) -> tuple[_Call, Priority]:
+        """Return which call goes next, and as what.
 
-    def _wait_for_slot(self) -> None:
+        A query that has waited for ``patience_seconds`` behind orders is let by, but only one in
+        that time: the queries cannot starve, and neither can the orders. Nothing passes a
+        cancellation.
+        """
+        first = min(ready, key=lambda call: (call.priority, call.number))
+        patience = self._settings.patience_seconds
+        if first.priority is not Priority.CANCEL and now - self._let_by_at >= patience:
+            starved = [
+                call
+                for call in ready
+                if call.priority > first.priority and now - call.queued_at >= patience
+            ]
+            if starved:
+                return min(starved, key=lambda call: call.number), first.priority
+        return first, first.priority
+
+    def _wait_for_slot(self, endpoint: Endpoint) -> int:
         # For the calls that a call needs first (the token): they count against the limit too.
+        assert self._budget is not None
         with self._condition:
-            while (pause := self._pause_before(Priority.CANCEL, monotonic_seconds())) > 0.0:
+            while not self._is_closed:
+                pause, slot = self._budget.take(endpoint, Priority.CANCEL)
+                if pause <= 0.0:
+                    return slot
                 self._condition.wait(pause)
-            self._sent.append(monotonic_seconds())
+        raise TransientBrokerError("보내기 전에 연결을 닫음")
 
     def _requeue(self, call: _Call, fault: "_AgainError") -> None:
         call.tries += 1
@@ -313,6 +408,7 @@ class RestTransport:
             return
         longest = self._settings.backoff_seconds * 2.0 ** (call.tries - 1)
         pause = min(longest, self._settings.backoff_max_seconds) * self._rng.uniform(0.5, 1.0)
+        pause = max(pause, min(fault.retry_after, self._settings.backoff_max_seconds))
         log.warning(
             "조회 재시도",
             endpoint=call.endpoint.name,
@@ -324,7 +420,7 @@ class RestTransport:
             call.ready_at = monotonic_seconds() + pause
             self._waiting.append(call)
 
-    def _attempt(self, call: _Call) -> Answer:
+    def _attempt(self, call: _Call, slot: int) -> Answer:
         is_order = call.priority.is_order
         token = ""
         if call.endpoint.name not in _NO_TOKEN:
@@ -334,38 +430,41 @@ class RestTransport:
                 # Nothing was sent yet: for an order, too, this is a definite "not accepted".
                 if is_order:
                     raise OrderRejectedError(str(error), code=error.code) from error
+                if isinstance(error, NotSentError):
+                    raise _AgainError(str(error), error.code) from error
                 raise
-        status, body, tr_cont = self._send(call, token)
-        result = codes.outcome(body)
-        if call.endpoint.name in _NO_TOKEN and status == 200 and not result.code:
-            return Answer(body=body, has_more=False)
-        if result.ok and status == 200:
-            return Answer(body=body, has_more=tr_cont in _MORE)
-        known = codes.lookup(result.code)
-        message = f"{result.text or known.cause} [{result.code or status}]"
-        if is_order:
-            if known.retry is Retry.RENEW:
-                self._tokens.forget(token)
-            raise _order_error(status, result.code, known.retry, message)
+        reply = self._send(call, token, slot)
+        result = codes.outcome(reply.body)
+        if call.endpoint.name in _NO_TOKEN and reply.status == 200 and not result.code:
+            return Answer(body=reply.body, has_more=False)
+        if result.ok and reply.status == 200:
+            return Answer(body=reply.body, has_more=reply.tr_cont in _MORE)
+        known = codes.lookup(result.code, result.text)
+        message = _message(reply.status, result, known)
+        if result.code in codes.RATE_REFUSALS:
+            self.rate_refusals += 1
+            self._own_budget.refused(result.code)
         if known.retry is Retry.RENEW:
             self._tokens.forget(token)
+        if is_order:
+            raise _order_error(reply.status, result, known.retry, message)
+        if known.retry is Retry.RENEW and token:
             if call.renewed:
                 raise AuthenticationError(message, code=result.code)
             call.renewed = True
-            return self._after_renewal(call)
-        if known.retry in (Retry.AGAIN, Retry.VERIFY) or (status >= 500 and not result.code):
-            raise _AgainError(message, result.code)
+            return self._attempt(call, self._wait_for_slot(call.endpoint))
+        if _may_pass(reply.status, result, known.retry):
+            raise _AgainError(message, result.code, _seconds(reply.retry_after))
         if call.endpoint.name in _NO_TOKEN:
             raise AuthenticationError(message, code=result.code)
         raise BrokerError(message, code=result.code)
 
-    def _after_renewal(self, call: _Call) -> Answer:
-        self._wait_for_slot()
-        return self._attempt(call)
+    @property
+    def _own_budget(self) -> _Budget:
+        assert self._budget is not None
+        return self._budget
 
-    def _send(self, call: _Call, token: str) -> tuple[int, Mapping[str, Any], str]:
-        import requests
-
+    def _send(self, call: _Call, token: str, slot: int) -> _Reply:
         endpoint = call.endpoint
         tr_id = ""
         if endpoint.real or endpoint.paper:
@@ -379,69 +478,165 @@ class RestTransport:
             hashkey=call.hashkey,
         )
         try:
-            return self._exchange(endpoint, call.fields, headers)
-        except (requests.RequestException, ValueError) as error:
+            return self._exchange(endpoint, call.fields, headers, slot)
+        except Exception as error:
             # The text of a requests error may hold the address, never the headers or the body.
-            reason = f"응답 없음 ({type(error).__name__})"
+            not_sent = _was_not_sent(error)
+            reason = _NO_CONNECTION if not_sent else f"응답 없음 ({type(error).__name__})"
             if call.priority.is_order:
+                if not_sent:
+                    raise OrderRejectedError(f"{_NO_CONNECTION}; 주문은 나가지 않음") from error
                 log.error("주문 결과 불명", endpoint=endpoint.name, reason=reason)
                 raise OrderUnknownError(reason) from error
             raise _AgainError(reason, "") from error
 
     def _exchange(
-        self, endpoint: Endpoint, fields: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> tuple[int, Mapping[str, Any], str]:
-        assert self._http is not None
-        response = self._http.request(
-            endpoint.method,
-            self._base + endpoint.path,
-            params=fields if endpoint.method == "GET" else None,
-            json=fields if endpoint.method == "POST" else None,
-            headers=dict(headers),
-            timeout=(
-                self._settings.connect_timeout_seconds,
-                self._settings.answer_timeout_seconds,
-            ),
-        )
-        body = response.json()
+        self, endpoint: Endpoint, fields: Mapping[str, Any], headers: Mapping[str, str], slot: int
+    ) -> _Reply:
+        assert self._line is not None
+        now = monotonic_seconds()
+        if now - self._used_at > self._settings.idle_connection_seconds:
+            # A connection that was idle for long may be gone without a word: what is sent on it
+            # would be neither answered nor refused.
+            self._line.drop()
+        timeout = (self._settings.connect_timeout_seconds, self._settings.answer_timeout_seconds)
+        try:
+            response = self._line.send(endpoint, fields, headers, timeout)
+        finally:
+            self._used_at = monotonic_seconds()
+            self._own_budget.answered(slot)
+        body = json.loads(response.content)
         if not isinstance(body, dict):
             raise ValueError("응답이 JSON 객체가 아님")
-        return response.status_code, body, response.headers.get("tr_cont", "").strip()
+        return _Reply(
+            status=response.status_code,
+            body=body,
+            tr_cont=response.headers.get("tr_cont", "").strip(),
+            retry_after=response.headers.get("retry-after", ""),
+        )
 
     def _post_oauth(self, endpoint: Endpoint, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        import requests
-
-        self._wait_for_slot()
+        slot = self._wait_for_slot(endpoint)
         headers = {"content-type": "application/json; charset=utf-8"}
         try:
-            status, body, _ = self._exchange(endpoint, fields, headers)
-        except (requests.RequestException, ValueError) as error:
+            reply = self._exchange(endpoint, fields, headers, slot)
+        except Exception as error:
+            if _was_not_sent(error):
+                raise NotSentError(_NO_CONNECTION) from error
             raise _AgainError(f"응답 없음 ({type(error).__name__})", "") from error
-        result = codes.outcome(body)
-        if status == 200 and not result.code:
-            return body
+        result = codes.outcome(reply.body)
+        if reply.status == 200 and not result.code:
+            return reply.body
         known = codes.lookup(result.code)
-        message = f"{result.text or known.cause} [{result.code or status}]"
+        message = _message(reply.status, result, known)
         if known.retry is Retry.MINUTE:
             raise TransientBrokerError(message, code=result.code)
-        if known.retry is Retry.AGAIN or (status >= 500 and not result.code):
-            raise _AgainError(message, result.code)
+        if _may_pass(reply.status, result, known.retry):
+            raise _AgainError(message, result.code, _seconds(reply.retry_after))
         raise AuthenticationError(message, code=result.code)
 
 
 class _AgainError(BrokerError):
     """A passing fault of a query; the worker counts and decides."""
 
-    def __init__(self, message: str, code: str) -> None:
+    def __init__(self, message: str, code: str, retry_after: float = 0.0) -> None:
         super().__init__(message, code=code)
+        self.retry_after = retry_after
 
 
-def _order_error(status: int, code: str, retry: Retry, message: str) -> BrokerError:
-    # Definite: a business refusal, or a gateway refusal that is known to precede the ledger.
-    # Anything else (5xx without a code, time-outs behind the gateway) may have been accepted.
-    if code in _RATE_REFUSALS or (code and retry in (Retry.NEVER, Retry.RENEW, Retry.MINUTE)):
-        is_known = code in codes.CODES
-        if is_known or status < 500:
-            return OrderRejectedError(message, code=code)
-    log.error("주문 결과 불명", code=code, status=status, reason=message)
-    return OrderUnknownError(message, code=code)
+class _Line:
+    """The one kept connection to the venue, by the adapter of ``requests`` without its session.
+
+    A session would follow a redirection, which sends an order a second time, and put the password
+    of a .netrc in the place of the token; and it takes as long again as the call itself.
+    """
+
+    def __init__(self, base: str) -> None:
+        from requests.adapters import HTTPAdapter
+        from requests.cookies import RequestsCookieJar
+        from requests.utils import default_user_agent, get_environ_proxies
+
+        self._base = base
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._no_cookies = RequestsCookieJar()
+        self._agent = default_user_agent()
+        # A proxy of the environment is for the world outside, not for the local exchange.
+        is_local = base.startswith(("http://127.0.0.1:", "http://localhost:"))
+        self._proxies = {} if is_local else get_environ_proxies(base)
+        self._verify: str | bool = os.environ.get("REQUESTS_CA_BUNDLE") or True
+
+    def send(
+        self,
+        endpoint: Endpoint,
+        fields: Mapping[str, Any],
+        headers: Mapping[str, str],
+        timeout: tuple[float, float],
+    ) -> "requests.Response":
+        """Send one request, once, and return its whole answer."""
+        from requests import PreparedRequest
+        from requests.structures import CaseInsensitiveDict
+
+        request = PreparedRequest()
+        request.method = endpoint.method
+        request.url = self._base + endpoint.path
+        request.headers = CaseInsensitiveDict(headers)
+        request.headers["user-agent"] = self._agent
+        request._cookies = self._no_cookies  # type: ignore[attr-defined]
+        if endpoint.method == "GET":
+            request.url += f"?{urlencode(fields)}"
+        else:
+            request.body = json.dumps(fields).encode()
+            request.headers["content-length"] = str(len(request.body))
+        return self._adapter.send(
+            request, timeout=timeout, verify=self._verify, proxies=self._proxies
+        )
+
+    def drop(self) -> None:
+        """Close the connection; the next call makes a new one."""
+        self._adapter.close()
+
+
+def _seconds(retry_after: str) -> float:
+    # The other form, a date, is left aside: the back-off does as well.
+    return float(retry_after) if retry_after.isdecimal() else 0.0
+
+
+def _was_not_sent(error: Exception) -> bool:
+    """Whether no connection was made, so that nothing can have left."""
+    import requests
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
+    return isinstance(getattr(cause, "reason", None), NewConnectionError | ConnectTimeoutError)
+
+
+def _message(status: int, result: codes.Outcome, known: codes.MessageCode) -> str:
+    if not result.code and not result.text:
+        return f"증권사 서버가 점검 중이거나 답하지 못함 [{status}]"
+    return f"{result.text or known.cause} [{result.code or status}]"
+
+
+def _may_pass(status: int, result: codes.Outcome, retry: Retry) -> bool:
+    """Whether a query may be answered when it is asked again."""
+    if retry in (Retry.AGAIN, Retry.VERIFY) or status == 429 or not result.code:
+        return True
+    return status >= 500 and result.code not in codes.CODES
+
+
+def _order_error(status: int, result: codes.Outcome, retry: Retry, message: str) -> BrokerError:
+    """Return what became of an order that was not accepted in so many words.
+
+    Refused only where that is certain: the venue says so (``rt_cd``), with a code of which it is
+    known that it is a refusal of the gateway before the ledger, or the ledger's own. Everything
+    else may have been accepted.
+    """
+    if result.refused and (
+        result.code in codes.RATE_REFUSALS
+        or (result.code in codes.CODES and retry in (Retry.NEVER, Retry.RENEW, Retry.MINUTE))
+        or (status == 200 and codes.is_ledger_refusal(result.code))
+    ):
+        return OrderRejectedError(message, code=result.code)
+    log.error("주문 결과 불명", code=result.code, status=status, reason=message)
+    return OrderUnknownError(message, code=result.code)

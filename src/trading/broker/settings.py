@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 from trading.errors import ConfigError
 from trading.wire.endpoints import Generation, Profile
 
+# PROTOCOL 4: in the first three days after applying; 모의투자 knows no such time.
+_NEW_CUSTOMER_CALLS = 3
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +39,8 @@ class StreamSettings(_Settings):
     backoff_seconds: PositiveFloat = 0.5
     backoff_max_seconds: PositiveFloat = 30.0
     stall_seconds: PositiveFloat = 240.0
+    mend_after_seconds: float = Field(default=0.5, ge=0)
+    mend_pause_seconds: float = Field(default=60.0, ge=0)
 
 
 class KisSettings(_Settings):
@@ -44,7 +49,10 @@ class KisSettings(_Settings):
     profiles: dict[Profile, ProfileSettings]
     order_ids: Generation = Generation.NEW
     send_hashkey: bool = False
+    new_customer: bool = False
     window_seconds: PositiveFloat = 1.05
+    patience_seconds: PositiveFloat = 5.0
+    idle_connection_seconds: PositiveFloat = 20.0
     connect_timeout_seconds: PositiveFloat = 3.0
     answer_timeout_seconds: PositiveFloat = 10.0
     read_retries: int = Field(default=3, ge=0)
@@ -54,6 +62,7 @@ class KisSettings(_Settings):
     token_wait_seconds: PositiveFloat = 61.0
     stream: StreamSettings = StreamSettings()
     us_search_least_volume: int = Field(default=1_000_000, ge=0)
+    master_base: str = "https://new.real.download.dws.co.kr/common/master"
 
     @model_validator(mode="after")
     def _has_both(self) -> "KisSettings":
@@ -61,6 +70,14 @@ class KisSettings(_Settings):
         if missing:
             raise ValueError(f"profiles 에 없음: {', '.join(missing)}")
         return self
+
+    def budget(self, profile: Profile) -> tuple[int, int]:
+        """Return the calls per second of ``profile``, and how many of them cancellations keep."""
+        own = self.profiles[profile]
+        limit, reserve = own.calls_per_second, own.reserved_for_cancel
+        if self.new_customer and profile is Profile.REAL and limit > _NEW_CUSTOMER_CALLS:
+            return _NEW_CUSTOMER_CALLS, min(reserve, 1)
+        return limit, reserve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Prices are ``int`` minor units in raw data and ``float64`` in adjusted data.
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,13 +14,15 @@ from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
 from trading.domain.instrument import Exchange, Market
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(NamedTuple):
     """One trade print, or several of one instant seen as one.
 
     ``price`` in minor units, ``volume`` in shares, ``cumulative_volume`` since the open.
     ``auction`` marks the single price of an opening or closing auction.
     """
+
+    # A tuple, unlike the other values: a feed makes thousands a second, and a frozen dataclass
+    # takes as long to make as the whole frame to decode.
 
     symbol: str
     price: int
@@ -52,6 +55,67 @@ class Quote:
     bid: int | None = None
     ask: int | None = None
     halted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexTick:
+    """The level of an index as the venue streams it, in points; ``index`` is the venue's code."""
+
+    index: str
+    value: float
+    open: float
+    high: float
+    low: float
+    ts_event: datetime
+    ts_recv: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedMatch:
+    """The price and shares at which a running call auction would end now."""
+
+    symbol: str
+    price: int
+    volume: int
+    ts_event: datetime
+    ts_recv: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketStatus:
+    """What the venue says about trading in one instrument, or in all (``symbol`` "").
+
+    ``operation`` is the venue's code of the phase (112 open, 129 close, 174 circuit breaker …);
+    the message carries no time, so ``ts_recv`` is all there is.
+    """
+
+    symbol: str
+    halted: bool
+    interrupted: bool
+    operation: str
+    reason: str
+    ts_recv: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookLevel:
+    """One price of an order book with the shares that wait there."""
+
+    price: int
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """An order book, best level first; both sides are empty where none was recorded.
+
+    ``ts_event`` is ``None`` where the venue does not say of when the book is.
+    """
+
+    symbol: str
+    asks: tuple[BookLevel, ...] = ()
+    bids: tuple[BookLevel, ...] = ()
+    ts_event: datetime | None = None
 
 
 class PriceBasis(StrEnum):

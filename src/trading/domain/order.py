@@ -21,10 +21,83 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """``MARKET_OPEN`` exists only in backtests, for comparison with peers."""
+    """How an order names its price and its time, as the venues define it.
+
+    KRX: a conditional limit joins the closing auction as a market order; a best order takes the
+    price of the far side, a priority order that of its own, a mid order the middle of both; off-
+    hours orders trade at a closing price; an after-hours single price is its own auction; IOC is
+    done at once as far as it can be, FOK wholly or not at all; a stop limit is a limit order from
+    the first trade at its stop price on. US: limit or market on open and on close, and the two
+    schedules that KIS works itself. ``MARKET_OPEN`` exists only in backtests, for comparison
+    with peers.
+    """
 
     LIMIT = "limit"
+    MARKET = "market"
+    CONDITIONAL_LIMIT = "conditional_limit"
+    BEST = "best"
+    PRIORITY = "priority"
+    PRE_HOURS_CLOSE = "pre_hours_close"
+    AFTER_HOURS_CLOSE = "after_hours_close"
+    AFTER_HOURS_SINGLE = "after_hours_single"
+    LIMIT_IOC = "limit_ioc"
+    LIMIT_FOK = "limit_fok"
+    MARKET_IOC = "market_ioc"
+    MARKET_FOK = "market_fok"
+    BEST_IOC = "best_ioc"
+    BEST_FOK = "best_fok"
+    MID = "mid"
+    STOP_LIMIT = "stop_limit"
+    MID_IOC = "mid_ioc"
+    MID_FOK = "mid_fok"
+    NXT_PRE_LIMIT = "nxt_pre_limit"
+    AFTER_MARKET_LIMIT = "after_market_limit"
+    AFTER_MARKET_LIMIT_IOC = "after_market_limit_ioc"
+    AFTER_MARKET_LIMIT_FOK = "after_market_limit_fok"
+    AFTER_MARKET_BEST = "after_market_best"
+    AFTER_MARKET_BEST_IOC = "after_market_best_ioc"
+    AFTER_MARKET_BEST_FOK = "after_market_best_fok"
+    AFTER_MARKET_PRIORITY = "after_market_priority"
+    MARKET_ON_OPEN = "market_on_open"
+    LIMIT_ON_OPEN = "limit_on_open"
+    MARKET_ON_CLOSE = "market_on_close"
+    LIMIT_ON_CLOSE = "limit_on_close"
+    TWAP = "twap"
+    VWAP = "vwap"
     MARKET_OPEN = "market_open"
+
+    @property
+    def names_price(self) -> bool:
+        """Whether the order carries a price of its own; the others send 0."""
+        return self in _PRICED
+
+
+_PRICED = frozenset(
+    {
+        OrderType.LIMIT,
+        OrderType.CONDITIONAL_LIMIT,
+        OrderType.AFTER_HOURS_SINGLE,
+        OrderType.LIMIT_IOC,
+        OrderType.LIMIT_FOK,
+        OrderType.STOP_LIMIT,
+        OrderType.NXT_PRE_LIMIT,
+        OrderType.AFTER_MARKET_LIMIT,
+        OrderType.AFTER_MARKET_LIMIT_IOC,
+        OrderType.AFTER_MARKET_LIMIT_FOK,
+        OrderType.LIMIT_ON_OPEN,
+        OrderType.LIMIT_ON_CLOSE,
+        OrderType.TWAP,
+        OrderType.VWAP,
+    }
+)
+
+
+class Route(StrEnum):
+    """Where a Korean order goes: an exchange, or the broker's choice between them."""
+
+    KRX = "KRX"
+    NXT = "NXT"
+    SOR = "SOR"
 
 
 class OrderStatus(StrEnum):
@@ -97,8 +170,9 @@ class OrderIntent:
     """The wish to trade, complete enough to be sent and to be found again.
 
     ``intent_id`` is made from the decision (market, session, boundary, symbol, side, number),
-    so the same decision taken twice is the same intent. ``limit`` in minor units.
-    ``reason`` says which rule wished it (``rebalance``, ``stop_loss`` …).
+    so the same decision taken twice is the same intent. ``limit`` in minor units (0 for a type
+    that names no price), ``stop`` the price that wakes a stop limit. ``route`` matters in Korea
+    only. ``reason`` says which rule wished it (``rebalance``, ``stop_loss`` …).
     """
 
     intent_id: str
@@ -111,6 +185,8 @@ class OrderIntent:
     limit: int
     order_type: OrderType = OrderType.LIMIT
     reason: str = "rebalance"
+    stop: int = 0
+    route: Route = Route.KRX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +221,17 @@ class OrderUpdate:
     ts_event: datetime
     ts_recv: datetime
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderDoubt:
+    """Something about our orders may not have reached us, or twice: the order listing must say.
+
+    ``venue_order_id`` is blank when it may be any order: after an interrupted stream.
+    """
+
+    ts_recv: datetime
+    venue_order_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,15 +80,21 @@ class Hours:
     """The regular hours of a day, local time; exam days and half days are in the calendar.
 
     ``opening_auction`` and ``closing_auction`` are the starts of the call periods, ``None``
-    where the market gives no single one. ``after_market`` is (start, end) of trading after
-    the close; the close of the day stays that of the regular session.
+    where the market gives no single one. The rest are (start, end) of trading outside of the
+    regular session, whose close stays the close of the day: ``pre_hours`` at the previous close,
+    ``after_hours`` at today's, ``after_hours_single`` at single prices, ``after_market``
+    continuous, ``alternative`` on the second exchange from its first to its last minute.
     """
 
     open: time
     close: time
     opening_auction: time | None
     closing_auction: time | None
-    after_market: tuple[time, time] | None
+    after_market: tuple[time, time] | None = None
+    pre_hours: tuple[time, time] | None = None
+    after_hours: tuple[time, time] | None = None
+    after_hours_single: tuple[time, time] | None = None
+    alternative: tuple[time, time] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,6 +448,10 @@ class _HoursRow(_Row):
     opening_auction: time | None = None
     closing_auction: time | None = None
     after_market: tuple[time, time] | None = None
+    pre_hours: tuple[time, time] | None = None
+    after_hours: tuple[time, time] | None = None
+    after_hours_single: tuple[time, time] | None = None
+    alternative: tuple[time, time] | None = None
 
     def hours(self) -> Hours:
         """Return the row as a domain value."""
@@ -451,6 +461,10 @@ class _HoursRow(_Row):
             opening_auction=self.opening_auction,
             closing_auction=self.closing_auction,
             after_market=self.after_market,
+            pre_hours=self.pre_hours,
+            after_hours=self.after_hours,
+            after_hours_single=self.after_hours_single,
+            alternative=self.alternative,
         )
 
 

@@ -3,17 +3,18 @@
 The arithmetic of money is ``simulation.account``; what may be ordered is asked in ``venue``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
 from trading.domain.arrays import IntArray
 from trading.domain.instrument import Exchange, Market
-from trading.domain.order import Side, VenueOrder
+from trading.domain.order import OrderType, Route, Side, VenueOrder
 from trading.simulation.account import Account, costs
 from trading.simulation.matching import Execution
-from trading.wire.records import ListedOrder, OrderKind
+from trading.wire.records import ListedOrder, OrderKind, OrderRequest
 
 # KIS branch that numbers the orders: one constant, as it is for one account there.
 BRANCH = "06010"
@@ -21,7 +22,13 @@ BRANCH = "06010"
 
 @dataclass(slots=True, kw_only=True)
 class StandingOrder:
-    """One row of the order book of an account, changed by fills and cancels."""
+    """One row of the order book of an account, changed by fills and cancels.
+
+    ``limit`` is the price it was ordered at, 0 where its type names none; ``bound`` the price it
+    may trade at now, and ``ceiling`` what a share of it may cost at most. One that is asleep
+    waits for its stop price or its auction and meets no print. ``by_hand`` was not sent by the
+    account's programs.
+    """
 
     order_id: int
     account: str = field(repr=False)
@@ -33,12 +40,22 @@ class StandingOrder:
     side: Side
     quantity: int
     limit: int
+    bound: int
+    ceiling: int
+    order_type: OrderType = OrderType.LIMIT
+    stop: int = 0
+    route: Route = Route.KRX
+    is_asleep: bool = False
+    by_hand: bool = False
     original_id: int = 0
     filled_quantity: int = 0
     filled_amount: int = 0
     canceled_quantity: int = 0
+    rejected_quantity: int = 0
+    reason: str = ""
     commission: int = 0
     tax: int = 0
+    realized: int = 0
 
     @property
     def number(self) -> str:
@@ -53,7 +70,9 @@ class StandingOrder:
     @property
     def open_quantity(self) -> int:
         """Shares that may still be filled."""
-        return self.quantity - self.filled_quantity - self.canceled_quantity
+        return (
+            self.quantity - self.filled_quantity - self.canceled_quantity - self.rejected_quantity
+        )
 
     def listed(self) -> ListedOrder:
         """Return the order as a row of a listing."""
@@ -68,11 +87,15 @@ class StandingOrder:
                 filled_quantity=self.filled_quantity,
                 filled_amount=self.filled_amount,
                 canceled_quantity=self.canceled_quantity,
-                rejected_quantity=0,
+                rejected_quantity=self.rejected_quantity,
                 ts_event=self.ts,
                 original_order_id=self.original_number,
             ),
             kind=self.kind,
+            reason=self.reason,
+            order_type=self.order_type,
+            stop=self.stop,
+            route=self.route,
         )
 
     def body(self) -> dict[str, Any]:
@@ -87,12 +110,22 @@ class StandingOrder:
             "side": self.side.value,
             "quantity": self.quantity,
             "limit": self.limit,
+            "bound": self.bound,
+            "ceiling": self.ceiling,
+            "order_type": self.order_type.value,
+            "stop": self.stop,
+            "route": self.route.value,
+            "is_asleep": self.is_asleep,
+            "by_hand": self.by_hand,
             "original_id": self.original_id,
             "filled_quantity": self.filled_quantity,
             "filled_amount": self.filled_amount,
             "canceled_quantity": self.canceled_quantity,
+            "rejected_quantity": self.rejected_quantity,
+            "reason": self.reason,
             "commission": self.commission,
             "tax": self.tax,
+            "realized": self.realized,
         }
 
     @classmethod
@@ -107,7 +140,80 @@ class StandingOrder:
                 "kind": OrderKind(body["kind"]),
                 "exchange": Exchange(body["exchange"]),
                 "side": Side(body["side"]),
+                "order_type": OrderType(body["order_type"]),
+                "route": Route(body["route"]),
             },
+        )
+
+
+class ReservedState(StrEnum):
+    """Where a reserved order is in its life."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    CANCELED = "canceled"
+    REFUSED = "refused"
+
+
+@dataclass(slots=True, kw_only=True)
+class Reservation:
+    """An order left for the next open, or for every open up to ``last``.
+
+    ``order_ids`` are the orders made of it so far, ``reason`` why the venue would not have one.
+    """
+
+    number: int
+    request: OrderRequest
+    day: date
+    ts: datetime
+    last: date | None = None
+    state: ReservedState = ReservedState.WAITING
+    changed: datetime | None = None
+    order_ids: list[int] = field(default_factory=list)
+    reason: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """Return the reservation as JSON values."""
+        request = self.request
+        return {
+            "account": request.account,
+            "symbol": request.symbol,
+            "side": request.side.value,
+            "quantity": request.quantity,
+            "limit": request.limit,
+            "exchange": request.exchange.value if request.exchange is not None else None,
+            "order_type": request.order_type.value,
+            "day": self.day.isoformat(),
+            "ts": self.ts.isoformat(),
+            "last": self.last.isoformat() if self.last is not None else None,
+            "state": self.state.value,
+            "changed": self.changed.isoformat() if self.changed is not None else None,
+            "order_ids": list(self.order_ids),
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_body(cls, number: str, body: Mapping[str, Any]) -> "Reservation":
+        """Return the reservation that ``body`` described."""
+        exchange, last, changed = body["exchange"], body["last"], body["changed"]
+        return cls(
+            number=int(number),
+            request=OrderRequest(
+                account=body["account"],
+                symbol=body["symbol"],
+                side=Side(body["side"]),
+                quantity=body["quantity"],
+                limit=body["limit"],
+                exchange=Exchange(exchange) if exchange is not None else None,
+                order_type=OrderType(body["order_type"]),
+            ),
+            day=date.fromisoformat(body["day"]),
+            ts=datetime.fromisoformat(body["ts"]),
+            last=date.fromisoformat(last) if last is not None else None,
+            state=ReservedState(body["state"]),
+            changed=datetime.fromisoformat(changed) if changed is not None else None,
+            order_ids=list(body["order_ids"]),
+            reason=body["reason"],
         )
 
 
@@ -122,12 +228,22 @@ class TradingAccount:
         self.owner = owner
         self.book = Account(market, cash)
         self.orders: dict[int, StandingOrder] = {}
+        self._open: dict[int, StandingOrder] = {}
         # [to pay for purchases, to receive for sales] by the day on which it is paid, ISO date.
         self._unsettled: dict[str, list[int]] = {}
 
-    def working(self) -> Iterator[StandingOrder]:
-        """Yield the orders that may still be filled, oldest first."""
-        return (order for order in self.orders.values() if order.open_quantity > 0)
+    def add(self, order: StandingOrder) -> None:
+        """Take an order of the session in."""
+        self.orders[order.order_id] = order
+        self._open[order.order_id] = order
+
+    def working(self) -> list[StandingOrder]:
+        """Return the orders that may still be filled, oldest first."""
+        return [order for order in self._unfinished() if order.kind is not OrderKind.CANCEL]
+
+    def pending_cancels(self) -> list[StandingOrder]:
+        """Return the cancels that were taken but have not been carried out."""
+        return [order for order in self._unfinished() if order.kind is OrderKind.CANCEL]
 
     def fill(
         self, order: StandingOrder, execution: Execution, fees: IntArray, settles: date
@@ -142,12 +258,14 @@ class TradingAccount:
         order.filled_amount += amount
         order.commission += booking.commission
         order.tax += booking.tax
+        order.realized += booking.realized
         due = self._unsettled.setdefault(settles.isoformat(), [0, 0])
         due[order.side is Side.SELL] += abs(self.book.cash - before)
 
     def begin_session(self, session: date) -> None:
         """Forget yesterday's orders and settle what is due."""
         self.orders.clear()
+        self._open.clear()
         self.book.end_session()
         today = session.isoformat()
         self._unsettled = {day: due for day, due in self._unsettled.items() if day > today}
@@ -180,6 +298,11 @@ class TradingAccount:
         )
         return (held.quantity if held is not None else 0) - claimed
 
+    def _unfinished(self) -> list[StandingOrder]:
+        for number in [n for n, order in self._open.items() if order.open_quantity == 0]:
+            del self._open[number]
+        return list(self._open.values())
+
     def body(self) -> dict[str, Any]:
         """Return money and holdings as JSON values; orders are facts of their own."""
         return {
@@ -203,13 +326,13 @@ def cost_of_buying(quantity: int, limit: int, fees: IntArray) -> int:
     return quantity * limit + int(commission) + int(tax)
 
 
-def reservation(order: StandingOrder, fees: IntArray) -> int:
-    """Return what the open part of a buy may still cost, at its limit and with its fees."""
-    rest = order.open_quantity
+def reservation(order: StandingOrder, fees: IntArray, *, less: int = 0) -> int:
+    """Return what the open part of a buy, ``less`` so many shares, may still cost with fees."""
+    rest = order.open_quantity - less
     commission, tax = costs(
-        1, order.filled_quantity + rest, order.filled_amount + rest * order.limit, fees
+        1, order.filled_quantity + rest, order.filled_amount + rest * order.ceiling, fees
     )
-    return rest * order.limit + int(commission) + int(tax) - order.commission - order.tax
+    return rest * order.ceiling + int(commission) + int(tax) - order.commission - order.tax
 
 
 def affordable(cash: int, limit: int, fees: IntArray) -> int:

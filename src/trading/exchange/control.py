@@ -6,7 +6,7 @@ handled as many frames as the answer names. With a speed, the wall clock drives 
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from trading.log import get_logger
 log = get_logger(__name__)
 
 TOKEN_HEADER = "x-control-token"
+_OWN_HOSTS = ("127.0.0.1", "localhost")
 # How often a wall-clock venue looks whether the next instant has come.
 TICK_SECONDS = 0.02
 
@@ -26,17 +27,35 @@ TICK_SECONDS = 0.02
 class Control:
     """Moves one venue, by request (``speed`` is ``None``) or with the wall clock × ``speed``."""
 
-    def __init__(self, venue: Venue, hub: Hub, *, speed: float | None, start: date | None) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        hub: Hub,
+        *,
+        speed: float | None,
+        start: date | None,
+        lived: Callable[[], None],
+    ) -> None:
         self.token = secrets.token_hex(16)
         self._venue = venue
         self._hub = hub
         self._speed = speed
         self._start = start
+        self._lived = lived
         self._clock: ScaledClock | None = None
 
     def allows(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request carries the token of the port file."""
-        return secrets.compare_digest(headers.get(TOKEN_HEADER, ""), self.token)
+        """Whether a request carries the token of the port file and comes from no web page.
+
+        A browser names the page in ``Origin``, and the host that it believes to speak with: a
+        foreign name that resolves to this machine is not ours.
+        """
+        if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
+            return False
+        if headers.get("host", "").partition(":")[0] not in _OWN_HOSTS:
+            return False
+        token = headers.get(TOKEN_HEADER, "").encode()
+        return secrets.compare_digest(token, self.token.encode())
 
     def touch(self) -> None:
         """Let the venue's clock show the present before somebody asks it; wall clock only."""
@@ -67,6 +86,7 @@ class Control:
         except (KeyError, ValueError) as error:
             raise UsageError("거래일을 YYYY-MM-DD로 적으십시오") from error
         self._venue.open_session(session)
+        self._lived()
         if self._speed is not None:
             self._clock = ScaledClock(self._venue.now, speed=self._speed)
         return self._place()
@@ -82,6 +102,7 @@ class Control:
         if until.tzinfo is None:
             raise UsageError("시간대가 없는 시각은 쓸 수 없음")
         self._venue.step(until)
+        self._lived()
         return self._place()
 
     async def drive(self) -> None:
@@ -103,6 +124,7 @@ class Control:
             if following is None or following > now:
                 break
             venue.step(following)
+            self._lived()
         if venue.phase is Phase.CLOSED:
             self._open_next(now)
         venue.glide(now)
@@ -117,6 +139,7 @@ class Control:
                 return
             try:
                 venue.open_session(following)
+                self._lived()
                 return
             except TradingError:
                 # Not recorded: like a holiday, the day passes.

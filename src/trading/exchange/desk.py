@@ -29,6 +29,9 @@ _CODES = {
     "sell": ("APBK0013", "40590000"),
     "revise": ("APBK0013", "40620000"),
     "cancel": ("APBK0013", "40630000"),
+    # Paper accounts have no reserved Korean orders.
+    "reserve": ("APBK2938", "APBK2938"),
+    "changed": ("KIOK0430", "KIOK0430"),
 }
 
 
@@ -70,7 +73,7 @@ class Desk:
     def page(self, call: Call, rows: Sequence[T], asked: Page) -> tuple[Sequence[T], Page]:
         """Return the rows of the page asked for, and the keys of the next (blank at the end)."""
         size = call.endpoint.page_size(self.profile)
-        start = int(asked.nk) if call.is_next_page and asked.nk.isdigit() else 0
+        start = int(asked.nk) if call.is_next_page and asked.nk.isdecimal() else 0
         end = start + size
         more = end < len(rows)
         return rows[start:end], Page(fk=asked.fk or str(len(rows)), nk=str(end) if more else "")

@@ -43,12 +43,21 @@ class Gate:
     """Keys and limits of one venue.
 
     An application key is registered with its secret when it first asks for a token or a
-    WebSocket key; everything later must match. ``owner`` stands for the key everywhere else.
+    WebSocket key; everything later must match. With ``known_keys`` there are no others. ``owner`` stands for the key everywhere else.
     """
 
-    def __init__(self, journal: Journal, *, calls_per_second: int) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        calls_per_second: int,
+        issue_pause_seconds: float = ISSUE_PAUSE_SECONDS,
+        known_keys: frozenset[str] = frozenset(),
+    ) -> None:
         self._journal = journal
         self._calls_per_second = calls_per_second
+        self._issue_pause = issue_pause_seconds
+        self._known_keys = known_keys
         self._secrets = {fact.key: fact.body["secret"] for fact in journal.read("app")}
         self._hts_ids = {fact.key: fact.body["hts_id"] for fact in journal.read("app")}
         self._tokens = {fact.key: dict(fact.body) for fact in journal.read("token")}
@@ -61,9 +70,9 @@ class Gate:
         owner = self._register(fields, "appsecret")
         last = self._issued.get(owner)
         # Once a minute by either clock: a replay may live days between two minutes of ours.
-        pause = timedelta(seconds=ISSUE_PAUSE_SECONDS)
+        pause = timedelta(seconds=self._issue_pause)
         if last is not None and (
-            monotonic_seconds() - last[0] < ISSUE_PAUSE_SECONDS and now - last[1] < pause
+            monotonic_seconds() - last[0] < self._issue_pause and now - last[1] < pause
         ):
             raise oauth_denied("EGW00133")
         self._issued[owner] = (monotonic_seconds(), now)
@@ -94,6 +103,22 @@ class Gate:
             raise oauth_denied("EGW00121")
         self._keep_token(value, {**token, "revoked": True})
         return auth.render_revoked()
+
+    def spoil_token(self, value: str, *, expired_at: datetime | None = None) -> None:
+        """End a token before its time, as maintenance does: void, or expired at an instant.
+
+        Its issue then counts as long ago, for the next one to be given at once.
+        """
+        token = self._tokens.get(value)
+        if token is None:
+            return
+        end = expired_at
+        if end is None:
+            self._keep_token(value, {**token, "revoked": True})
+        else:
+            issued = (end - TOKEN_LIFE).isoformat()
+            self._keep_token(value, {**token, "issued": issued, "expires": end.isoformat()})
+        self._issued.pop(token["owner"], None)
 
     def issue_approval(self, fields: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         """Answer ``/oauth2/Approval`` with a WebSocket key."""
@@ -167,7 +192,7 @@ class Gate:
         if fields.get("grant_type", "client_credentials") != "client_credentials":
             raise oauth_denied("EGW00116")
         key, secret = str(fields.get("appkey", "")), str(fields.get(secret_name, ""))
-        if not key:
+        if not key or (self._known_keys and key not in self._known_keys):
             raise oauth_denied("EGW00103")
         if not secret:
             raise oauth_denied("EGW00105")

@@ -7,25 +7,54 @@ import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from trading.clock import WallClock
 from trading.domain.instrument import Market
+from trading.domain.market import MarketStatus
 from trading.errors import SchemaError
 from trading.exchange.accounts import BRANCH
+from trading.exchange.faults import Injector, Stage
+from trading.exchange.faulty_frames import Line
+from trading.exchange.floor import SuspensionKind
 from trading.exchange.gate import Gate
-from trading.exchange.venue import Event, NoticeKind, Notified, Phase, Traded, Venue
+from trading.exchange.venue import (
+    Event,
+    NoticeKind,
+    Notified,
+    Phase,
+    Suspended,
+    Traded,
+    Venue,
+)
 from trading.log import get_logger
 from trading.wire import stream, values
 from trading.wire.endpoints import Profile
 from trading.wire.overseas import stream_key, symbol_of_key
 from trading.wire.records import Notice, OrderKind
+from trading.wire.ticker import FEED_TR, PAPER_TRS, Feed, render_status
 
 log = get_logger(__name__)
 
 PING_SECONDS = 110.0
-# Registered like at KIS, but nothing was recorded to send.
-_SILENT_TRS = {Market.KRX: "H0STASP0", Market.US: "HDFSASP0"}
+
+
+class NoticeFields(StrEnum):
+    """How many fields a notice has: today's, or those that older clients count on."""
+
+    CURRENT = "current"
+    FORMER = "former"
+
+
+# Registered like at KIS, though of books, indices and expected matches nothing was recorded.
+_BY_SYMBOL = {
+    Market.KRX: {FEED_TR[Market.KRX, feed] for feed in (Feed.BOOK, Feed.EXPECTED, Feed.STATUS)},
+    Market.US: {FEED_TR[Market.US, Feed.BOOK]},
+}
+_STATUS_TR = FEED_TR[Market.KRX, Feed.STATUS]
+_INDEX_TR = FEED_TR[Market.KRX, Feed.INDEX]
+_INDEX_CODES = ("0001", "1001", "2001")
 
 
 @dataclass(slots=True, eq=False)
@@ -38,34 +67,57 @@ class Listener:
     registered: set[tuple[str, str]] = field(default_factory=set)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
     outbox: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
+    line: Line = field(init=False)
+    is_gone: bool = False
+    is_cut: bool = False
 
     def send(self, text: str) -> None:
         """Queue a text; texts leave in this order."""
         self.sent += 1
         self.outbox.put_nowait(text)
 
-    def hang_up(self) -> None:
-        """Close the connection after what is queued."""
+    def hang_up(self, *, is_cut: bool = False) -> None:
+        """Close the connection after what is queued; ``is_cut``: without a goodbye."""
+        self.is_gone, self.is_cut = True, is_cut
         self.outbox.put_nowait(None)
 
 
 class Hub:
     """All listeners of one venue."""
 
-    def __init__(self, gate: Gate, market: Market, profile: Profile) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        market: Market,
+        profile: Profile,
+        injector: Injector,
+        notice_fields: NoticeFields,
+    ) -> None:
         self._gate = gate
+        self._injector = injector
+        self._notice_fields = notice_fields
         self._market = market
         self._listeners: list[Listener] = []
         self._trade_tr = stream.TRADE_TR[market]
         self._notice_tr = stream.NOTICE_TR[market, profile]
-        # 모의투자 has Korean prints but no US ones (PROTOCOL 12.2).
-        self._has_trades = market is Market.KRX or profile is Profile.REAL
+        is_real = profile is Profile.REAL
+        # 모의투자 has Korean prints and books, and nothing of the US (PROTOCOL 12.2).
+        self._by_symbol = {
+            tr_id
+            for tr_id in {self._trade_tr, *_BY_SYMBOL[market]}
+            if is_real or tr_id in PAPER_TRS
+        }
+        self._has_indices = is_real and market is Market.KRX
         self._wall = WallClock()
 
     @property
     def frames(self) -> dict[str, int]:
         """Texts sent so far on each connection, by its WebSocket key."""
-        return {one.approval_key: one.sent for one in self._listeners if one.approval_key}
+        return {
+            one.approval_key: one.sent
+            for one in self._listeners
+            if one.approval_key and not one.is_gone
+        }
 
     async def serve(self, websocket: Any, venue: Venue) -> None:
         """Talk to one client until it leaves."""
@@ -73,6 +125,11 @@ class Hub:
 
         await websocket.accept()
         listener = Listener()
+        listener.line = Line(
+            self._injector,
+            cut=lambda is_cut: listener.hang_up(is_cut=is_cut),
+            forget=lambda: self._forget(listener, venue),
+        )
         self._listeners.append(listener)
         writer = asyncio.create_task(_write(websocket, listener))
         pinger = asyncio.create_task(self._ping(listener))
@@ -103,9 +160,14 @@ class Hub:
                 if listeners:
                     text = self._trade_frame(event, venue)
                     for listener in listeners:
-                        listener.send(text)
-            else:
+                        _send(listener, text, venue)
+            elif isinstance(event, Notified):
                 self._notify(event, venue)
+            else:
+                self._tell_status(event, venue)
+        for listener in self._listeners:
+            for text in listener.line.settle(listener.keys):
+                listener.send(text)
 
     def _hear(self, listener: Listener, text: str, venue: Venue) -> None:
         try:
@@ -121,9 +183,19 @@ class Hub:
             reason = f"invalid approval : {message.approval_key}"
             listener.send(_refusal(tr_id, key, "OPSP0011", reason))
             return
-        if any(other is not listener and other.owner == owner for other in self._listeners):
+        is_in_use = any(
+            other is not listener and other.owner == owner and not other.is_gone
+            for other in self._listeners
+        )
+        fault = self._injector.on(Stage.REGISTRATION, session=venue.session, now=venue.now)
+        variant = fault.kind.variant if fault is not None else ""
+        if is_in_use or variant == "ghost":
             listener.send(_refusal("", "", "OPSP8996"))
             listener.hang_up()
+            return
+        if variant:
+            code = {"approval": "OPSP0011", "unavailable": "OPSP0007"}[variant]
+            listener.send(_refusal(tr_id, key, code))
             return
         listener.owner, listener.approval_key = owner, message.approval_key
         if not message.is_on:
@@ -165,10 +237,12 @@ class Hub:
 
     def _refused(self, listener: Listener, tr_id: str, key: str, venue: Venue) -> str:
         """Return the code that refuses a registration, blank when it may be had."""
-        quotes = {self._trade_tr, _SILENT_TRS[self._market]} if self._has_trades else set()
-        if tr_id not in {*quotes, self._notice_tr}:
+        if tr_id == _INDEX_TR and self._has_indices:
+            if key not in _INDEX_CODES:
+                return "OPSP8992"
+        elif tr_id not in {*self._by_symbol, self._notice_tr}:
             return "OPSP8991"
-        if tr_id in quotes:
+        elif tr_id in self._by_symbol:
             symbol = self._symbol(key)
             if symbol not in venue.instruments or self._trade_key(symbol, venue)[1] != key:
                 return "OPSP8992"
@@ -189,7 +263,7 @@ class Hub:
         index = venue.last_index(symbol)
         tape = venue.replay.tape(symbol)
         if index >= 0 and tape.times[index] == venue.now:
-            listener.send(self._trade_frame(Traded(symbol, tape, index), venue))
+            _send(listener, self._trade_frame(Traded(symbol, tape, index), venue), venue)
 
     def _notify(self, event: Notified, venue: Venue) -> None:
         owner = event.account.owner
@@ -198,12 +272,32 @@ class Hub:
             if listener.owner == owner and (self._notice_tr, hts_id) in listener.registered:
                 iv, secret = listener.keys[self._notice_tr]
                 record = self._notice_record(event, hts_id, venue)
-                listener.send(stream.frame_message(self._notice_tr, [record], iv=iv, secret=secret))
+                text = stream.frame_message(self._notice_tr, [record], iv=iv, secret=secret)
+                _send(listener, text, venue)
+
+    def _tell_status(self, event: Suspended, venue: Venue) -> None:
+        symbol = event.suspension.symbol
+        is_halt = event.suspension.kind is SuspensionKind.HALT
+        status = MarketStatus(
+            symbol=symbol,
+            halted=is_halt and not event.is_over,
+            interrupted=not is_halt and not event.is_over,
+            operation="",
+            reason="",
+            ts_recv=venue.now,
+        )
+        text = stream.frame_message(_STATUS_TR, [render_status(status)])
+        for listener in self._listeners:
+            if (_STATUS_TR, symbol) in listener.registered:
+                _send(listener, text, venue)
 
     def _notice_record(self, event: Notified, hts_id: str, venue: Venue) -> str:
         order = event.order
         instrument = venue.instruments[order.symbol]
         is_fill = event.kind is NoticeKind.FILLED
+        is_refused = event.kind is NoticeKind.REFUSED
+        # Our matching is immediate: what is received is confirmed, unless nothing came of it.
+        acceptances = {NoticeKind.ACCEPTED: "1", NoticeKind.KILLED: "3"}
         kinds = {NoticeKind.CANCELED: OrderKind.CANCEL, NoticeKind.REVISED: OrderKind.REVISE}
         return stream.render_notice(
             self._market,
@@ -212,15 +306,14 @@ class Hub:
                 order_id=order.number,
                 original_order_id=order.original_number,
                 side=order.side,
-                kind=kinds.get(event.kind, OrderKind.NEW),
+                kind=order.kind if is_refused else kinds.get(event.kind, OrderKind.NEW),
                 symbol=order.symbol,
                 quantity=event.quantity,
                 price=event.price if is_fill else 0,
                 time=values.korean_time(venue.now),
                 is_fill=is_fill,
-                is_refused=False,
-                # Our matching is immediate: what is received is confirmed.
-                acceptance="1" if event.kind is NoticeKind.ACCEPTED else "2",
+                is_refused=is_refused,
+                acceptance=acceptances.get(event.kind, "2"),
                 order_quantity=order.quantity,
                 limit=order.limit,
                 branch=BRANCH,
@@ -228,6 +321,7 @@ class Hub:
                 customer=hts_id,
                 exchange=instrument.exchange,
             ),
+            is_former=self._notice_fields is NoticeFields.FORMER,
         )
 
     def _trade_frame(self, event: Traded, venue: Venue) -> str:
@@ -259,6 +353,10 @@ class Hub:
     def _symbol(self, key: str) -> str:
         return key if self._market is Market.KRX else symbol_of_key(key)
 
+    def _forget(self, listener: Listener, venue: Venue) -> None:
+        listener.registered.clear()
+        self._tell_watched(venue)
+
     def _tell_watched(self, venue: Venue) -> None:
         venue.watch(self._watched_symbols())
 
@@ -280,9 +378,18 @@ async def _write(websocket: Any, listener: Listener) -> None:
     while True:
         text = await listener.outbox.get()
         if text is None:
-            await websocket.close()
+            if listener.is_cut:
+                websocket.scope["state"]["transport"].abort()
+            else:
+                await websocket.close()
             return
         await websocket.send_text(text)
+
+
+def _send(listener: Listener, text: str, venue: Venue) -> None:
+    """Send a data frame, as far as the faults of the day let it through."""
+    for one in listener.line.pass_on(text, listener.keys, venue):
+        listener.send(one)
 
 
 def _refusal(tr_id: str, key: str, code: str, text: str = "") -> str:

@@ -25,6 +25,10 @@ CLOSE_TOLERANCE = 0.001
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
 
 
+# (start, open, high, low, close, volume)
+MinuteBar = tuple[datetime, int, int, int, int, int]
+
+
 class DayBar(NamedTuple):
     """One recorded day in minor units; ``value`` (traded value) is ``None`` if not recorded."""
 
@@ -148,7 +152,12 @@ class SessionReplay:
         bars = self._minutes.get(symbol)
         if bars is not None:
             return minute_prints(
-                symbol, bars, self.open_ts, self.close_ts, bar_seconds=self._bar_seconds
+                symbol,
+                bars,
+                self.open_ts,
+                self.close_ts,
+                bar_seconds=self._bar_seconds,
+                reference=self.reference(symbol) if self.market is Market.KRX else 0,
             )
         bar = self.today.get(symbol)
         if bar is None or bar.volume <= 0:
@@ -220,6 +229,16 @@ class History:
             return chosen
         splits = [a for a in self._splits(symbol) if a.ex_date <= as_of]
         return [_adjusted(bar, splits) for bar in chosen]
+
+    def minutes(self, symbol: str, session: date) -> tuple[Sequence[MinuteBar], int]:
+        """Return the recorded intraday bars of a session, oldest first, and their seconds."""
+        found = _minute_bars(self._source, self._market, session, [symbol])
+        return found.get(symbol, []), _bar_seconds(found)
+
+    def index(self, first: date, last: date) -> list[tuple[date, float]]:
+        """Return the recorded closes of the market's benchmark, oldest first."""
+        frame = self._source.index(self._market, first, last)
+        return list(zip(frame["session"].dt.date, frame["close"].tolist(), strict=True))
 
     def _splits(self, symbol: str) -> list[CorporateAction]:
         if self._actions is None:

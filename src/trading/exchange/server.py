@@ -12,7 +12,7 @@ import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from trading.domain.instrument import Market
 from trading.domain.rules import MarketRules
@@ -31,16 +32,20 @@ from trading.errors import SchemaError, TradingError, UsageError
 from trading.exchange.control import Control
 from trading.exchange.desk import Call
 from trading.exchange.domestic import DomesticDesk
-from trading.exchange.gate import Denied, Gate, gateway_denied
-from trading.exchange.hub import Hub
+from trading.exchange.faults import FaultSchedule, Injector
+from trading.exchange.faulty_calls import FaultyCalls
+from trading.exchange.faulty_market import FaultyMarket
+from trading.exchange.gate import ISSUE_PAUSE_SECONDS, Denied, Gate, gateway_denied
+from trading.exchange.hub import Hub, NoticeFields
 from trading.exchange.journal import Journal
 from trading.exchange.overseas import OverseasDesk
 from trading.exchange.refusals import OrderRefused
-from trading.exchange.venue import Venue
+from trading.exchange.venue import Event, Venue
 from trading.log import get_logger
 from trading.ports import BarSource
 from trading.sessions import SessionCalendar
 from trading.wire import auth, codes
+from trading.wire.auth import RequestHead
 from trading.wire.endpoints import APPROVAL, BY_PATH, HASHKEY, REVOKE, TOKEN, Endpoint, Profile
 
 log = get_logger(__name__)
@@ -59,7 +64,9 @@ class ExchangeOptions:
     ``directory`` holds its journal and port file; ``starting_cash`` (minor units) is what an
     account begins with at first use; ``participation_bps`` is the share of each print that an
     account may take. ``speed`` ``None`` is lock-step, else wall clock × speed, beginning with
-    ``start`` when nothing was replayed yet. ``port`` 0 takes any free one.
+    ``start`` when nothing was replayed yet. ``port`` 0 takes any free one. ``calls_per_second``
+    and ``issue_pause_seconds`` are KIS's own limits unless given. Any application key may come in
+    unless ``known_keys`` names those that may.
     """
 
     market: Market
@@ -70,6 +77,11 @@ class ExchangeOptions:
     speed: float | None = None
     start: date | None = None
     port: int = 0
+    calls_per_second: int | None = None
+    issue_pause_seconds: float = ISSUE_PAUSE_SECONDS
+    known_keys: frozenset[str] = frozenset()
+    faults: FaultSchedule | None = None
+    notice_fields: NoticeFields = NoticeFields.CURRENT
 
 
 class ExchangeServer:
@@ -81,12 +93,21 @@ class ExchangeServer:
         rules: MarketRules,
         calendar: SessionCalendar,
         options: ExchangeOptions,
+        *,
+        journal: Journal | None = None,
     ) -> None:
         self.options = options
-        self._journal = Journal(options.directory / JOURNAL_FILE)
-        limit = CALLS_PER_SECOND[options.profile]
-        self._gate = Gate(self._journal, calls_per_second=limit)
-        self._hub = Hub(self._gate, options.market, options.profile)
+        self._journal = journal or Journal(options.directory / JOURNAL_FILE)
+        self._gate = Gate(
+            self._journal,
+            calls_per_second=options.calls_per_second or CALLS_PER_SECOND[options.profile],
+            issue_pause_seconds=options.issue_pause_seconds,
+            known_keys=options.known_keys,
+        )
+        self._injector = Injector(options.faults, self._journal)
+        self._hub = Hub(
+            self._gate, options.market, options.profile, self._injector, options.notice_fields
+        )
         self.venue = Venue(
             source=source,
             rules=rules,
@@ -96,12 +117,22 @@ class ExchangeServer:
             profile=options.profile,
             starting_cash=options.starting_cash,
             participation_bps=options.participation_bps,
-            publish=lambda events: self._hub.publish(events, self.venue),
+            publish=lambda events: self._publish(events),
         )
+        self._faulty = FaultyCalls(self._injector, self._gate, self._hub, self.venue)
         desk = DomesticDesk if options.market is Market.KRX else OverseasDesk
         self._services = desk(self.venue, options.profile).services
-        self._control = Control(self.venue, self._hub, speed=options.speed, start=options.start)
+        self._control = Control(
+            self.venue,
+            self._hub,
+            speed=options.speed,
+            start=options.start,
+            lived=FaultyMarket(self._injector, self.venue).live,
+        )
         self._server: uvicorn.Server | None = None
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        self._faulty.publish(events)
 
     @property
     def port_file(self) -> Path:
@@ -114,6 +145,7 @@ class ExchangeServer:
         port = listening.getsockname()[1]
         config = uvicorn.Config(
             self._app(),
+            http=_Protocol,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -144,6 +176,7 @@ class ExchangeServer:
                 Route("/control/status", self._controlled, methods=["GET"]),
                 Route("/control/session", self._controlled, methods=["POST"]),
                 Route("/control/advance", self._controlled, methods=["POST"]),
+                Route("/control/faults", self._controlled, methods=["GET", "POST"]),
                 Route("/{path:path}", self._rest, methods=["GET", "POST"]),
                 # The path of the WebSocket does not select data (PROTOCOL 1).
                 WebSocketRoute("/{path:path}", self._websocket),
@@ -158,26 +191,33 @@ class ExchangeServer:
         endpoint = BY_PATH.get(path)
         if endpoint is None or endpoint.method != request.method:
             return _json(404, codes.refusal("MCA00124"))
+        head = auth.parse_request_headers(request.headers)
         try:
             params = await _params(request)
-            self._control.touch()
-            if endpoint in (TOKEN, REVOKE, APPROVAL):
-                return _json(200, self._oauth(endpoint, params))
-            return self._service(request, endpoint, params)
+            return await self._faulty.answer(endpoint, head, params, self._serve)
         except Denied as denied:
             return _json(denied.status, denied.body)
-        except OrderRefused as refused:
-            log.info("주문 거부", path=path, reason=str(refused))
-            return _json(200, refused.body(self.options.profile), tr_id=_tr_id(request))
-        except SchemaError as error:
-            return _json(200, codes.refusal("OPSQ2001", f"ERROR : {error}"))
-        except TradingError as error:
-            return _json(200, codes.refusal("APBK0918", str(error)))
         except sqlite3.Error:
             # What is in memory is no longer what is on disk: only a restart makes it so again.
             log.exception("거래소 기록 실패로 종료")
             self.stop()
             return _json(500, codes.refusal("EGW00002"))
+
+    def _serve(self, endpoint: Endpoint, head: RequestHead, params: Mapping[str, Any]) -> Response:
+        self._control.touch()
+        try:
+            if endpoint in (TOKEN, REVOKE, APPROVAL):
+                return _json(200, self._oauth(endpoint, params))
+            return self._service(endpoint, head, params)
+        except Denied as denied:
+            return _json(denied.status, denied.body)
+        except OrderRefused as refused:
+            log.info("주문 거부", path=endpoint.path, reason=str(refused))
+            return _json(200, refused.body(self.options.profile), tr_id=head.tr_id)
+        except SchemaError as error:
+            return _json(200, codes.refusal("OPSQ2001", f"ERROR : {error}"))
+        except TradingError as error:
+            return _json(200, codes.refusal("APBK0918", str(error)))
 
     def _oauth(self, endpoint: Endpoint, params: Mapping[str, Any]) -> Mapping[str, Any]:
         now = self.venue.now
@@ -187,8 +227,9 @@ class ExchangeServer:
             return self._gate.revoke_token(params)
         return self._gate.issue_approval(params, now)
 
-    def _service(self, request: Request, endpoint: Endpoint, params: Mapping[str, Any]) -> Response:
-        head = auth.parse_request_headers(request.headers)
+    def _service(
+        self, endpoint: Endpoint, head: RequestHead, params: Mapping[str, Any]
+    ) -> Response:
         if endpoint is HASHKEY:
             self._gate.count_call(self._gate.check_credentials(head))
             return _json(200, auth.render_hashkey(params))
@@ -215,6 +256,9 @@ class ExchangeServer:
         variant = endpoint.variant(profile, tr_id)
         if variant is not None:
             return variant
+        if profile is Profile.PAPER and tr_id.startswith("V"):
+            # A paper id in form that paper does not have, such as VTTT1006U (PROTOCOL 10.1).
+            raise Denied(200, codes.refusal("90000000"))
         if profile is Profile.PAPER and not endpoint.is_offered(profile):
             raise gateway_denied("EGW02006")
         other = Profile.PAPER if profile is Profile.REAL else Profile.REAL
@@ -229,11 +273,13 @@ class ExchangeServer:
 
     async def _controlled(self, request: Request) -> Response:
         if not self._control.allows(request.headers):
-            return _json(403, {"error": "제어 토큰이 맞지 않음"})
+            return _json(403, {"error": "제어 토큰이 없거나 다른 곳에서 온 요청"})
         try:
             if request.url.path == "/control/status":
                 self._control.touch()
                 return _json(200, self._control.status())
+            if request.url.path == "/control/faults":
+                return _json(200, await self._fault_counts(request))
             body = await _params(request)
             if request.url.path == "/control/session":
                 return _json(200, self._control.open_session(body))
@@ -246,6 +292,14 @@ class ExchangeServer:
             log.exception("거래소 기록 실패로 종료")
             self.stop()
             return _json(500, {"error": "거래소 기록 실패"})
+
+    async def _fault_counts(self, request: Request) -> Mapping[str, Any]:
+        if request.method == "POST":
+            specs = (await _params(request)).get("faults")
+            if not isinstance(specs, list) or not all(isinstance(one, dict) for one in specs):
+                raise UsageError("faults에 장애 항목의 목록을 적으십시오")
+            self._injector.add(specs)
+        return {**self._injector.counts(), "pending": self._injector.pending()}
 
     def _announce(self, port: int) -> None:
         options = self.options
@@ -284,6 +338,14 @@ def serve(
     # A port that is taken is known before anything is written.
     _listen(options.port).close()
     asyncio.run(ExchangeServer(source, rules, calendar, options).run())
+
+
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """HTTP that lets an answer end its own connection: see ``faulty_calls.Cut``."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
 
 
 class _AnnouncedServer(uvicorn.Server):
@@ -338,15 +400,14 @@ async def _params(request: Request) -> Mapping[str, Any]:
         return dict(request.query_params)
     try:
         body = json.loads(await request.body() or b"{}")
+    except ClientDisconnect as error:
+        # A client that was killed in the middle of its request: nobody hears the answer.
+        raise Denied(400, codes.refusal("EGW00101")) from error
     except ValueError as error:
         raise Denied(200, codes.refusal("OPSQ9997", "JSON 형식 오류")) from error
     if not isinstance(body, dict):
         raise Denied(200, codes.refusal("OPSQ9997", "JSON 형식 오류"))
     return body
-
-
-def _tr_id(request: Request) -> str:
-    return request.headers.get("tr_id", "")
 
 
 def _json(

@@ -1,30 +1,44 @@
-"""The venue itself: its clock, its session, who may order what, and what trades.
+"""The venue itself: its clock, its session, who may order what, and what it costs.
 
 Everything that changes is in the journal before anybody hears of it, so that a killed venue
-continues where it was. HTTP, frames and keys are in ``server``; the tape is in ``replay``.
+continues where it was. HTTP, frames and keys are in ``server``; the tape is in ``replay``, how
+orders meet it in ``floor``.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from trading.domain.arrays import IntArray
 from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.market import Quote
-from trading.domain.order import Side
+from trading.domain.order import OrderType, Route, Side
 from trading.domain.rules import MarketRules, as_array
 from trading.errors import ConfigError, UsageError
-from trading.exchange.accounts import StandingOrder, TradingAccount, cost_of_buying
+from trading.exchange.accounts import (
+    BRANCH,
+    Reservation,
+    ReservedState,
+    StandingOrder,
+    TradingAccount,
+    cost_of_buying,
+    reservation,
+)
+from trading.exchange.floor import Floor, Suspension, SuspensionKind
 from trading.exchange.journal import Fact, Journal
 from trading.exchange.refusals import OrderRefused, Reason
-from trading.exchange.replay import DayBar, History, SessionReplay, Tape
+from trading.exchange.replay import DayBar, History, MinuteBar, SessionReplay, Tape
+from trading.exchange.terms import Terms, terms_of
+from trading.exchange.windows import IMMEDIATE, ON_CLOSE, ON_OPEN, Windows
 from trading.log import get_logger, get_trade_log
 from trading.ports import BarSource
 from trading.sessions import SessionCalendar
-from trading.simulation.matching import Execution, Matcher, WorkingOrder
+from trading.simulation.matching import Execution
+from trading.wire import values
 from trading.wire.endpoints import Profile
+from trading.wire.order_codes import takes_domestic, takes_overseas
 from trading.wire.records import ChangeRequest, OrderKind, OrderRequest
 
 log = get_logger(__name__)
@@ -36,7 +50,17 @@ PRE_OPEN = timedelta(minutes=30)
 AFTER_CLOSE = timedelta(hours=1)
 # The clock of a venue that has never opened: before every recorded session.
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
-LIMIT, MARKET = "00", "01"
+END = datetime(2100, 1, 1, tzinfo=UTC)
+# PROTOCOL 9.1, 10.1: what the paper server is known to take.
+_ON_PAPER = {
+    Market.KRX: frozenset({OrderType.LIMIT, OrderType.MARKET}),
+    Market.US: frozenset({OrderType.LIMIT}),
+}
+# Reserved orders are told to be taken from 15:40; 15:30 to 16:40 is refused (FAULTS 11). Before
+# the open they end at 07:30, and around midnight the books are turned over (PROTOCOL 9.15).
+_RESERVED_AFTER_CLOSE = timedelta(minutes=70)
+_RESERVED_BEFORE_OPEN = timedelta(minutes=90)
+_TURNOVER = ("2340", "0010")
 
 
 class Phase(StrEnum):
@@ -58,12 +82,18 @@ class Traded:
 
 
 class NoticeKind(StrEnum):
-    """What an account is told about an order."""
+    """What an account is told about an order.
+
+    ``KILLED`` is the end of what an immediate or on-open order did not get; ``REFUSED`` a no of
+    the exchange to what was accepted before, be it an order or a cancel.
+    """
 
     ACCEPTED = "accepted"
     FILLED = "filled"
     CANCELED = "canceled"
     REVISED = "revised"
+    KILLED = "killed"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +107,15 @@ class Notified:
     price: int
 
 
-Event = Traded | Notified
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """Trading in an instrument is interrupted, or goes on again when ``is_over``."""
+
+    suspension: Suspension
+    is_over: bool = False
+
+
+Event = Traded | Notified | Suspended
 
 
 class Venue:
@@ -106,6 +144,8 @@ class Venue:
         self.now = BEGINNING
         self.session: date | None = None
         self.phase = Phase.CLOSED
+        # So many cancels to come take effect only after the next print (FAULTS 25).
+        self.slow_cancels = 0
         self.instruments: Mapping[str, Instrument] = {
             instrument.symbol: instrument for instrument in source.instruments(market)
         }
@@ -117,13 +157,14 @@ class Venue:
         self._publish = publish
         self._history = History(source, market)
         self._next_order = 1
+        self._next_reservation = 1
+        self._reservations: dict[int, Reservation] = {}
         self._accounts: dict[str, TradingAccount] = {}
         self._watched: frozenset[str] = frozenset()
         self._settles = date.max
         self._fees: dict[Exchange, IntArray] = {}
         self._replay: SessionReplay | None = None
-        self._matchers: dict[str, Matcher] = {}
-        self._fed: dict[str, int] = {}
+        self._present: tuple[Windows, Floor] | None = None
         self._schedule: dict[datetime, list[tuple[str, int]]] = {}
         self._instants: list[datetime] = []
         self._scheduled: set[str] = set()
@@ -148,18 +189,23 @@ class Venue:
                 f"{self.session}: 아직 끝나지 않은 거래일이 있어 {session}을 열 수 없음"
             )
         opened, _ = self.calendar.open_close(session)
-        self._load(session)
+        replay = self._read(session)
+        changed = _Changed()
+        events: list[Event] = []
+        if self._replay is not None:
+            # What lived on after the close on the second exchange ends with its day.
+            self._expire(END, events, changed)
+        self._load(replay)
         self.session = session
         self.now = max(self.now, opened - PRE_OPEN)
         self.phase = Phase.PRE_OPEN
         for account in self._accounts.values():
             account.begin_session(session)
             self._apply_actions(account)
-        self._journal.commit(
-            self._state(),
-            *(self._account_fact(account) for account in self._accounts.values()),
-        )
-        replay = self.replay
+            changed.accounts[account.number] = account
+        self._send_reserved(events, changed)
+        self._commit(changed)
+        self._publish(events)
         log.info(
             "거래일 시작",
             market=self.market.value,
@@ -187,13 +233,17 @@ class Venue:
             self.phase = Phase.OPEN
         events: list[Event] = []
         changed = _Changed()
+        for suspension in self.suspensions():
+            if suspension.until == target:
+                events.append(Suspended(suspension, is_over=True))
         if self.phase is Phase.OPEN:
             working = self._working()
             for symbol, index in self._schedule.get(target, ()):
                 self._print(symbol, index, working.get(symbol, {}), events, changed)
             if target >= replay.close_ts:
                 self.phase = Phase.AFTER_CLOSE
-                self._expire(changed)
+                self._close(events, changed)
+        self._expire(target, events, changed)
         if self.phase is Phase.AFTER_CLOSE and target >= replay.close_ts + AFTER_CLOSE:
             self.phase = Phase.CLOSED
         self._commit(changed)
@@ -215,8 +265,18 @@ class Venue:
     def next_instant(self) -> datetime | None:
         """Return when something next happens; ``None`` once the day is over."""
         replay = self.replay
-        boundaries = (replay.open_ts, replay.close_ts, replay.close_ts + AFTER_CLOSE)
-        boundary = next((moment for moment in boundaries if moment > self.now), None)
+        boundaries = {
+            replay.open_ts,
+            replay.close_ts,
+            replay.close_ts + AFTER_CLOSE,
+            *(suspension.until for suspension in self.suspensions()),
+            *(
+                self.windows.expiry(order.order_type, order.route)
+                for account in self._accounts.values()
+                for order in account.working()
+            ),
+        }
+        boundary = min((moment for moment in boundaries if moment > self.now), default=None)
         active = self._active()
         self._reschedule(active)
         for position in range(bisect_right(self._instants, self.now), len(self._instants)):
@@ -244,65 +304,176 @@ class Venue:
             self._accounts[number] = account
         return account if account.owner == owner else None
 
+    @property
+    def accounts(self) -> Sequence[TradingAccount]:
+        """All accounts, in order of their first use."""
+        return tuple(self._accounts.values())
+
     def place(self, account: TradingAccount, request: OrderRequest) -> StandingOrder:
         """Take an order, match it at once against what is left of the last print.
 
         Raises ``OrderRefused`` when the venue will not have it; nothing has then changed.
         """
-        symbol, limit = request.symbol, request.limit
-        self._check_hours()
-        instrument = self._check_instrument(request)
-        if request.order_kind == MARKET and self.market is Market.KRX:
-            # Cash is reserved, and the order priced, at the limit of the day (PROTOCOL 9.1).
-            lower, upper = self.replay.limits(symbol)
-            limit = upper if request.side is Side.BUY else lower
-        elif request.order_kind != LIMIT:
-            raise OrderRefused(Reason.ORDER_KIND, request.order_kind)
-        self._check_price(instrument, limit)
-        self._check_quantity(instrument, request.quantity, limit)
-        if request.side is Side.BUY:
-            cost = cost_of_buying(request.quantity, limit, self._fees[instrument.exchange])
-            if cost > account.buying_power(self._fees):
-                raise OrderRefused(Reason.NO_CASH)
-        elif request.quantity > account.sellable(symbol):
-            raise OrderRefused(Reason.NO_SHARES)
-        return self._accept(
-            account, instrument, request.side, request.quantity, limit, NoticeKind.ACCEPTED
+        events: list[Event] = []
+        changed = _Changed()
+        order = self._place(account, request, events, changed)
+        self._commit(changed)
+        self._publish(events)
+        return order
+
+    def trade_by_hand(
+        self,
+        number: str,
+        symbol: str,
+        side: Side,
+        quantity: int,
+        limit: int = 0,
+        order_type: OrderType = OrderType.LIMIT,
+    ) -> StandingOrder:
+        """Place an order that no program of the account sent, as its owner would in the HTS.
+
+        ``limit`` 0 is the last price. ``UsageError`` for an account nobody has used yet.
+        """
+        account = self._accounts.get(number)
+        if account is None:
+            raise UsageError("아직 아무도 쓰지 않은 계좌라 손으로 매매할 수 없음")
+        quote = self.quote(symbol)
+        if not limit and order_type is not OrderType.MARKET and quote is not None:
+            limit = quote.price
+        request = OrderRequest(
+            account=number,
+            symbol=symbol,
+            side=side,
+            quantity=quantity,
+            limit=limit,
+            order_type=order_type,
         )
+        events: list[Event] = []
+        changed = _Changed()
+        order = self._place(account, request, events, changed, by_hand=True)
+        self._commit(changed)
+        self._publish(events)
+        return order
 
     def change(self, account: TradingAccount, request: ChangeRequest) -> StandingOrder:
         """Cancel or revise an order; either is an order of its own with a new number.
 
         A revision takes the quantity out of the old order and places it anew at its price.
         """
-        number = int(request.original_order_id or 0)
-        original = account.orders.get(number)
-        if original is None or original.open_quantity == 0:
+        original = account.orders.get(values.integer(request.original_order_id))
+        if original is None:
             raise OrderRefused(Reason.NOTHING_LEFT)
-        self._check_hours()
+        self._check_reference(original, request)
         quantity = request.quantity or original.open_quantity
-        if quantity > original.open_quantity:
+        is_done = original.kind is OrderKind.CANCEL or original.open_quantity == 0
+        if is_done or not 0 < quantity <= original.open_quantity:
             raise OrderRefused(Reason.NOTHING_LEFT)
+        events: list[Event] = []
+        changed = _Changed()
         if request.is_cancel:
-            return self._cancel(account, original, quantity)
-        instrument = self.instruments[original.symbol]
-        self._check_price(instrument, request.limit)
-        if original.side is Side.BUY:
-            fees = self._fees[instrument.exchange]
-            more = cost_of_buying(quantity, request.limit, fees) - cost_of_buying(
-                quantity, original.limit, fees
-            )
-            if more > account.buying_power(self._fees):
-                raise OrderRefused(Reason.NO_CASH)
-        return self._accept(
-            account,
-            instrument,
-            original.side,
-            quantity,
-            request.limit,
-            NoticeKind.REVISED,
-            original=original,
+            order = self._cancel(account, original, quantity, events, changed)
+        else:
+            order = self._revise(account, original, quantity, request, events, changed)
+        self._commit(changed)
+        self._publish(events)
+        return order
+
+    def reject(self, account: TradingAccount, number: int, reason: str) -> None:
+        """Let the exchange refuse an order that was accepted before and has not traded."""
+        order = account.orders.get(number)
+        if order is None or order.open_quantity == 0 or order.filled_quantity:
+            raise UsageError(f"거부할 수 있는 미체결 주문이 아님: {number}")
+        events: list[Event] = []
+        changed = _Changed()
+        self._refuse(account, order, reason, events, changed)
+        self._commit(changed)
+        self._publish(events)
+
+    # -- reserved orders -----------------------------------------------------------------
+
+    def reserve(
+        self, account: TradingAccount, request: OrderRequest, last: date | None = None
+    ) -> Reservation:
+        """Keep an order for the next open, or for every open up to ``last`` until it is filled."""
+        self._check_reservable(request)
+        reserved = Reservation(
+            number=self._next_reservation,
+            request=replace(request, account=account.number),
+            day=values.local_date(self.now, self.market),
+            ts=self.now,
+            last=last,
         )
+        self._next_reservation += 1
+        self._reservations[reserved.number] = reserved
+        self._commit(_Changed(reservations={reserved.number: reserved}))
+        return reserved
+
+    def change_reserved(
+        self, account: TradingAccount, number: int, request: OrderRequest
+    ) -> Reservation:
+        """Replace what a waiting reservation asks for."""
+        reserved = self._waiting(account, number)
+        self._check_reservable(request)
+        reserved.request = replace(request, account=account.number)
+        reserved.changed = self.now
+        self._commit(_Changed(reservations={number: reserved}))
+        return reserved
+
+    def cancel_reserved(self, account: TradingAccount, number: int) -> Reservation:
+        """Take a waiting reservation back."""
+        reserved = self._waiting(account, number)
+        self._check_reservation_hours()
+        changed = _Changed()
+        self._end_reservation(reserved, ReservedState.CANCELED, "", changed)
+        self._commit(changed)
+        return reserved
+
+    def reserved(self, account: TradingAccount, first: date, last: date) -> list[Reservation]:
+        """Return the reservations made on the days, oldest first, ended ones included."""
+        return [
+            Reservation.from_body(fact.key, fact.body)
+            for fact in self._journal.read(
+                "reserved", first=first.isoformat(), last=last.isoformat()
+            )
+            if fact.body["account"] == account.number
+        ]
+
+    # -- interruptions -------------------------------------------------------------------
+
+    def suspend(self, symbol: str, kind: SuspensionKind, until: datetime) -> None:
+        """Interrupt trading in an instrument from now on: orders are taken, none is filled.
+
+        The tape goes on as it was recorded. A VI ends with a single price: the first print from
+        ``until`` on.
+        """
+        if symbol not in self.instruments:
+            raise UsageError(f"모르는 종목이라 거래를 멈출 수 없음: {symbol}")
+        if until <= self.now:
+            raise UsageError(f"이미 지난 시각까지 거래를 멈출 수 없음: {until.isoformat()}")
+        suspension = Suspension(symbol, kind, self.now, until)
+        self._floor.suspensions[symbol] = suspension
+        self._commit(_Changed())
+        self._publish([Suspended(suspension)])
+
+    def resume(self, symbol: str) -> None:
+        """End an interruption now; without one nothing happens."""
+        suspension = self._floor.suspensions.get(symbol)
+        if suspension is None or suspension.until <= self.now:
+            return
+        ended = suspension._replace(until=self.now)
+        self._floor.suspensions[symbol] = ended
+        self._commit(_Changed())
+        self._publish([Suspended(ended, is_over=True)])
+
+    def suspensions(self) -> list[Suspension]:
+        """Return the imposed interruptions of the session, past ones included, by symbol."""
+        if self._present is None:
+            return []
+        return [suspension for _, suspension in sorted(self._floor.suspensions.items())]
+
+    def interruption(self, symbol: str) -> Suspension | None:
+        """Return what keeps an instrument from trading now: imposed, or in the record (VI)."""
+        return self._floor.interruption(symbol, self.now)
 
     def orders(self, account: TradingAccount, first: date, last: date) -> list[StandingOrder]:
         """Return the account's orders of the days, oldest first, ended ones included."""
@@ -333,6 +504,11 @@ class Venue:
         if self._replay is None:
             raise UsageError("열린 거래일이 없음: 먼저 거래일을 여십시오")
         return self._replay
+
+    @property
+    def windows(self) -> Windows:
+        """The hours of the present session; ``UsageError`` before the first."""
+        return self._opened[0]
 
     @property
     def is_begun(self) -> bool:
@@ -368,7 +544,7 @@ class Venue:
             upper_limit=upper,
             lower_limit=lower,
             ts_event=tape.times[index] if traded else self.now,
-            halted=bar is None or bar.volume == 0,
+            halted=bar is None or bar.volume == 0 or self._is_halted(symbol),
         )
 
     def traded_value(self, symbol: str) -> int:
@@ -414,6 +590,18 @@ class Venue:
             )
         return bars
 
+    def past_minutes(self, symbol: str, session: date) -> tuple[Sequence[MinuteBar], int]:
+        """Return the recorded intraday bars of a session before the present, and their seconds."""
+        if symbol not in self.instruments or session >= self.today:
+            return [], 60
+        return self._history.minutes(symbol, session)
+
+    def index_closes(self, first: date, last: date) -> list[tuple[date, float]]:
+        """Return the benchmark's recorded closes of sessions that are over, oldest first."""
+        is_over = self.phase in (Phase.AFTER_CLOSE, Phase.CLOSED)
+        closed = self.today if is_over else self.today - timedelta(days=1)
+        return self._history.index(first, min(last, closed))
+
     # -- internals -----------------------------------------------------------------------
 
     def _recover(self) -> None:
@@ -423,18 +611,28 @@ class Venue:
         if state is None:
             return
         self._next_order = state["next_order"]
+        self._next_reservation = state["next_reservation"]
         self.now = datetime.fromisoformat(state["now"])
         session = date.fromisoformat(state["session"])
-        self._load(session)
+        self._load(self._read(session))
         self.session = session
         self.phase = Phase(state["phase"])
         day = session.isoformat()
         for fact in self._journal.read("order", first=day, last=day):
             order = StandingOrder.from_body(fact.key, fact.body)
-            self._accounts[order.account].orders[order.order_id] = order
+            self._accounts[order.account].add(order)
         for fact in self._journal.read("matcher", first=day, last=day):
-            self._matcher(fact.key).restore(fact.body["matcher"])
-            self._fed[fact.key] = fact.body["fed"]
+            self._floor.restore(fact.key, fact.body)
+        for symbol, kind, since, until in state["suspensions"]:
+            self._floor.suspensions[symbol] = Suspension(
+                symbol,
+                SuspensionKind(kind),
+                datetime.fromisoformat(since),
+                datetime.fromisoformat(until),
+            )
+        for fact in self._journal.read("reserved"):
+            if fact.body["state"] == ReservedState.WAITING:
+                self._reservations[int(fact.key)] = Reservation.from_body(fact.key, fact.body)
         log.info(
             "거래소 상태 복구",
             session=day,
@@ -443,9 +641,9 @@ class Venue:
             accounts=len(self._accounts),
         )
 
-    def _load(self, session: date) -> None:
+    def _read(self, session: date) -> SessionReplay:
         opened, closed = self.calendar.open_close(session)
-        replay = SessionReplay(
+        return SessionReplay(
             source=self._source,
             rules=self._rules,
             market=self.market,
@@ -454,6 +652,9 @@ class Venue:
             close_ts=closed,
             instruments=self.instruments,
         )
+
+    def _load(self, replay: SessionReplay) -> None:
+        session = replay.session
         settles = self._rules.settlement_date(session, self.calendar)
         self._fees = {
             exchange: as_array(self._rules.fees(exchange, session, settles))
@@ -462,8 +663,8 @@ class Venue:
         }
         self._settles = settles
         self._replay = replay
-        self._matchers.clear()
-        self._fed.clear()
+        windows = Windows.of(session, self._rules, self.calendar)
+        self._present = (windows, Floor(replay, windows, self._participation_bps))
         self._schedule.clear()
         self._instants.clear()
         self._scheduled.clear()
@@ -518,12 +719,16 @@ class Venue:
     ) -> None:
         tape = self.replay.tape(symbol)
         if owners:
-            executions = self._matcher(symbol).on_print(tape.prints[index])
-            self._fed[symbol] = index
-            changed.matchers.add(symbol)
-            for execution in executions:
+            orders = {number: order for number, (_, order) in owners.items()}
+            for execution in self._floor.on_print(symbol, index, orders):
                 account, order = owners[execution.order_id]
                 events.append(self._execute(account, order, execution, changed))
+            for account, order in owners.values():
+                # A stop may have woken, and orders on the open have seen it.
+                changed.orders[order.order_id] = order
+                if order.order_type in ON_OPEN and order.open_quantity:
+                    self._kill(account, order, events, changed)
+        self._settle_cancels(symbol, events, changed)
         # After the notices: who hears of a print knows already what it filled, as in a backtest.
         if symbol in self._watched:
             events.append(Traded(symbol, tape, index))
@@ -549,87 +754,192 @@ class Venue:
         )
         return Notified(NoticeKind.FILLED, account, order, execution.quantity, execution.price)
 
-    def _accept(
+    def _place(
         self,
         account: TradingAccount,
-        instrument: Instrument,
-        side: Side,
-        quantity: int,
-        limit: int,
-        kind: NoticeKind,
-        original: StandingOrder | None = None,
+        request: OrderRequest,
+        events: list[Event],
+        changed: "_Changed",
+        *,
+        by_hand: bool = False,
+        is_reserved: bool = False,
     ) -> StandingOrder:
-        changed = _Changed()
-        symbol = instrument.symbol
-        matcher = self._matcher(symbol)
-        if original is not None:
-            self._take_out(original, quantity, changed)
+        self._check_session(is_reserved=is_reserved)
+        instrument = self._check_instrument(request)
+        self._check_type(request)
+        interrupted = self._is_interrupted(request.symbol)
+        self.windows.check(request.order_type, request.route, self.now, interrupted=interrupted)
+        terms = self._terms(
+            instrument, request.order_type, request.side, request.limit, request.stop
+        )
+        self._check_quantity(instrument, request.quantity, terms.bound)
+        if request.side is Side.BUY:
+            fees = self._fees[instrument.exchange]
+            cost = cost_of_buying(request.quantity, terms.ceiling, fees)
+            if cost > account.buying_power(self._fees):
+                raise OrderRefused(Reason.NO_CASH)
+        elif request.quantity > account.sellable(request.symbol):
+            raise OrderRefused(Reason.NO_SHARES)
         order = self._new_order(
             account,
             instrument,
-            side,
-            quantity,
-            limit,
-            OrderKind.NEW if original is None else OrderKind.REVISE,
-            original,
+            request.side,
+            request.quantity,
+            terms,
+            OrderKind.NEW,
+            order_type=request.order_type,
+            stop=request.stop,
+            route=request.route,
+            by_hand=by_hand,
         )
-        events: list[Event] = [Notified(kind, account, order, quantity, limit)]
-        index = self.last_index(symbol)
-        if index >= 0 and self._fed.get(symbol) != index:
-            matcher.on_print(self.replay.tape(symbol).prints[index])
-            self._fed[symbol] = index
-        executions = matcher.submit(
-            WorkingOrder(
-                order_id=order.number, symbol=symbol, side=side, quantity=quantity, limit=limit
-            )
-        )
+        self._enter(account, order, NoticeKind.ACCEPTED, events, changed)
+        return order
+
+    def _enter(
+        self,
+        account: TradingAccount,
+        order: StandingOrder,
+        kind: NoticeKind,
+        events: list[Event],
+        changed: "_Changed",
+    ) -> None:
+        """Bring a new order to the floor and tell what came of it at once."""
+        events.append(Notified(kind, account, order, order.quantity, order.limit))
         changed.orders[order.order_id] = order
-        changed.matchers.add(symbol)
-        events += [self._execute(account, order, e, changed) for e in executions]
-        self._commit(changed)
-        self._publish(events)
+        for execution in self._floor.enter(order, self.last_index(order.symbol), self.now):
+            events.append(self._execute(account, order, execution, changed))
+        if order.order_type in IMMEDIATE and order.open_quantity:
+            self._kill(account, order, events, changed)
+
+    def _revise(
+        self,
+        account: TradingAccount,
+        original: StandingOrder,
+        quantity: int,
+        request: ChangeRequest,
+        events: list[Event],
+        changed: "_Changed",
+    ) -> StandingOrder:
+        self._check_session()
+        instrument = self.instruments[original.symbol]
+        order_type, stop = original.order_type, original.stop
+        if self.market is Market.KRX:
+            order_type, stop = request.order_type, request.stop
+            if not takes_domestic(original.route, order_type):
+                raise OrderRefused(Reason.ORDER_KIND, order_type.value)
+        interrupted = self._is_interrupted(original.symbol)
+        self.windows.check(order_type, original.route, self.now, interrupted=interrupted)
+        terms = self._terms(instrument, order_type, original.side, request.limit, stop)
+        if quantity < original.open_quantity:
+            self._check_quantity(instrument, quantity, terms.bound)
+        if original.side is Side.BUY:
+            fees = self._fees[instrument.exchange]
+            freed = reservation(original, fees) - reservation(original, fees, less=quantity)
+            needed = cost_of_buying(quantity, terms.ceiling, fees)
+            if needed - freed > account.buying_power(self._fees):
+                raise OrderRefused(Reason.NO_CASH)
+        self._take_out(original, quantity, changed)
+        order = self._new_order(
+            account,
+            instrument,
+            original.side,
+            quantity,
+            terms,
+            OrderKind.REVISE,
+            order_type=order_type,
+            stop=stop,
+            route=original.route,
+            by_hand=original.by_hand,
+            original=original,
+        )
+        self._enter(account, order, NoticeKind.REVISED, events, changed)
         return order
 
     def _cancel(
-        self, account: TradingAccount, original: StandingOrder, quantity: int
+        self,
+        account: TradingAccount,
+        original: StandingOrder,
+        quantity: int,
+        events: list[Event],
+        changed: "_Changed",
     ) -> StandingOrder:
-        changed = _Changed()
-        self._take_out(original, quantity, changed)
         order = self._new_order(
             account,
             self.instruments[original.symbol],
             original.side,
             quantity,
-            original.limit,
+            Terms(original.limit, original.bound, original.ceiling),
             OrderKind.CANCEL,
-            original,
+            order_type=original.order_type,
+            stop=original.stop,
+            route=original.route,
+            by_hand=original.by_hand,
+            original=original,
         )
-        # A cancel is done when it is accepted: nothing of it waits.
-        order.canceled_quantity = quantity
         changed.orders[order.order_id] = order
-        self._commit(changed)
-        self._publish([Notified(NoticeKind.CANCELED, account, order, quantity, original.limit)])
+        if self.slow_cancels > 0:
+            self.slow_cancels -= 1
+        else:
+            self._carry_out(account, order, events, changed)
         return order
+
+    def _carry_out(
+        self,
+        account: TradingAccount,
+        cancel: StandingOrder,
+        events: list[Event],
+        changed: "_Changed",
+    ) -> None:
+        """Do what a cancel asks for as far as its order is still open; refuse the rest."""
+        original = account.orders[cancel.original_id]
+        quantity = min(cancel.open_quantity, original.open_quantity)
+        if quantity:
+            self._take_out(original, quantity, changed)
+            cancel.canceled_quantity += quantity
+            changed.orders[cancel.order_id] = cancel
+            events.append(Notified(NoticeKind.CANCELED, account, cancel, quantity, original.limit))
+        if cancel.open_quantity:
+            self._refuse(account, cancel, Reason.NOTHING_LEFT.value, events, changed)
+
+    def _settle_cancels(self, symbol: str | None, events: list[Event], changed: "_Changed") -> None:
+        """Carry out the cancels that waited for a print of the instrument, ``None`` for all."""
+        for account in self._accounts.values():
+            for cancel in account.pending_cancels():
+                if symbol is None or cancel.symbol == symbol:
+                    self._carry_out(account, cancel, events, changed)
 
     def _take_out(self, original: StandingOrder, quantity: int, changed: "_Changed") -> None:
         """Take ``quantity`` shares out of a working order; what is left goes on waiting."""
-        matcher = self._matcher(original.symbol)
-        rest = original.open_quantity - quantity
-        matcher.cancel(original.number)
+        self._floor.leave(original, quantity)
         original.canceled_quantity += quantity
-        if rest:
-            # It met the last print already: handing it back cannot trade.
-            matcher.submit(
-                WorkingOrder(
-                    order_id=original.number,
-                    symbol=original.symbol,
-                    side=original.side,
-                    quantity=rest,
-                    limit=original.limit,
-                )
-            )
         changed.orders[original.order_id] = original
-        changed.matchers.add(original.symbol)
+
+    def _kill(
+        self,
+        account: TradingAccount,
+        order: StandingOrder,
+        events: list[Event],
+        changed: "_Changed",
+    ) -> None:
+        quantity = order.open_quantity
+        self._take_out(order, quantity, changed)
+        events.append(Notified(NoticeKind.KILLED, account, order, quantity, order.limit))
+
+    def _refuse(
+        self,
+        account: TradingAccount,
+        order: StandingOrder,
+        reason: str,
+        events: list[Event],
+        changed: "_Changed",
+    ) -> None:
+        quantity = order.open_quantity
+        if order.kind is not OrderKind.CANCEL:
+            self._floor.leave(order, quantity)
+        order.rejected_quantity += quantity
+        order.reason = reason
+        changed.orders[order.order_id] = order
+        events.append(Notified(NoticeKind.REFUSED, account, order, quantity, order.limit))
 
     def _new_order(
         self,
@@ -637,9 +947,14 @@ class Venue:
         instrument: Instrument,
         side: Side,
         quantity: int,
-        limit: int,
+        terms: Terms,
         kind: OrderKind,
-        original: StandingOrder | None,
+        *,
+        order_type: OrderType,
+        stop: int,
+        route: Route,
+        by_hand: bool,
+        original: StandingOrder | None = None,
     ) -> StandingOrder:
         order = StandingOrder(
             order_id=self._next_order,
@@ -651,11 +966,21 @@ class Venue:
             exchange=instrument.exchange,
             side=side,
             quantity=quantity,
-            limit=limit,
+            limit=terms.limit,
+            bound=terms.bound,
+            ceiling=terms.ceiling,
+            order_type=order_type,
+            stop=stop,
+            route=route,
+            # Nothing that NXT traded was recorded: what goes there waits.
+            is_asleep=(
+                route is Route.NXT or order_type in ON_CLOSE or order_type is OrderType.STOP_LIMIT
+            ),
+            by_hand=by_hand,
             original_id=original.order_id if original is not None else 0,
         )
         self._next_order += 1
-        account.orders[order.order_id] = order
+        account.add(order)
         trade_log.info(
             "거래소 접수",
             venue_order_id=order.number,
@@ -663,33 +988,161 @@ class Venue:
             symbol=order.symbol,
             side=side.value,
             quantity=quantity,
-            limit=limit,
+            limit=terms.limit,
+            order_type=order_type.value,
             now=self.now.isoformat(),
         )
         return order
 
-    def _expire(self, changed: "_Changed") -> None:
+    def _close(self, events: list[Event], changed: "_Changed") -> None:
+        for symbol, owners in self._working().items():
+            orders = [order for _, order in owners.values()]
+            for execution in self._floor.close(symbol, self.last_index(symbol), orders):
+                account, order = owners[execution.order_id]
+                events.append(self._execute(account, order, execution, changed))
+
+    def _expire(self, moment: datetime, events: list[Event], changed: "_Changed") -> None:
+        """End what lives no longer than ``moment``; cancels still under way come first."""
+        if moment >= self.replay.close_ts:
+            self._settle_cancels(None, events, changed)
         for account in self._accounts.values():
-            for order in list(account.working()):
-                self._matcher(order.symbol).cancel(order.number)
-                order.canceled_quantity += order.open_quantity
-                changed.orders[order.order_id] = order
-                changed.matchers.add(order.symbol)
+            for order in account.working():
+                if self.windows.expiry(order.order_type, order.route) <= moment:
+                    self._take_out(order, order.open_quantity, changed)
 
-    def _matcher(self, symbol: str) -> Matcher:
-        matcher = self._matchers.get(symbol)
-        if matcher is None:
-            # One matcher an instrument: what is written after an order stays small.
-            matcher = self._matchers[symbol] = Matcher(self._participation_bps)
-            matcher.open_session({symbol: self.replay.limits(symbol)})
-        return matcher
+    @property
+    def _opened(self) -> tuple[Windows, Floor]:
+        if self._present is None:
+            raise UsageError("열린 거래일이 없음: 먼저 거래일을 여십시오")
+        return self._present
 
-    def _check_hours(self) -> None:
-        if self._replay is None or self.phase in (Phase.CLOSED, Phase.AFTER_CLOSE):
+    @property
+    def _floor(self) -> Floor:
+        return self._opened[1]
+
+    def _is_halted(self, symbol: str) -> bool:
+        interruption = self.interruption(symbol)
+        return interruption is not None and interruption.kind is SuspensionKind.HALT
+
+    def _is_interrupted(self, symbol: str) -> bool:
+        interruption = self.interruption(symbol)
+        return interruption is not None and interruption.kind is SuspensionKind.VI
+
+    def _terms(
+        self, instrument: Instrument, order_type: OrderType, side: Side, limit: int, stop: int
+    ) -> Terms:
+        index = self.last_index(instrument.symbol)
+        tape = self.replay.tape(instrument.symbol)
+        return terms_of(
+            order_type,
+            side,
+            limit,
+            stop,
+            instrument=instrument,
+            replay=self.replay,
+            rules=self._rules,
+            last=tape.prints[index].price if index >= 0 else 0,
+        )
+
+    def _send_reserved(self, events: list[Event], changed: "_Changed") -> None:
+        """Send what was reserved for this open, in the order it was reserved."""
+        session = self.replay.session
+        moved = {action.symbol for action in self.replay.actions}
+        for reserved in list(self._reservations.values()):
+            if reserved.request.symbol in moved:
+                self._end_reservation(reserved, ReservedState.CANCELED, "권리 발생", changed)
+                continue
+            rest = reserved.request.quantity - sum(
+                body["filled_quantity"]
+                for number in reserved.order_ids
+                if (body := self._journal.get("order", f"{number:010d}")) is not None
+            )
+            if rest == 0:
+                self._end_reservation(reserved, ReservedState.SENT, "", changed)
+                continue
+            account = self._accounts[reserved.request.account]
+            request = replace(reserved.request, quantity=rest)
+            try:
+                order = self._place(account, request, events, changed, is_reserved=True)
+            except OrderRefused as refused:
+                self._end_reservation(reserved, ReservedState.REFUSED, str(refused), changed)
+                continue
+            reserved.order_ids.append(order.order_id)
+            if reserved.last is None or self.calendar.next(session) > reserved.last:
+                self._end_reservation(reserved, ReservedState.SENT, "", changed)
+            changed.reservations[reserved.number] = reserved
+
+    def _end_reservation(
+        self, reserved: Reservation, state: ReservedState, reason: str, changed: "_Changed"
+    ) -> None:
+        reserved.state, reserved.reason, reserved.changed = state, reason, self.now
+        changed.reservations[reserved.number] = reserved
+        del self._reservations[reserved.number]
+        log.info("예약 주문", number=reserved.number, state=state.value, reason=reason)
+
+    def _waiting(self, account: TradingAccount, number: int) -> Reservation:
+        reserved = self._reservations.get(number)
+        if reserved is None or reserved.request.account != account.number:
+            raise OrderRefused(Reason.NO_RESERVATION)
+        return reserved
+
+    def _check_reservable(self, request: OrderRequest) -> None:
+        self._check_reservation_hours()
+        instrument = self._check_instrument(request)
+        self._check_type(request)
+        if request.quantity <= 0:
+            raise OrderRefused(Reason.QUANTITY)
+        if request.order_type.names_price and not self._rules.is_on_tick(
+            instrument.exchange, request.limit, self.replay.session
+        ):
+            raise OrderRefused(Reason.TICK)
+
+    def _check_reservation_hours(self) -> None:
+        if self._replay is None:
             raise OrderRefused(Reason.CLOSED)
-        early = self.phase is Phase.PRE_OPEN
+        day = values.local_date(self.now, self.market)
+        if self.calendar.is_session(day):
+            opened, closed = self.calendar.open_close(day)
+            begins, ends = closed + _RESERVED_AFTER_CLOSE, opened - _RESERVED_BEFORE_OPEN
+            if ends <= self.now < begins:
+                raise OrderRefused(Reason.RESERVATION_HOURS)
+        korean = values.korean_time(self.now)
+        if self.market is Market.KRX and (korean >= _TURNOVER[0] or korean < _TURNOVER[1]):
+            raise OrderRefused(Reason.RESERVATION_HOURS)
+
+    def _check_session(self, *, is_reserved: bool = False) -> None:
+        if self._replay is None:
+            raise OrderRefused(Reason.CLOSED)
+        day = values.local_date(self.now, self.market)
+        if day != self._replay.session:
+            known = self.calendar.is_session(day)
+            raise OrderRefused(Reason.NOT_OPEN_YET if known else Reason.NOT_A_SESSION)
+        early = self.phase is Phase.PRE_OPEN and not is_reserved
         if early and self.profile is Profile.PAPER and self.market is Market.US:
             raise OrderRefused(Reason.NOT_OPEN_YET)
+
+    def _check_type(self, request: OrderRequest) -> None:
+        if self.profile is Profile.PAPER:
+            if request.route is not Route.KRX:
+                raise OrderRefused(Reason.ROUTE)
+            if request.order_type not in _ON_PAPER[self.market]:
+                raise OrderRefused(Reason.ORDER_KIND, request.order_type.value)
+        taken = (
+            takes_domestic(request.route, request.order_type)
+            if self.market is Market.KRX
+            else takes_overseas(request.side, request.order_type)
+        )
+        if not taken:
+            raise OrderRefused(Reason.ORDER_KIND, request.order_type.value)
+
+    def _check_reference(self, original: StandingOrder, request: ChangeRequest) -> None:
+        """Check that a change names its order as KIS wants it (FAULTS 16)."""
+        if self.market is Market.US:
+            named = (request.symbol, request.exchange)
+            if named != (original.symbol, original.exchange):
+                raise OrderRefused(Reason.UNKNOWN_SYMBOL)
+        elif request.branch not in ("", BRANCH) or request.route is not original.route:
+            raise OrderRefused(Reason.UNKNOWN_ORDER)
 
     def _check_instrument(self, request: OrderRequest) -> Instrument:
         instrument = self.instruments.get(request.symbol)
@@ -701,14 +1154,6 @@ class Venue:
         if reason is not None:
             raise OrderRefused(Reason.NOT_TRADABLE, reason)
         return instrument
-
-    def _check_price(self, instrument: Instrument, limit: int) -> None:
-        day = self.replay.session
-        if limit <= 0 or not self._rules.is_on_tick(instrument.exchange, limit, day):
-            raise OrderRefused(Reason.TICK)
-        lower, upper = self.replay.limits(instrument.symbol)
-        if upper and not lower <= limit <= upper:
-            raise OrderRefused(Reason.PRICE_LIMIT)
 
     def _check_quantity(self, instrument: Instrument, quantity: int, limit: int) -> None:
         if quantity <= 0:
@@ -728,17 +1173,10 @@ class Venue:
             ),
             *(self._account_fact(account) for account in changed.accounts.values()),
             *(
-                Fact(
-                    "matcher",
-                    symbol,
-                    day,
-                    {
-                        "matcher": self._matchers[symbol].snapshot(),
-                        "fed": self._fed.get(symbol, -1),
-                    },
-                )
-                for symbol in sorted(changed.matchers)
+                Fact("reserved", f"{number:010d}", reserved.day.isoformat(), reserved.body())
+                for number, reserved in changed.reservations.items()
             ),
+            *(Fact("matcher", key, day, body) for key, body in self._floor.facts()),
         )
 
     def _state(self) -> Fact:
@@ -752,6 +1190,11 @@ class Venue:
                 "now": self.now.isoformat(),
                 "phase": self.phase.value,
                 "next_order": self._next_order,
+                "next_reservation": self._next_reservation,
+                "suspensions": [
+                    [symbol, kind.value, since.isoformat(), until.isoformat()]
+                    for symbol, kind, since, until in self.suspensions()
+                ],
             },
         )
 
@@ -762,9 +1205,9 @@ class Venue:
 class _Changed:
     """What one step touched, to be written in one transaction."""
 
-    __slots__ = ("accounts", "matchers", "orders")
+    __slots__ = ("accounts", "orders", "reservations")
 
-    def __init__(self) -> None:
+    def __init__(self, reservations: dict[int, Reservation] | None = None) -> None:
         self.orders: dict[int, StandingOrder] = {}
         self.accounts: dict[str, TradingAccount] = {}
-        self.matchers: set[str] = set()
+        self.reservations = reservations if reservations is not None else {}

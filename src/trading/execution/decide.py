@@ -171,7 +171,7 @@ class Views:
         first = max(0, row - policy.risk.adv_sessions)
         volume = raw.volume[first:row].sum(axis=0) // max(row - first, 1)
         if len(raw.symbols) > MAX_VIEW_SYMBOLS:
-            kept = [raw.symbols.index(symbol) for symbol in held]
+            kept = [raw.symbols.index(symbol) for symbol in held if symbol in raw.symbols]
             value = volume * raw.close[past]
             screened = np.flatnonzero(evaluation.screened[past] & ~np.isin(columns, kept))
             room = max(0, MAX_VIEW_SYMBOLS - len(kept))

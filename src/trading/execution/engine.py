@@ -4,7 +4,7 @@
 writes what the engine wishes into the ledger, carries it to the venue, and feeds the answers back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -32,6 +32,8 @@ from trading.risk.limits import REDUCING, breach, next_state
 from trading.simulation.account import Account, ActionEffect, Booking, income_kept
 
 BOUNDARY_EXIT = "exit"
+# An order that somebody placed by hand and that the books took over.
+BOUNDARY_MANUAL = "manual"
 # An order without a number cannot be canceled; one that is being canceled need not be again.
 _CANCELABLE = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
 # Where "accepted" is news. A cancel that lost to the fill is refused with the same word, late.
@@ -39,8 +41,20 @@ _ACCEPTABLE = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """Money, or shares of ``symbol`` at ``price``, that the operator says came or went."""
+
+    symbol: str
+    amount: int
+    price: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStart:
-    """A session begins: its hours, this morning's actions and restated reference prices."""
+    """A session begins: its hours, this morning's actions and restated reference prices.
+
+    ``adjustments`` are what the operator accepted since the last session.
+    """
 
     session: date
     open_ts: datetime
@@ -48,6 +62,7 @@ class SessionStart:
     actions: Sequence[CorporateAction]
     reference: Mapping[str, int]
     withholding_ppb: int
+    adjustments: Sequence[Adjustment] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +205,13 @@ class TradingEngine:
         self.booked: list[Booked] = []
         self.applied: list[Applied] = []
         self.last_price: dict[str, int] = {}
+        # Symbols that nothing is sent for, symbols that are only sold, and orders that may be
+        # somebody else's: their shares and money are not promised to them.
         self.frozen: set[str] = set()
+        self.quarantined: set[str] = set()
+        self.unclear: set[str] = set()
         self.ambiguous_fills = 0
-        self._fees_of = fees_of
+        self.fees_of = fees_of
         self._guards = Guards(policy.risk.guards)
         self._session: _Session | None = None
         self._view: View | None = None
@@ -201,7 +220,6 @@ class TradingEngine:
         self._income: dict[str, int] = {}
         self._cooling = dict(risk.cooling)
         self._exited: set[str] = set()
-        self._early_fills: dict[str, list[Fill]] = {}
         self._by_venue_id: dict[str, str] = {}
         self._ticked: dict[str, datetime] = {}
         self._stop = basis_points(policy.exits.stop_loss)
@@ -297,6 +315,12 @@ class TradingEngine:
     def _start(self, event: SessionStart) -> None:
         for action in event.actions:
             self._apply(action, event)
+        for one in event.adjustments:
+            if one.symbol:
+                self.account.adjust(symbol=one.symbol, quantity=one.amount, price=one.price)
+                self.last_price.setdefault(one.symbol, one.price)
+            else:
+                self.account.adjust(cash=one.amount)
         self.last_price = {
             symbol: event.reference.get(symbol) or self.last_price[symbol]
             for symbol in self.account.positions
@@ -320,7 +344,7 @@ class TradingEngine:
         self._view = None
         self.orders.clear()
         self._by_venue_id.clear()
-        self._early_fills.clear()
+        self.unclear.clear()
         self._exited.clear()
         self._ticked.clear()
         self.decisions.clear()
@@ -375,7 +399,7 @@ class TradingEngine:
         commands: list[Command] = [
             self._cancel(order)
             for order in open_here
-            if order.status in _CANCELABLE
+            if self._is_cancelable(order)
             and (order.intent.side is Side.BUY or order.intent.limit > tick.price)
         ]
         view = self._view
@@ -444,17 +468,12 @@ class TradingEngine:
         order = self.orders[event.intent_id].acknowledged(event.ack)
         self.orders[event.intent_id] = order
         self._by_venue_id[event.ack.venue_order_id] = event.intent_id
-        commands: list[Command] = []
-        for fill in self._early_fills.pop(event.ack.venue_order_id, []):
-            commands += self._on_fill(fill)
-        return commands
+        return []
 
     def _on_fill(self, fill: Fill) -> list[Command]:
         order = self.order_of(fill.venue_order_id)
         if order is None:
-            # The notice outran the reply to the order; keep it until the number is known.
-            self._early_fills.setdefault(fill.venue_order_id, []).append(fill)
-            return []
+            raise OrderStateError(f"모르는 주문번호의 체결: {fill.venue_order_id}")
         intent = order.intent
         self.orders[intent.intent_id] = order.with_fill(fill.quantity, fill.amount)
         before = self.account.portfolio().quantity(intent.symbol)
@@ -464,9 +483,11 @@ class TradingEngine:
             intent.side,
             fill.quantity,
             fill.amount,
-            self._fees_of(intent.exchange, intent.session),
+            self.fees_of(intent.exchange, intent.session),
         )
         self.booked.append(Booked(intent=intent, fill=fill, booking=booking))
+        # What was bought by hand may never have printed here.
+        self.last_price.setdefault(intent.symbol, fill.amount // fill.quantity)
         held = self.account.positions.get(intent.symbol)
         if held is None:
             self._forget(intent.symbol)
@@ -502,7 +523,7 @@ class TradingEngine:
         context = OrderContext(
             now=ts,
             is_open=self._session is not None and ts < self._session.close_ts,
-            state=self.risk.state,
+            state=self._state_of(intent.symbol),
             reference=self.last_price.get(intent.symbol, 0),
             data_age=self._age(intent.symbol, ts),
             free_quantity=self._free_quantity(intent.symbol),
@@ -520,6 +541,16 @@ class TradingEngine:
             self.orders[intent.intent_id] = denied
         return Deny(intent=intent, code=code)
 
+    def reconsider(self, intent: OrderIntent, ts: datetime) -> Command:
+        """Return the command for an intent that never left, as the guards see it now."""
+        del self.orders[intent.intent_id]
+        return self.guarded(intent, ts)
+
+    def _state_of(self, symbol: str) -> TradingState:
+        if symbol in self.quarantined:
+            return _stricter(self.risk.state, TradingState.REDUCING)
+        return self.risk.state
+
     def _age(self, symbol: str, ts: datetime) -> timedelta:
         """Return how old the last price is; the reference price is fresh until the first print."""
         ticked = self._ticked.get(symbol)
@@ -529,25 +560,30 @@ class TradingEngine:
         held = self.account.positions.get(symbol)
         promised = sum(
             o.open_quantity
-            for o in self.orders.values()
+            for o in self._promising()
             if o.intent.symbol == symbol and o.intent.side is Side.SELL
         )
         return (held.quantity if held is not None else 0) - promised
 
     def _free_cash(self) -> int:
         promised = sum(
-            o.open_quantity * o.intent.limit
-            for o in self.orders.values()
-            if o.intent.side is Side.BUY
+            o.open_quantity * o.intent.limit for o in self._promising() if o.intent.side is Side.BUY
         )
         return self.account.cash - promised
+
+    def _promising(self) -> Iterator[Order]:
+        return (o for key, o in self.orders.items() if key not in self.unclear)
 
     def _cancel_buys(self) -> list[Command]:
         return [
             self._cancel(order)
             for order in self.open_orders()
-            if order.intent.side is Side.BUY and order.status in _CANCELABLE
+            if order.intent.side is Side.BUY and self._is_cancelable(order)
         ]
+
+    def _is_cancelable(self, order: Order) -> bool:
+        """Whether a cancel may be sent: never for what somebody placed by hand."""
+        return order.status in _CANCELABLE and order.intent.boundary != BOUNDARY_MANUAL
 
     def _cancel(self, order: Order) -> Cancel:
         self._move(order.intent.intent_id, OrderStatus.PENDING_CANCEL)

@@ -1,5 +1,6 @@
 """How an order is priced and how long it lives, per market; the same in every environment."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
@@ -35,10 +36,19 @@ class ExitSettings(BaseModel):
     cooldown_sessions: Annotated[int, Field(ge=0)]
 
 
+class ManualTrades(StrEnum):
+    """What happens to orders that somebody placed by hand on the same account."""
+
+    ADOPT = "adopt"
+    QUARANTINE = "quarantine"
+
+
 class ExecutionSettings(BaseModel):
     """Contents of ``execution.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manual_trades: ManualTrades = ManualTrades.ADOPT
 
     krx: OrderSettings
     us: OrderSettings

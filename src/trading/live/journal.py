@@ -1,8 +1,8 @@
 """How a session's facts are written to the ledger and read back after a restart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, date, datetime
 from typing import Any
 
 from trading.domain.decision import Choice, Decision, TradingState, Verdict
@@ -14,11 +14,15 @@ from trading.domain.order import (
     OrderIntent,
     OrderStatus,
     OrderType,
+    Route,
     Side,
+    VenueOrder,
 )
-from trading.execution.engine import Applied, Booked
+from trading.execution.engine import BOUNDARY_MANUAL, Adjustment, Applied, Booked
+from trading.live.reconcile import Difference
 from trading.ports import Clock, Ledger, Record, RecordKind
 from trading.risk.guards import GuardCode
+from trading.simulation.account import Booking
 
 OPENED = "opened"
 CLOSED = "closed"
@@ -54,8 +58,11 @@ class RecordedSession:
 
     ``opened`` is the engine's state before the session's actions; ``closed`` is ``None`` while
     the session is not over. ``observed`` maps a symbol to the (open, high, low, close, volume)
-    that the session saw: of the whole day when it ``saw_open``. ``highest_before`` is the highest order number known when each intent
-    left.
+    that the session saw: of the whole day when it ``saw_open``, of asked prices when ``polled``.
+    ``highest_before`` is the mark of the last complete listing before each intent left, and
+    ``left_at`` when it was written. ``orders`` and ``fills`` are ours; ``manual`` are those that
+    somebody placed by hand and that were taken into the books, ``booked`` the fills of both in
+    order. ``unclear`` are intents that nobody can tell from an order placed by hand.
     """
 
     session: date
@@ -64,11 +71,18 @@ class RecordedSession:
     evidence: Evidence
     orders: dict[str, Order]
     highest_before: dict[str, str]
+    left_at: dict[str, datetime]
     fills: list[RecordedFill]
+    manual: dict[str, Order]
+    booked: list[RecordedFill]
+    quarantined: set[str]
+    unclear: set[str]
+    set_aside: dict[str, VenueOrder]
     denied: list[tuple[OrderIntent, str]]
     actions: list[dict[str, Any]]
     observed: dict[str, tuple[int, int, int, int, int]]
     saw_open: bool
+    polled: bool
     mark: Mapping[str, Any] | None
     state: TradingState | None
     closed: Mapping[str, Any] | None
@@ -82,9 +96,24 @@ class Journal:
         self._session = session
         self._clock = clock
 
-    def opened(self, snapshot: Mapping[str, Any]) -> None:
-        """Write the engine's state before the session."""
-        self._write(RecordKind.SESSION, OPENED, {"engine": snapshot})
+    def opened(
+        self, snapshot: Mapping[str, Any], by_hand: Sequence[tuple[date, VenueOrder, Booking]] = ()
+    ) -> None:
+        """Write the engine's state before the session.
+
+        ``by_hand`` are the trades of earlier days that it holds beside what the last session
+        left: the day, the order with what it filled since, and what that cost.
+        """
+        earlier = [
+            self._record(
+                RecordKind.MANUAL_FILL,
+                f"{day}:{one.venue_order_id}:{one.filled_quantity}",
+                _listed_body(one) | asdict(booking) | {"day": day.isoformat()},
+            )
+            for day, one, booking in by_hand
+        ]
+        begun = self._record(RecordKind.SESSION, OPENED, {"engine": snapshot})
+        self._ledger.append(*earlier, begun)
 
     def decided(self, decision: Decision, evidence: Evidence) -> None:
         """Write the decision and what it rested on before any of its orders leaves."""
@@ -117,9 +146,43 @@ class Journal:
         body = _intent_body(intent) | {"code": str(code)}
         self._write(RecordKind.VERDICT, intent.intent_id, body)
 
+    def leaves_again(self, intent: OrderIntent) -> None:
+        """Write that an intent, proven never to have arrived, is about to leave."""
+        body = {"intent_id": intent.intent_id, "status": OrderStatus.SUBMITTED, "reason": ""}
+        moment = self._clock.now().isoformat()
+        self._write(RecordKind.UPDATE, f"{intent.intent_id}:again:{moment}", body)
+
+    def by_hand(self, order: Order) -> None:
+        """Write that an order somebody placed by hand belongs to the books from now on."""
+        body = _intent_body(order.intent) | {
+            "venue_order_id": order.venue_order_id,
+            "branch": order.branch,
+        }
+        self._write(RecordKind.MANUAL, order.intent.intent_id, body)
+
+    def quarantined(self, symbol: str, reason: str, *, intent_id: str = "") -> None:
+        """Write that ``symbol`` is not bought until somebody has looked.
+
+        ``intent_id`` names an intent that cannot be told from an order placed by hand.
+        """
+        body = {"symbol": symbol, "reason": reason, "intent_id": intent_id}
+        self._write(RecordKind.QUARANTINE, f"{symbol}:{intent_id}", body)
+
+    def set_aside(self, day: date, listed: VenueOrder, reason: str) -> None:
+        """Write an order of ``day`` that stays out of the books, as it is now."""
+        body = _listed_body(listed) | {"reason": reason, "intent_id": "", "day": day.isoformat()}
+        key = f"{day}:{listed.venue_order_id}:{listed.filled_quantity}"
+        self._write(RecordKind.QUARANTINE, key, body)
+
+    def differs(self, found: Sequence[Difference]) -> None:
+        """Write what kept the session from trading, for the operator to look at."""
+        body = {"differences": [asdict(one) for one in found]}
+        self._write(RecordKind.DIFFERENCE, self._clock.now().isoformat(), body)
+
     def filled(self, booked: Booked, cumulative_quantity: int) -> bool:
         """Write a fill once; return whether it is new."""
         fill = booked.fill
+        is_manual = booked.intent.boundary == BOUNDARY_MANUAL
         body = {
             "intent_id": booked.intent.intent_id,
             "symbol": fill.symbol,
@@ -131,7 +194,8 @@ class Journal:
             "ts_recv": fill.ts_recv.isoformat(),
             **asdict(booked.booking),
         }
-        return self._write(RecordKind.FILL, f"{fill.venue_order_id}:{cumulative_quantity}", body)
+        kind = RecordKind.MANUAL_FILL if is_manual else RecordKind.FILL
+        return self._write(kind, f"{fill.venue_order_id}:{cumulative_quantity}", body)
 
     def applied(self, applied: Applied) -> None:
         """Write a corporate action and what it did."""
@@ -144,7 +208,7 @@ class Journal:
             "amount": action.amount,
             **asdict(applied.effect),
         }
-        self._write(RecordKind.ACTION, f"{action.symbol}:{action.kind}", body)
+        self._write(RecordKind.ACTION, f"{action.symbol}:{action.kind}:{action.ex_date}", body)
 
     def marked(self, body: Mapping[str, Any]) -> None:
         """Write the portfolio as it is marked now."""
@@ -156,25 +220,76 @@ class Journal:
         self._write(RecordKind.STATE, f"{state}:{self._clock.now().isoformat()}", body)
 
     def observed(
-        self, bars: Mapping[str, tuple[int, int, int, int, int]], *, saw_open: bool = True
+        self,
+        bars: Mapping[str, tuple[int, int, int, int, int]],
+        *,
+        saw_open: bool = True,
+        polled: bool = False,
     ) -> None:
-        """Write the bars that the session saw, and whether it listened from the open on."""
-        body = {"saw_open": saw_open, "bars": {s: list(bar) for s, bar in bars.items()}}
+        """Write the bars that the session saw, whether from the open on, whether of asked prices."""
+        body = {
+            "saw_open": saw_open,
+            "polled": polled,
+            "bars": {s: list(bar) for s, bar in bars.items()},
+        }
         self._write(RecordKind.OBSERVED, "bars", body)
 
     def closed(self, body: Mapping[str, Any]) -> None:
         """Write the end of the session."""
         self._write(RecordKind.SESSION, CLOSED, body)
 
+    def last_closed(self) -> date | None:
+        """Return the last session before this one that is over."""
+        earlier = [s for s in closed_sessions(self._ledger) if s < self._session]
+        return earlier[-1] if earlier else None
+
+    def booked_on(self, day: date) -> dict[str, tuple[int, int]]:
+        """Return quantity and amount that the books hold of each order number of ``day``."""
+        known: dict[str, tuple[int, int]] = {}
+        recorded = read_session(self._ledger, day)
+        numbers = [o.venue_order_id for o in (*recorded.orders.values(), *recorded.manual.values())]
+        later = [
+            (r.body["venue_order_id"], r.body["filled_quantity"], r.body["filled_amount"])
+            for r in self._ledger.read(RecordKind.MANUAL_FILL)
+            if r.body.get("day") == day.isoformat()
+        ]
+        fills = [
+            (one.fill.venue_order_id, one.fill.quantity, one.fill.amount) for one in recorded.booked
+        ]
+        for number, quantity, amount in (*((n, 0, 0) for n in numbers), *fills, *later):
+            q, a = known.get(number, (0, 0))
+            known[number] = (q + quantity, a + amount)
+        return known
+
+    def still_aside(self) -> list[tuple[date, VenueOrder]]:
+        """Return the orders of earlier sessions that are still out of the books, by day."""
+        aside: dict[tuple[str, str], VenueOrder] = {}
+        for record in self._ledger.read(RecordKind.QUARANTINE, RecordKind.MANUAL_FILL):
+            body = record.body
+            if "day" not in body or record.session >= self._session:
+                continue
+            key = (body["day"], body["venue_order_id"])
+            if record.kind is RecordKind.QUARANTINE:
+                aside[key] = _listed_from(body)
+            else:
+                aside.pop(key, None)
+        return [(date.fromisoformat(day), listed) for (day, _), listed in aside.items()]
+
+    def actions_since(self, day: date) -> list[Mapping[str, Any]]:
+        """Return the corporate actions that were booked from ``day`` on."""
+        return [r.body for r in self._ledger.read(RecordKind.ACTION) if r.session >= day]
+
     def _write(self, kind: RecordKind, key: str, body: Mapping[str, Any]) -> bool:
-        record = Record(
+        return self._ledger.append(self._record(kind, key, body)) == 1
+
+    def _record(self, kind: RecordKind, key: str, body: Mapping[str, Any]) -> Record:
+        return Record(
             kind=kind,
             key=f"{self._session}:{key}",
             session=self._session,
             ts=self._clock.now(),
             body=body,
         )
-        return self._ledger.append(record) == 1
 
 
 def read_session(ledger: Ledger, session: date) -> RecordedSession:
@@ -183,11 +298,17 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
     evidence = Evidence()
     orders: dict[str, Order] = {}
     highest_before: dict[str, str] = {}
+    left_at: dict[str, datetime] = {}
     fills: list[RecordedFill] = []
+    manual: dict[str, Order] = {}
+    booked: list[RecordedFill] = []
+    quarantined: set[str] = set()
+    unclear: set[str] = set()
+    set_aside: dict[str, VenueOrder] = {}
     denied: list[tuple[OrderIntent, str]] = []
     actions: list[dict[str, Any]] = []
     observed: dict[str, tuple[int, int, int, int, int]] = {}
-    saw_open = True
+    saw_open, polled = True, False
     for record in ledger.read(session=session):
         body = record.body
         match record.kind:
@@ -202,16 +323,28 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
                 intent = _intent_from(body)
                 orders[intent.intent_id] = Order(intent=intent).moved(OrderStatus.SUBMITTED)
                 highest_before[intent.intent_id] = body["highest_order_id"]
+                left_at[intent.intent_id] = record.ts
             case RecordKind.UPDATE:
                 orders[body["intent_id"]] = _updated(orders[body["intent_id"]], body)
             case RecordKind.FILL:
                 fills.append(_fill_from(body))
+                booked.append(fills[-1])
+            case RecordKind.MANUAL:
+                manual[body["intent_id"]] = _manual_from(body)
+            case RecordKind.MANUAL_FILL if "day" not in body:
+                booked.append(_fill_from(body))
+            case RecordKind.QUARANTINE:
+                quarantined.add(body["symbol"])
+                if body.get("day") == session.isoformat():
+                    set_aside[body["venue_order_id"]] = _listed_from(body)
+                elif body["intent_id"]:
+                    unclear.add(body["intent_id"])
             case RecordKind.VERDICT:
                 denied.append((_intent_from(body), body["code"]))
             case RecordKind.ACTION:
                 actions.append(dict(body))
             case RecordKind.OBSERVED:
-                saw_open = body["saw_open"]
+                saw_open, polled = body["saw_open"], body.get("polled", False)
                 observed = {s: (b[0], b[1], b[2], b[3], b[4]) for s, b in body["bars"].items()}
             case RecordKind.MARK:
                 mark = body
@@ -224,15 +357,64 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
         evidence=evidence,
         orders=orders,
         highest_before=highest_before,
+        left_at=left_at,
         fills=fills,
+        manual=manual,
+        booked=booked,
+        quarantined=quarantined,
+        unclear=unclear,
+        set_aside=set_aside,
         denied=denied,
         actions=actions,
         observed=observed,
         saw_open=saw_open,
+        polled=polled,
         mark=mark,
         state=state,
         closed=closed,
     )
+
+
+def open_differences(ledger: Ledger) -> tuple[date, list[Difference]] | None:
+    """Return the session that did not begin because of differences, and those; ``None`` if none.
+
+    Those that the operator has accepted, or that a session has lived with since, are over.
+    """
+    last: tuple[date, list[Difference]] | None = None
+    kinds = (RecordKind.DIFFERENCE, RecordKind.ADJUSTMENT, RecordKind.SESSION)
+    for record in ledger.read(*kinds):
+        last = None
+        if record.kind is RecordKind.DIFFERENCE:
+            last = record.session, [Difference(**one) for one in record.body["differences"]]
+    return last
+
+
+def accept_differences(
+    ledger: Ledger, session: date, found: Sequence[Difference], ts: datetime
+) -> None:
+    """Write, on the operator's word, that the venue is right in what it differs."""
+    body = {
+        "adjustments": [
+            {
+                "symbol": "" if one.is_cash else one.what,
+                "amount": one.theirs - one.ours,
+                "price": one.price,
+            }
+            for one in found
+        ]
+    }
+    key = f"{session}:{ts.isoformat()}"
+    ledger.append(Record(kind=RecordKind.ADJUSTMENT, key=key, session=session, ts=ts, body=body))
+
+
+def adjustments(ledger: Ledger, first: date, last: date) -> list[Adjustment]:
+    """Return what the operator accepted for the sessions ``first`` to ``last``."""
+    return [
+        Adjustment(**one)
+        for record in ledger.read(RecordKind.ADJUSTMENT)
+        if first <= record.session <= last
+        for one in record.body["adjustments"]
+    ]
 
 
 def closed_sessions(ledger: Ledger) -> list[date]:
@@ -296,6 +478,30 @@ def _intent_from(body: Mapping[str, Any]) -> OrderIntent:
         limit=body["limit"],
         order_type=OrderType(body["order_type"]),
         reason=body["reason"],
+        stop=body.get("stop", 0),
+        route=Route(body.get("route", Route.KRX)),
+    )
+
+
+def _manual_from(body: Mapping[str, Any]) -> Order:
+    ack = OrderAck(
+        venue_order_id=body["venue_order_id"],
+        branch=body["branch"],
+        ts_event=datetime.fromisoformat(body["session"]).replace(tzinfo=UTC),
+    )
+    return Order(intent=_intent_from(body)).moved(OrderStatus.SUBMITTED).acknowledged(ack)
+
+
+def _listed_body(listed: VenueOrder) -> dict[str, Any]:
+    return {**asdict(listed), "ts_event": listed.ts_event.isoformat()}
+
+
+def _listed_from(body: Mapping[str, Any]) -> VenueOrder:
+    names = [field.name for field in fields(VenueOrder)]
+    values = {name: body[name] for name in names if name in body}
+    return VenueOrder(
+        **values
+        | {"side": Side(body["side"]), "ts_event": datetime.fromisoformat(body["ts_event"])}
     )
 
 

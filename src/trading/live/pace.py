@@ -32,6 +32,11 @@ class Pace(Protocol):
         """The venue's time."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether the venue's time stands still until it is moved."""
+        ...
+
     async def open_session(self, session: date) -> None:
         """Bring the venue to the morning of ``session``."""
         ...
@@ -124,6 +129,11 @@ class LockStep:
         """The venue's time as of the last answer."""
         return self._clock
 
+    @property
+    def waits(self) -> bool:
+        """The venue waits for its client."""
+        return True
+
     async def open_session(self, session: date) -> None:
         """Bring the venue to the morning of ``session``."""
         self._take(await asyncio.to_thread(self._door.open_session, session))
@@ -167,6 +177,11 @@ class WallPace:
     def clock(self) -> Clock:
         """The venue's time."""
         return self._clock
+
+    @property
+    def waits(self) -> bool:
+        """Time passes by itself."""
+        return False
 
     async def open_session(self, session: date) -> None:
         """Wait until the session begins: the venue opens by itself."""

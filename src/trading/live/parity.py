@@ -29,6 +29,8 @@ class DifferenceKind(StrEnum):
     BAR_MISSING = "bar_missing"
     HISTORY_CHANGED = "history_changed"
     POLICY_CHANGED = "policy_changed"
+    PRICES_POLLED = "prices_polled"
+    TRADED_BY_HAND = "traded_by_hand"
     DECISION = "decision"
     ORDER_MISSING = "order_missing"
     ORDER_EXTRA = "order_extra"
@@ -105,8 +107,12 @@ def compare(
     # A changed bar of one name moves the weights and cash of every other.
     explained = bool(found)
     decided = _decision_differences(recorded.decision, again.decision, explained=explained)
+    causes = _causes(recorded)
+    explained = explained or bool(causes)
     ordered = _order_differences(recorded, again, explained=explained)
     filled = _fill_differences(recorded, again, explained=explained)
+    if ordered or filled:
+        found += causes
     return ParityReport(
         session=str(recorded.session),
         orders=len(recorded.orders),
@@ -130,7 +136,8 @@ def _data_differences(
         if now is None:
             kind, detail = DifferenceKind.BAR_MISSING, "레이크에 이 세션의 봉이 없음"
         elif now[:width] == seen[:width] or (
-            not recorded.saw_open and _holds(now, seen, with_volume=with_volume)
+            (recorded.polled or not recorded.saw_open)
+            and _holds(now, seen, with_volume=with_volume)
         ):
             continue
         elif any(now[:width] == other[:width] for other in neighbour_bars.get(symbol, ())):
@@ -179,6 +186,26 @@ def _policy_differences(then: Decision | None, now: Decision | None) -> list[Par
     ]
 
 
+def _causes(recorded: RecordedSession) -> list[ParityDifference]:
+    """Return what changes orders and fills of a session, but no decision of its morning."""
+    causes = []
+    if recorded.polled:
+        kind, detail = (
+            DifferenceKind.PRICES_POLLED,
+            "실시간 시세가 없는 계좌: 개장 뒤에 주문하고 현재가를 물어 거래함",
+        )
+        causes.append(ParityDifference(kind=kind, symbol="", detail=detail))
+    for order in recorded.manual.values():
+        causes.append(
+            ParityDifference(
+                kind=DifferenceKind.TRADED_BY_HAND,
+                symbol=order.intent.symbol,
+                detail=f"손으로 낸 주문 {order.venue_order_id}",
+            )
+        )
+    return causes
+
+
 def _decision_differences(
     then: Decision | None, now: Decision | None, *, explained: bool
 ) -> list[ParityDifference]:
@@ -201,10 +228,19 @@ def _order_differences(
 ) -> list[ParityDifference]:
     ours = {k: o for k, o in recorded.orders.items() if o.status is not OrderStatus.DENIED}
     theirs = {o.intent.intent_id: o for o in again.orders if o.status is not OrderStatus.DENIED}
+    denied = {intent.intent_id: code for intent, code in recorded.denied}
     found = []
     for intent_id in sorted({*ours, *theirs}):
         one, other = ours.get(intent_id), theirs.get(intent_id)
         symbol = (one or other).intent.symbol  # type: ignore[union-attr] # one of them is there
+        if one is None and intent_id in denied:
+            # A guard saw then what nobody can compute again: a frozen share, an old price.
+            found.append(
+                ParityDifference(
+                    kind=DifferenceKind.ORDER_REFUSED, symbol=symbol, detail=denied[intent_id]
+                )
+            )
+            continue
         if one is None:
             kind, detail = DifferenceKind.ORDER_MISSING, f"{intent_id}: 냈어야 할 주문이 없음"
         elif other is None:

@@ -5,26 +5,39 @@ the rest, exits are armed again, and the session goes on.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from trading.clock import monotonic_seconds
 from trading.domain.decision import TradingState
+from trading.domain.instrument import Exchange
 from trading.domain.market import Tick
 from trading.domain.order import (
     Fill,
     Order,
     OrderAck,
+    OrderDoubt,
     OrderIntent,
     OrderStatus,
     OrderUpdate,
-    VenueOrder,
 )
-from trading.errors import OrderRejectedError, OrderUnknownError, ReconciliationError
+from trading.errors import (
+    BrokerError,
+    DataError,
+    OrderRejectedError,
+    OrderStateError,
+    OrderUnknownError,
+    ReconciliationError,
+    TransientBrokerError,
+    UsageError,
+)
 from trading.execution.bars import BarBuilder
 from trading.execution.decide import View
 from trading.execution.engine import (
+    BOUNDARY_MANUAL,
     Accepted,
     Breach,
     Cancel,
@@ -39,31 +52,22 @@ from trading.execution.engine import (
     Timer,
     TradingEngine,
 )
+from trading.live.books import Bookkeeper, Supervision, listed_text
 from trading.live.journal import Evidence, Journal, RecordedSession
 from trading.live.pace import Pace
-from trading.live.reconcile import (
-    Difference,
-    acknowledgment,
-    candidates,
-    differences,
-    highest_number,
-    match_unknown,
-    missing_fill,
-)
+from trading.live.reconcile import Difference
 from trading.log import get_logger, get_trade_log
-from trading.ports import Broker, MarketFeed, Notifier
+from trading.ports import Broker, MarketFeed, MarketInfo, Notifier
+
+__all__ = ["LiveSession", "SessionOutcome", "Supervision"]
 
 log = get_logger(__name__)
 trade_log = get_trade_log()
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supervision:
-    """How often the session looks at itself, and how long it asks for a lost order."""
-
-    check_interval: timedelta
-    absence_listings: int
-    absence_wait_seconds: float
+# A replay in lock-step asks for the balance of an idle account only this often.
+_IDLE = timedelta(hours=1)
+# Failed listings in a row after which a venue that stands still for us counts as gone.
+_PATIENCE = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,11 @@ class SessionOutcome:
 
 
 class LiveSession:
-    """Drives one engine through one session at one venue."""
+    """Drives one engine through one session at one venue.
+
+    ``exchanges`` names the exchange of every known share, for the fees of trades by hand; those
+    of the view when not given.
+    """
 
     def __init__(
         self,
@@ -90,6 +98,8 @@ class LiveSession:
         pace: Pace,
         notifier: Notifier,
         supervision: Supervision,
+        *,
+        exchanges: Mapping[str, Exchange] | None = None,
     ) -> None:
         self._engine = engine
         self._broker = broker
@@ -98,11 +108,20 @@ class LiveSession:
         self._pace = pace
         self._notifier = notifier
         self._supervision = supervision
+        self._exchanges = dict(exchanges or {})
+        self._books = Bookkeeper(
+            engine,
+            broker,
+            journal,
+            notifier,
+            self,
+            supervision,
+            clock=pace.clock,
+            exchanges=self._exchanges,
+        )
         self._bars = BarBuilder()
-        self._highest = ""
-        self._highest_before: dict[str, str] = {}
-        self._listed_at: dict[str, datetime] = {}
-        self._closed_at: datetime | None = None
+        self._left_after: dict[str, str] = {}
+        self._asked_at = 0.0
         self._saw_open = True
 
     async def run(
@@ -118,29 +137,46 @@ class LiveSession:
         ``recorded`` is what the ledger already holds of this session: nothing on a first start.
         ``evidence`` is what ``view`` rests on, for the record.
         """
-        self._closed_at = start.close_ts
+        for symbol, exchange in zip(view.symbols, view.exchanges, strict=True):
+            self._exchanges.setdefault(symbol, exchange)
         await self._pace.open_session(start.session)
         await self._feed.subscribe(view.symbols)
         # Killed and started again in the middle of a day, it has seen a part of the bars only.
         self._saw_open = self._pace.clock.now() < start.open_ts
+        before = len(self._engine.applied)
+        self._books.begin(start, recorded)
         if recorded.opened is None:
-            self._journal.opened(self._engine.snapshot())
+            await self._open(start)
         else:
             log.info("세션 이어서 진행", session=str(start.session), orders=len(recorded.orders))
             self._engine.restore(recorded.opened)
-        before = len(self._engine.applied)
-        self._engine.handle(start)
+            self._engine.handle(start)
         for applied in self._engine.applied[before:]:
             self._journal.applied(applied)
-        if not recorded.orders:
-            _check_books(differences(self._engine, await self._broker.account()))
-        await self._recover(view, recorded)
-        if not self._engine.decisions:
-            await self._decide(start, view, evidence)
-        else:
-            await self._finish_decision(start)
-        await self._watch(start)
+        await self._recover(start, view, recorded)
+        async with self._prices(start):
+            if not self._engine.decisions:
+                await self._decide(start, view, evidence)
+            else:
+                await self._finish_decision(start)
+            await self._watch(start)
         return await self._close(start)
+
+    async def _open(self, start: SessionStart) -> None:
+        """Begin the session in the ledger, with what was traded by hand since the last one."""
+        applied = len(self._engine.applied)
+        snapshot = self._engine.snapshot()
+        self._engine.handle(start)
+        trades = await self._books.traded_before()
+        booked = []
+        if trades:
+            # They came before this morning's actions.
+            self._engine.restore(snapshot)
+            del self._engine.applied[applied:]
+            booked = self._books.book_before(trades)
+            snapshot = self._engine.snapshot()
+            self._engine.handle(start)
+        self._journal.opened(snapshot, booked)
 
     async def _decide(self, start: SessionStart, view: View, evidence: Evidence) -> None:
         commands = self._engine.handle(Timer(ts=self._deciding_at(start), view=view))
@@ -155,33 +191,115 @@ class LiveSession:
             regime=decision.regime,
             state=str(decision.state),
         )
+        await self._wait_for_market(start, will_send=bool(commands))
         await self._carry(commands)
 
     async def _finish_decision(self, start: SessionStart) -> None:
         """Send what a killed process had decided and not yet written as an intent."""
-        for intent in self._engine.decisions[-1].intents:
-            if intent.intent_id not in self._engine.orders:
-                await self._carry([self._engine.guarded(intent, self._deciding_at(start))])
+        intents = [
+            intent
+            for intent in self._engine.decisions[-1].intents
+            if intent.intent_id not in self._engine.orders
+        ]
+        await self._wait_for_market(start, will_send=bool(intents))
+        for intent in intents:
+            await self._carry([self._engine.guarded(intent, self._deciding_at(start))])
+
+    async def _wait_for_market(self, start: SessionStart, *, will_send: bool) -> None:
+        """Wait for the open where the venue takes no orders before it (US on paper)."""
+        if self._broker.takes_orders_early or not will_send:
+            return
+        while self._pace.clock.now() < start.open_ts:
+            await self._pace.advance(start.open_ts, self._feed, self._pump)
+        # What somebody ordered by hand meanwhile must not be taken for ours.
+        await self._books.settle()
 
     def _deciding_at(self, start: SessionStart) -> datetime:
         """Return the open, for which a morning's orders are meant, or now when it is later."""
         return max(start.open_ts, self._pace.clock.now())
 
+    @contextlib.asynccontextmanager
+    async def _prices(self, start: SessionStart) -> AsyncIterator[None]:
+        """Keep asking for prices where the venue streams none and time passes by itself."""
+        if not self._feed.polls_prices or self._pace.waits:
+            yield
+            return
+
+        async def keep_asking() -> None:
+            while True:
+                if self._pace.clock.now() < start.open_ts:
+                    await asyncio.sleep(self._supervision.absence_wait_seconds)
+                else:
+                    await self._ask_prices()
+                # The rate budget paces the questions; without one to ask, nothing does.
+                await asyncio.sleep(self._supervision.absence_wait_seconds)
+
+        asking = asyncio.create_task(keep_asking(), name="price-polling")
+        try:
+            yield
+        finally:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asking
+
+    async def _ask_prices(self) -> None:
+        """Ask for the prices of what is held or ordered: only there anything may follow."""
+        ordered = {order.intent.symbol for order in self._engine.open_orders()}
+        wanted = sorted({*self._engine.account.positions, *ordered})
+        try:
+            await self._feed.poll(wanted)
+        except (BrokerError, DataError, UsageError) as error:
+            log.warning("현재가 조회 실패", reason=str(error))
+
     async def _watch(self, start: SessionStart) -> None:
         await self._pace.settle(self._feed, self._pump)
         boundary = start.open_ts + self._supervision.check_interval
         next_report = start.open_ts
+        reconciled = self._pace.clock.now()
         while self._pace.clock.now() < start.close_ts:
+            if await self._look_when_in_doubt():
+                continue
             until = min(boundary, start.close_ts)
             await self._pace.advance(until, self._feed, self._pump)
             now = self._pace.clock.now()
             if now >= boundary and now < start.close_ts:
+                if self._feed.polls_prices and self._pace.waits:
+                    await self._ask_prices()
+                    await self._pump()
                 await self._handle(Timer(ts=boundary))
                 self._mark()
                 boundary = _next_boundary(boundary, now, self._supervision.check_interval)
+                idle = self._pace.waits and not self._books.moved
+                if not idle or now - reconciled >= _IDLE:
+                    reconciled = now
+                    await self._books.reconcile()
             if now >= next_report:
                 self._report_hour(now)
                 next_report += timedelta(hours=1)
+
+    async def _look_when_in_doubt(self) -> bool:
+        """Ask the venue about what is in doubt, now and then; return whether time must wait.
+
+        Time waits only where it can: in lock-step.
+        """
+        books = self._books
+        if not books.is_in_doubt and not books.is_suspicious:
+            return False
+        pause = self._asked_at + self._supervision.absence_wait_seconds - monotonic_seconds()
+        if pause > 0:
+            if not self._pace.waits:
+                return False
+            await asyncio.sleep(pause)
+        self._asked_at = monotonic_seconds()
+        if books.is_in_doubt:
+            await books.look()
+        else:
+            await books.reconcile()
+        if self._pace.waits and books.failures >= _PATIENCE:
+            raise TransientBrokerError(
+                "거래소의 주문 목록을 받지 못해 멈췄습니다. 같은 명령을 다시 치면 이어서 합니다."
+            )
+        return self._pace.waits and (books.is_in_doubt or books.is_suspicious)
 
     async def _close(self, start: SessionStart) -> SessionOutcome:
         await self._pace.settle(self._feed, self._pump)
@@ -189,23 +307,32 @@ class LiveSession:
         final = start.close_ts + timedelta(minutes=1)
         while self._pace.clock.now() < final:
             await self._pace.advance(final, self._feed, self._pump)
-        await self._take_over_listing(start)
-        orders = dict(self._engine.orders)
+        if self._feed.polls_prices:
+            await self._ask_prices()
+            await self._pump()
+        await self._books.settle()
+        found, venue = await self._books.confirmed()
+        orders = {
+            key: order
+            for key, order in self._engine.orders.items()
+            if order.intent.boundary != BOUNDARY_MANUAL
+        }
         self._engine.handle(SessionEnd(ts=start.close_ts))
-        for intent_id, order in self._engine.orders.items():
-            if order.status is not orders[intent_id].status:
+        for intent_id, before in orders.items():
+            order = self._engine.orders[intent_id]
+            if order.status is not before.status:
                 self._journal.moved(intent_id, order.status)
                 _log_trade("주문 소멸", order)
-        venue = await self._broker.account()
-        found = tuple(differences(self._engine, venue))
-        self._journal.observed(self._bars.close(), saw_open=self._saw_open)
+        self._journal.observed(
+            self._bars.close(), saw_open=self._saw_open, polled=self._feed.polls_prices
+        )
         outcome = SessionOutcome(
             equity=self._engine.equity(),
             cash=self._engine.account.cash,
             cash_difference=self._engine.account.cash - venue.cash,
-            differences=found,
+            differences=tuple(found),
             orders=sum(o.status is not OrderStatus.DENIED for o in orders.values()),
-            fills=len(self._engine.booked),
+            fills=sum(b.intent.boundary != BOUNDARY_MANUAL for b in self._engine.booked),
         )
         self._journal.closed(
             {
@@ -219,120 +346,63 @@ class LiveSession:
             }
         )
         if found:
-            listed = _listed(found)
+            listed = listed_text(found)
             log.error("장부와 거래소 잔고가 다름", differences=listed)
             self._notifier.send("error", {"message": f"장부와 거래소 잔고가 다릅니다: {listed}"})
         return outcome
 
-    async def _recover(self, view: View, recorded: RecordedSession) -> None:
+    async def _recover(self, start: SessionStart, view: View, recorded: RecordedSession) -> None:
         """Take over what the ledger and the venue know of a session that was begun before."""
         if recorded.decision is not None:
             self._engine.resume(recorded.decision, view)
-        for order in recorded.orders.values():
+        for order in (*recorded.orders.values(), *recorded.manual.values()):
             self._engine.adopt(order)
         for intent, code in recorded.denied:
             # Refused is refused: the guards are not asked again because a process died.
             self._engine.adopt(Order(intent=intent).moved(OrderStatus.DENIED, reason=code))
-        for known in recorded.fills:
+        for known in recorded.booked:
             self._engine.handle(known.fill)
-        listing = await self._broker.orders(view.session)
-        self._highest = highest_number(listing)
-        if recorded.orders:
-            self._highest_before = dict(recorded.highest_before)
-            await self._recover_lost(view.session)
-            await self._take_over_listing_of(await self._broker.orders(view.session))
-            await self._pump()
+        self._left_after = dict(recorded.highest_before)
+        restricted: list[Command] = []
         if recorded.state is not None:
-            await self._carry(self._engine.restrict(recorded.state))
+            # Before anything leaves again; what is found to be working is canceled below.
+            restricted = self._engine.restrict(recorded.state)
+        self._ask_for_lost(recorded)
+        await self._books.settle()
+        if not recorded.orders:
+            found, _ = await self._books.confirmed()
+            if found:
+                self._journal.differs(found)
+                raise ReconciliationError(
+                    f"장부와 거래소의 계좌가 달라 거래하지 않았습니다: {listed_text(found)}. 한쪽 기록이 "
+                    "지워진 데모라면 --fresh로 새 계좌를 시작하십시오. 입출금처럼 아는 까닭이면 "
+                    "trading reconcile --accept 로 거래소의 값을 받아들인 뒤 다시 실행하십시오."
+                )
+        await self._pump()
+        if recorded.state is not None:
+            await self._carry([*restricted, *self._engine.restrict(recorded.state)])
         if recorded.decision is not None:
             await self._catch_up(view)
 
-    async def _recover_lost(self, session: date) -> None:
-        """Settle orders that a killed process had sent, or not, without seeing the answer.
+    def _ask_for_lost(self, recorded: RecordedSession) -> None:
+        """Open the question about orders that a killed process left without an answer.
 
-        One that provably never arrived leaves now: it was never sent twice.
+        One whose loss was noticed is only looked for. One that was written and perhaps never
+        left may leave now, when it provably did not and its moment is not over.
         """
-        unknown = (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
-        lost = [order for order in self._engine.open_orders() if order.status in unknown]
-        for order in await self._resolve(lost, session):
-            log.warning("거래소에 도착하지 않은 주문을 냄", intent_id=order.intent.intent_id)
-            await self._submit(order.intent)
-
-    async def _resolve(self, lost: Sequence[Order], session: date) -> list[Order]:
-        """Ask the venue for orders whose answer was lost; return those that never arrived.
-
-        A unique match is taken over. Several possible ones freeze the symbol and are told to
-        the operator. Absence needs several complete listings.
-        """
-        open_questions = list(lost)
-        possible: dict[str, int] = {}
-        for attempt in range(self._supervision.absence_listings):
-            if not open_questions:
-                return []
-            if attempt:
-                await asyncio.sleep(self._supervision.absence_wait_seconds)
-            listing = await self._broker.orders(session)
-            for order in list(open_questions):
-                intent_id = order.intent.intent_id
-                claimed = [o.venue_order_id for o in self._engine.orders.values()]
-                before = self._highest_before.get(intent_id, "")
-                listed = match_unknown(
-                    order, listing, claimed=claimed, highest_before=before, unknowns=open_questions
-                )
-                if listed is not None:
-                    await self._accept(order.intent, acknowledgment(listed))
-                    open_questions.remove(order)
-                    continue
-                possible[intent_id] = len(
-                    candidates(order, listing, claimed=claimed, highest_before=before)
-                )
-        for order in open_questions:
-            if possible[order.intent.intent_id]:
-                self._engine.frozen.add(order.intent.symbol)
-                log.error("주문을 하나로 가릴 수 없음", intent_id=order.intent.intent_id)
-                message = (
-                    f"거래소의 어느 주문이 우리 것인지 알 수 없습니다: {order.intent.intent_id}"
-                )
-                self._notifier.send("error", {"message": message})
-        return [o for o in open_questions if not possible[o.intent.intent_id]]
-
-    async def _take_over_listing(self, start: SessionStart) -> None:
-        await self._take_over_listing_of(await self._broker.orders(start.session))
-
-    async def _take_over_listing_of(self, listing: Sequence[VenueOrder]) -> None:
-        """Book the fills and ends that the venue lists and no notice has told us of."""
         now = self._pace.clock.now()
-        for listed in listing:
-            order = self._engine.order_of(listed.venue_order_id)
-            if order is None:
+        for order in self._engine.open_orders():
+            intent_id = order.intent.intent_id
+            is_lost = order.status in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
+            if not is_lost or intent_id in recorded.unclear:
                 continue
-            fill = missing_fill(order, listed, now)
-            if fill is not None:
-                await self._handle(fill)
-            # KIS gives its executions no number: a notice of one that this listing holds, still
-            # on its way, would book it twice. One left out for nothing is in the next listing.
-            self._listed_at[listed.venue_order_id] = now
-            order = self._engine.order_of(listed.venue_order_id)
-            if order is not None and order.status.is_open and listed.open_quantity == 0:
-                status = self._ended(order, listed)
-                await self._handle(
-                    OrderUpdate(
-                        venue_order_id=listed.venue_order_id,
-                        symbol=listed.symbol,
-                        status=status,
-                        ts_event=listed.ts_event,
-                        ts_recv=now,
-                    )
-                )
-
-    def _ended(self, order: Order, listed: VenueOrder) -> OrderStatus:
-        """Return how an order ended; KIS lists what expired at the close as canceled."""
-        if listed.rejected_quantity:
-            return OrderStatus.REJECTED
-        is_over = self._closed_at is not None and self._pace.clock.now() >= self._closed_at
-        if is_over and order.status is not OrderStatus.PENDING_CANCEL:
-            return OrderStatus.EXPIRED
-        return OrderStatus.CANCELED
+            age = now - recorded.left_at.get(intent_id, now)
+            self._books.ask(
+                order,
+                highest_before=self._left_after.get(intent_id, ""),
+                may_leave=order.status is OrderStatus.SUBMITTED
+                and age <= self._supervision.check_interval,
+            )
 
     async def _catch_up(self, view: View) -> None:
         """Look at today's prices again: a print may have come while nobody was there."""
@@ -353,20 +423,34 @@ class LiveSession:
 
     async def _pump(self) -> None:
         for event in self._feed.drain():
-            if isinstance(event, Fill):
-                listed_at = self._listed_at.get(event.venue_order_id)
-                if listed_at is not None and event.ts_event <= listed_at:
-                    continue
-            await self._handle(event)
+            if isinstance(event, OrderDoubt):
+                self._books.doubt()
+            elif isinstance(event, Fill | OrderUpdate):
+                if self._books.is_news(event):
+                    await self._handle(event)
+            elif not isinstance(event, MarketInfo):
+                await self._handle(event)
 
-    async def _handle(self, event: Event) -> None:
+    async def take(self, event: Event) -> None:
+        """See ``books.Desk``."""
+        await self._handle(event, is_listed=True)
+
+    async def _handle(self, event: Event, *, is_listed: bool = False) -> None:
         before = len(self._engine.booked)
         if isinstance(event, Tick):
             self._bars.add(event)
         known = (
             self._engine.order_of(event.venue_order_id) if isinstance(event, OrderUpdate) else None
         )
-        commands = self._engine.handle(event)
+        try:
+            commands = self._engine.handle(event)
+        except OrderStateError as error:
+            # Something that cannot be, or told in the wrong order: the listing decides, and what
+            # the listing itself says wrong shows in the balance.
+            log.error("받아들일 수 없는 통보", reason=str(error), is_listed=is_listed)
+            if not is_listed:
+                self._books.doubt()
+            return
         self._write_booked(before)
         if known is not None:
             self._write_update(known)
@@ -398,18 +482,19 @@ class LiveSession:
     def _write_update(self, known: Order) -> None:
         order = self._engine.orders[known.intent.intent_id]
         if order.status is not known.status:
-            self._journal.moved(order.intent.intent_id, order.status, order.reason)
+            if order.intent.boundary != BOUNDARY_MANUAL:
+                self._journal.moved(order.intent.intent_id, order.status, order.reason)
             _log_trade("주문 상태 변경", order)
 
     async def _carry(self, commands: Sequence[Command]) -> None:
         for command in commands:
             match command:
                 case Submit(intent=intent):
-                    self._highest_before[intent.intent_id] = self._highest
-                    self._journal.intends(intent, highest_order_id=self._highest)
+                    self._left_after[intent.intent_id] = self._books.mark
+                    self._journal.intends(intent, highest_order_id=self._books.mark)
                     await self._submit(intent)
                 case Cancel(order=order):
-                    await self._cancel(order)
+                    await self.cancel(order)
                 case Deny(intent=intent, code=code):
                     self._journal.denied(intent, code)
                     trade_log.warning("주문 내부 거부", intent_id=intent.intent_id, code=str(code))
@@ -422,39 +507,51 @@ class LiveSession:
                     self._notifier.send("risk_event", {"verdict": verdict.name, "equity": equity})
 
     async def _submit(self, intent: OrderIntent) -> None:
+        """Send an intent that the ledger holds, once, and take the venue's answer over."""
+        self._books.moved = True
         try:
             ack = await self._broker.submit(intent)
-        except OrderRejectedError as error:
-            self._engine.handle(Refused(intent_id=intent.intent_id, reason=str(error)))
-            self._journal.moved(intent.intent_id, OrderStatus.REJECTED, str(error))
-            _log_trade("주문 거래소 거부", self._engine.orders[intent.intent_id], code=error.code)
-            self._notifier.send("order_refused", {"symbol": intent.symbol, "reason": str(error)})
+        except (OrderRejectedError, UsageError) as error:
+            self._refuse(intent, str(error), code=getattr(error, "code", ""))
         except OrderUnknownError as error:
-            self._engine.handle(Lost(intent_id=intent.intent_id, reason=str(error)))
-            self._journal.moved(intent.intent_id, OrderStatus.UNKNOWN, str(error))
-            self._engine.frozen.add(intent.symbol)
-            log.error("주문 결과 불명", intent_id=intent.intent_id, reason=str(error))
-            self._notifier.send("error", {"message": f"주문 결과를 모릅니다: {intent.intent_id}"})
-            await self._settle_lost(intent)
+            self._lose(intent, str(error))
+        except Exception as error:
+            # Whatever it was, the order may have left: only the venue knows.
+            log.exception("주문 전송 중 예상하지 못한 오류", intent_id=intent.intent_id)
+            self._lose(intent, f"{type(error).__name__}: {error}")
         else:
-            await self._accept(intent, ack)
+            await self.accept(intent, ack)
 
-    async def _settle_lost(self, intent: OrderIntent) -> None:
-        """Find out what became of an order; one that never arrived is over, not sent again."""
-        absent = await self._resolve([self._engine.orders[intent.intent_id]], intent.session)
-        if absent:
-            reason = "거래소에 도착하지 않음"
-            self._engine.handle(Refused(intent_id=intent.intent_id, reason=reason))
-            self._journal.moved(intent.intent_id, OrderStatus.REJECTED, reason)
-            _log_trade("주문 미도착", self._engine.orders[intent.intent_id])
-        if self._engine.orders[intent.intent_id].status is not OrderStatus.UNKNOWN:
-            self._engine.frozen.discard(intent.symbol)
+    def _refuse(self, intent: OrderIntent, reason: str, *, code: str) -> None:
+        self._engine.handle(Refused(intent_id=intent.intent_id, reason=reason))
+        self._journal.moved(intent.intent_id, OrderStatus.REJECTED, reason)
+        _log_trade("주문 거래소 거부", self._engine.orders[intent.intent_id], code=code)
+        self._notifier.send("order_refused", {"symbol": intent.symbol, "reason": reason})
 
-    async def _accept(self, intent: OrderIntent, ack: OrderAck) -> None:
-        self._highest = max(self._highest, ack.venue_order_id, key=lambda n: int(n or 0))
+    def _lose(self, intent: OrderIntent, reason: str) -> None:
+        self._engine.handle(Lost(intent_id=intent.intent_id, reason=reason))
+        self._books.ask(
+            self._engine.orders[intent.intent_id],
+            highest_before=self._left_after[intent.intent_id],
+        )
+        self._journal.moved(intent.intent_id, OrderStatus.UNKNOWN, reason)
+        log.error("주문 결과 불명", intent_id=intent.intent_id, reason=reason)
+        self._notifier.send("error", {"message": f"주문 결과를 모릅니다: {intent.intent_id}"})
+
+    async def leave_again(self, intent: OrderIntent) -> None:
+        """See ``books.Desk``."""
+        match self._engine.reconsider(intent, self._pace.clock.now()):
+            case Submit():
+                self._journal.leaves_again(intent)
+                await self._submit(intent)
+            case Deny(code=code):
+                self._journal.moved(intent.intent_id, OrderStatus.REJECTED, str(code))
+                trade_log.warning("주문 내부 거부", intent_id=intent.intent_id, code=str(code))
+
+    async def accept(self, intent: OrderIntent, ack: OrderAck) -> None:
+        """See ``books.Desk``."""
         self._journal.accepted(intent.intent_id, ack)
-        before = len(self._engine.booked)
-        commands = self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack))
+        self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack))
         _log_trade("주문 접수", self._engine.orders[intent.intent_id])
         self._notifier.send(
             "order_submitted",
@@ -465,19 +562,21 @@ class LiveSession:
                 "limit": intent.limit,
             },
         )
-        self._write_booked(before)
-        await self._carry(commands)
 
-    async def _cancel(self, order: Order) -> None:
+    async def cancel(self, order: Order) -> None:
+        """Write that an order is being canceled and send that; see ``books.Desk``."""
+        intent_id = order.intent.intent_id
+        self._journal.moved(intent_id, OrderStatus.PENDING_CANCEL)
+        self._books.moved = True
         try:
             await self._broker.cancel(order)
         except OrderRejectedError as error:
-            # It was filled or gone already; the notice or the closing listing says which.
-            log.warning("취소 거부", intent_id=order.intent.intent_id, reason=str(error))
-        except OrderUnknownError as error:
-            log.error("취소 결과 불명", intent_id=order.intent.intent_id, reason=str(error))
-        else:
-            self._journal.moved(order.intent.intent_id, OrderStatus.PENDING_CANCEL)
+            # It was filled or gone already, or may not be canceled now: the listing says which.
+            log.warning("취소 거부", intent_id=intent_id, reason=str(error))
+            self._books.cancel_refused(order)
+        except Exception as error:
+            log.error("취소 결과 불명", intent_id=intent_id, reason=str(error))
+            self._books.cancel_lost(order)
 
     def _mark(self) -> None:
         engine = self._engine
@@ -525,17 +624,3 @@ def _log_trade(event: str, order: Order, **fields: Any) -> None:
         reason=order.reason or intent.reason,
         **fields,
     )
-
-
-def _check_books(found: Sequence[Difference]) -> None:
-    """Raise ``ReconciliationError`` unless ledger and venue agree to the unit, before any order."""
-    if found:
-        raise ReconciliationError(
-            f"장부와 거래소의 계좌가 달라 거래하지 않았습니다: {_listed(found)}. 한쪽 기록이 지워진 데모라면 "
-            "--fresh로 새 계좌를 시작하십시오."
-        )
-
-
-def _listed(found: Sequence[Difference]) -> str:
-    """Return differences as the operator reads them; cash in minor units."""
-    return ", ".join(f"{d.what} 장부 {d.ours:,} / 거래소 {d.theirs:,}" for d in found)

@@ -69,7 +69,8 @@ class Guards:
         s = self._settings
         is_buy = intent.side is Side.BUY
         value = intent.quantity * intent.limit
-        if intent.quantity <= 0 or intent.limit <= 0:
+        is_whole = isinstance(intent.quantity, int) and isinstance(intent.limit, int)
+        if not is_whole or intent.quantity <= 0 or intent.limit <= 0:
             return GuardCode.BAD_QUANTITY
         if context.is_known:
             return GuardCode.DUPLICATE

@@ -192,6 +192,13 @@ class Account:
             withheld=int(withheld),
         )
 
+    def adjust(self, *, cash: int = 0, symbol: str = "", quantity: int = 0, price: int = 0) -> None:
+        """Book money or shares that came or went without a trade; shares at ``price`` each."""
+        self.cash += cash
+        if quantity:
+            held = self.positions.get(symbol, Position(symbol=symbol, quantity=0, cost=0))
+            self._hold(symbol, held.quantity + quantity, max(0, held.cost + quantity * price))
+
     def end_session(self) -> None:
         """Forget the orders of the day; the next session numbers its own."""
         self._traded.clear()

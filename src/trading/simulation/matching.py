@@ -125,10 +125,33 @@ class Matcher:
         execution = self._match(order, book, previous=0)
         return [execution] if execution is not None else []
 
+    def rest(self, order: WorkingOrder) -> None:
+        """Take an order in that waits for the next print, as in a call auction."""
+        self._orders[order.order_id] = order
+
+    def fillable(self, order: WorkingOrder) -> int:
+        """Return the shares that ``submit`` would fill at once."""
+        book = self._books.setdefault(order.symbol, _Book())
+        return self._answer(order, book, previous=0)[0]
+
     def cancel(self, order_id: str) -> int:
         """Take an order out; return the shares that were still open, 0 if it was done."""
         order = self._orders.pop(order_id, None)
         return order.quantity if order is not None else 0
+
+    def reduce(self, order_id: str, quantity: int) -> None:
+        """Take ``quantity`` shares out of a resting order, which keeps its place."""
+        order = self._orders[order_id]
+        if quantity == order.quantity:
+            del self._orders[order_id]
+        else:
+            self._orders[order_id] = replace(order, quantity=order.quantity - quantity)
+
+    def pass_over(self, trade: Print) -> None:
+        """See a print that no order may take part in, as in a halt."""
+        book = self._books.setdefault(trade.symbol, _Book())
+        book.last = trade.price
+        book.capacity = 0
 
     def on_print(self, trade: Print) -> list[Execution]:
         """Match the instrument's orders, oldest first, against a new print."""
@@ -169,16 +192,7 @@ class Matcher:
         }
 
     def _match(self, order: WorkingOrder, book: _Book, *, previous: int) -> Execution | None:
-        shares, price = fill(
-            order.side.sign,
-            order.quantity,
-            order.limit,
-            previous,
-            book.last,
-            book.capacity,
-            book.lower,
-            book.upper,
-        )
+        shares, price = self._answer(order, book, previous=previous)
         if shares == 0:
             return None
         book.capacity -= shares
@@ -190,6 +204,19 @@ class Matcher:
             order_id=order.order_id,
             symbol=order.symbol,
             side=order.side,
-            quantity=int(shares),
-            price=int(price),
+            quantity=shares,
+            price=price,
         )
+
+    def _answer(self, order: WorkingOrder, book: _Book, *, previous: int) -> tuple[int, int]:
+        shares, price = fill(
+            order.side.sign,
+            order.quantity,
+            order.limit,
+            previous,
+            book.last,
+            book.capacity,
+            book.lower,
+            book.upper,
+        )
+        return int(shares), int(price)

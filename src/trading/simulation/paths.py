@@ -12,6 +12,9 @@ from datetime import datetime, timedelta
 from numba import njit
 
 PRINTS_PER_BAR = 4
+# A static volatility interruption begins a tenth away from the last single price.
+VI_PART = 10
+VI_DURATION = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,7 @@ def minute_prints(
     close_ts: datetime,
     *,
     bar_seconds: int = 60,
+    reference: int = 0,
 ) -> list[Print]:
     """Return the prints of one instrument's intraday bars.
 
@@ -73,9 +77,15 @@ def minute_prints(
     bars : iterable of (start, open, high, low, close, volume)
         In order of time; ``start`` in UTC. The first print at the open is the opening auction.
         A bar that starts at the close is the closing auction, one print.
+    reference : int
+        The base price of the day where volatility interruptions are law, else 0. One is seen in
+        the record as a minute without trades and then a price at least 10 % away from the last
+        single price: it ends in a single price itself (PROTOCOL 13.1).
     """
     prints: list[Print] = []
     step = bar_seconds // PRINTS_PER_BAR
+    # Bars wider than a minute cannot show two minutes of silence.
+    single, previous = reference if bar_seconds <= 60 else 0, open_ts
     for start, open_, high, low, close, volume in bars:
         if open_ <= 0 or volume <= 0:
             continue
@@ -85,7 +95,12 @@ def minute_prints(
             )
             continue
         instants = tuple(start + timedelta(seconds=step * k) for k in range(PRINTS_PER_BAR))
-        first_is_auction = not prints and start == open_ts
+        first_is_auction = (not prints and start == open_ts) or (
+            abs(open_ - single) * VI_PART >= single > 0 and start - previous >= VI_DURATION
+        )
+        if first_is_auction and single:
+            single = open_
+        previous = start
         prints += _prints(
             symbol,
             (open_, low, high, close),

@@ -8,12 +8,18 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from trading.domain.instrument import Exchange
-from trading.domain.order import Side, VenueOrder
+from trading.domain.market import Book as Book
+from trading.domain.market import BookLevel as BookLevel
+from trading.domain.order import OrderType, Route, Side, VenueOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest:
-    """A new order. ``account`` is the ten-digit number; ``exchange`` is ``None`` for KRX."""
+    """A new order. ``account`` is the ten-digit number; ``exchange`` is ``None`` for KRX.
+
+    ``limit`` is 0 for a type that names no price, ``stop`` wakes a stop limit; ``route`` matters
+    in Korea only.
+    """
 
     account: str = field(repr=False)
     symbol: str
@@ -21,12 +27,18 @@ class OrderRequest:
     quantity: int
     limit: int
     exchange: Exchange | None = None
-    order_kind: str = "00"
+    order_type: OrderType = OrderType.LIMIT
+    stop: int = 0
+    route: Route = Route.KRX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRequest:
-    """A cancel, or a revision when ``is_cancel`` is false; ``quantity`` 0 is all that is left."""
+    """A cancel, or a revision when ``is_cancel`` is false; ``quantity`` 0 is all that is left.
+
+    ``route`` must be the one that the order took; ``order_type`` and ``stop`` are those that a
+    revision in Korea wishes.
+    """
 
     account: str = field(repr=False)
     original_order_id: str
@@ -36,6 +48,9 @@ class ChangeRequest:
     branch: str = ""
     symbol: str = ""
     exchange: Exchange | None = None
+    order_type: OrderType = OrderType.LIMIT
+    stop: int = 0
+    route: Route = Route.KRX
 
 
 class OrderKind(StrEnum):
@@ -53,6 +68,9 @@ class ListedOrder:
     order: VenueOrder
     kind: OrderKind = OrderKind.NEW
     reason: str = ""
+    order_type: OrderType = OrderType.LIMIT
+    stop: int = 0
+    route: Route = Route.KRX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,23 +120,6 @@ class RankRow:
     previous_volume: int = 0
     value: int | None = None
     exchange: Exchange | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BookLevel:
-    """One price of an order book with the shares that wait there."""
-
-    price: int
-    quantity: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Book:
-    """An order book, best level first; both sides are empty where none was recorded."""
-
-    symbol: str
-    asks: tuple[BookLevel, ...] = ()
-    bids: tuple[BookLevel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trading.domain.instrument import Exchange, Instrument, Market
@@ -17,6 +17,7 @@ from trading.domain.order import Fill, OrderStatus, OrderUpdate, Side
 from trading.errors import SchemaError
 from trading.wire import codes, values
 from trading.wire.endpoints import Profile
+from trading.wire.layouts import FIELD_COUNTS, FORMER_NOTICE_FIELDS
 from trading.wire.overseas import stream_key, symbol_of_key
 from trading.wire.records import Notice, OrderKind
 
@@ -28,19 +29,21 @@ NOTICE_TR = {
     (Market.US, Profile.PAPER): "H0GSCNI9",
 }
 NOTICE_TRS = frozenset(NOTICE_TR.values())
-FIELD_COUNTS = {
-    "H0STCNT0": 46,
-    "HDFSCNT0": 26,
-    "H0STCNI0": 26,
-    "H0STCNI9": 26,
-    "H0GSCNI0": 25,
-    "H0GSCNI9": 25,
-}
+# The same record of the Korean exchange, the alternative one, and of both.
+KRX_TRADE_TRS = frozenset({"H0STCNT0", "H0NXCNT0", "H0UNCNT0"})
+TRADE_TRS = KRX_TRADE_TRS | {"HDFSCNT0"}
 MAX_REGISTRATIONS = 41
 # The shortest record each parser can read: older layouts had fewer fields at the end.
-_LEAST_FIELDS = {"H0STCNT0": 34, "HDFSCNT0": 26, "H0STCNI0": 17, "H0STCNI9": 17, "H0GSCNI0": 16,
-                 "H0GSCNI9": 16}  # fmt: skip
-_OLD_NOTICE_FIELDS = 23
+_LEAST_FIELDS = {
+    **dict.fromkeys(KRX_TRADE_TRS, 34),
+    "HDFSCNT0": 26,
+    **dict.fromkeys(("H0STCNI0", "H0STCNI9"), 17),
+    **dict.fromkeys(("H0GSCNI0", "H0GSCNI9"), 16),
+}
+# Before the open and after the close (PROTOCOL 12.11, MTYP).
+_US_OFF_HOURS = ("2", "3")
+# How long a time of day seen on the wire stands for the same instant: less than half a day.
+_SAME_DAY = timedelta(hours=1)
 
 
 # --- control messages ----------------------------------------------------------------------
@@ -95,10 +98,10 @@ def registration_message(registration: Registration) -> str:
 def parse_client_message(text: str) -> Registration | Ping:
     """Read what a client sends: a registration, or the echo of a PINGPONG."""
     message = _json(text)
-    header = message.get("header") or {}
+    header = _part(message, "header")
     if header.get("tr_id") == "PINGPONG":
         return Ping(text=text)
-    wanted = (message.get("body") or {}).get("input") or {}
+    wanted = _part(_part(message, "body"), "input")
     kind = str(header.get("tr_type", ""))
     if kind not in ("1", "2") or "tr_id" not in wanted or "tr_key" not in wanted:
         raise SchemaError("실시간 등록 형식 오류")
@@ -136,11 +139,13 @@ def ping_message(now: datetime) -> str:
 def parse_control(text: str) -> Reply | Ping:
     """Read a control message of the venue."""
     message = _json(text)
-    header = message.get("header") or {}
+    header = _part(message, "header")
     if header.get("tr_id") == "PINGPONG":
         return Ping(text=text)
-    body = message.get("body") or {}
-    output = body.get("output") or {}
+    body = _part(message, "body")
+    if "msg_cd" not in body:
+        raise SchemaError("실시간 응답 형식 오류")
+    output = _part(body, "output")
     return Reply(
         tr_id=str(header.get("tr_id", "")),
         key=str(header.get("tr_key", "")),
@@ -156,11 +161,21 @@ def parse_control(text: str) -> Reply | Ping:
 def _json(text: str) -> Mapping[str, Any]:
     try:
         message = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SchemaError("실시간 메시지가 JSON이 아님") from error
     if not isinstance(message, dict):
         raise SchemaError("실시간 메시지 형식 오류")
     return message
+
+
+def _part(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an object inside a message; absent is empty."""
+    part = message.get(name)
+    if part is None:
+        return {}
+    if not isinstance(part, dict):
+        raise SchemaError(f"실시간 메시지 형식 오류: {name}")
+    return part
 
 
 # --- data frames ---------------------------------------------------------------------------
@@ -194,27 +209,40 @@ def parse_frame(text: str) -> Frame:
     parts = text.split("|", 3)
     if len(parts) != 4:
         raise SchemaError("실시간 자료 형식 오류")
-    return Frame(parts[0] == "1", parts[1], values.integer(parts[2]), parts[3])
+    count = values.integer(parts[2])
+    if count < 1:
+        raise SchemaError(f"실시간 자료 건수 오류: {parts[1]} {count}건")
+    return Frame(parts[0] == "1", parts[1], count, parts[3])
 
 
 def records_of(tr_id: str, count: int, payload: str) -> list[list[str]]:
     """Cut a decrypted payload into its records.
 
     The width is the frame's own (fields divided by count), so that appended fields do no harm.
+
+    Raises ``SchemaError`` when so many records cannot be in it.
     """
     fields = payload.split("^")
-    if count <= 1:
-        records = [fields]
-    else:
-        width, rest = divmod(len(fields), count)
-        if rest:
-            # Fields appended to the last record alone.
-            width = FIELD_COUNTS.get(tr_id, width)
-        records = [fields[width * i : width * (i + 1)] for i in range(count)]
-    least = _LEAST_FIELDS.get(tr_id, 1)
-    if any(len(record) < least for record in records):
-        raise SchemaError(f"실시간 항목 부족: {tr_id} {len(fields)}개 ({count}건)")
-    return records
+    width = _width(tr_id, count, len(fields))
+    return [fields[width * i : width * (i + 1)] for i in range(count)]
+
+
+def _width(tr_id: str, count: int, fields: int) -> int:
+    """Return how many fields each of ``count`` records has."""
+    known = FIELD_COUNTS.get(tr_id, 1)
+    if fields == known * count:
+        return known
+    if tr_id in FORMER_NOTICE_FIELDS and fields < known * count:
+        known = FORMER_NOTICE_FIELDS[tr_id]
+    width, rest = divmod(fields, count)
+    if rest:
+        # Appended to the last record alone.
+        width, rest = known, fields - known * count
+    is_miscounted = known > 1 and fields % known == 0 and fields != known * count
+    least = _LEAST_FIELDS.get(tr_id, 1) if count == 1 else known
+    if width < least or not 0 <= rest < known or is_miscounted:
+        raise SchemaError(f"실시간 항목 수 오류: {tr_id} {fields}개 ({count}건)")
+    return width
 
 
 def encrypt(text: str, *, iv: str, secret: str) -> str:
@@ -237,9 +265,18 @@ def decrypt(text: str, *, iv: str, secret: str) -> str:
         decryptor = Cipher(algorithms.AES(secret.encode()), modes.CBC(iv.encode())).decryptor()
         padded = decryptor.update(base64.b64decode(text)) + decryptor.finalize()
         unpadder = PKCS7(128).unpadder()
-        return (unpadder.update(padded) + unpadder.finalize()).decode()
+        plain = unpadder.update(padded) + unpadder.finalize()
     except ValueError as error:
         raise SchemaError("실시간 암호 해독 실패") from error
+    return text_of(plain)
+
+
+def text_of(data: bytes) -> str:
+    """Return the text of a message: UTF-8, or cp949 as in KIS's files (names, reasons)."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp949", errors="replace")
 
 
 # --- trades --------------------------------------------------------------------------------
@@ -337,22 +374,82 @@ def _render_us(trade: Print, instrument: Instrument) -> str:
     )
 
 
+class TradeDecoder:
+    """Frames of one plain trade, decoded with the help of those that came before.
+
+    Which symbol a frame's head names and which instant its clock are remembered, so that a frame
+    costs little more than its split. The Korean TRs only: they are what comes by the thousand.
+    """
+
+    __slots__ = ("_symbols", "_times", "_until")
+
+    def __init__(self) -> None:
+        self._symbols: dict[str, str] = {}
+        self._times: dict[str, datetime] = {}
+        self._until = datetime.min.replace(tzinfo=UTC)
+
+    def begin(self, received: datetime) -> None:
+        """Forget the times of a day that may be over; to be called before decoding."""
+        if received >= self._until:
+            self._times.clear()
+            self._until = received + _SAME_DAY
+
+    def decode(self, text: str, received: datetime) -> Tick | None:
+        """Return the trade in ``text``, ``None`` when ``read`` must look at the frame."""
+        try:
+            head, clock, price, _, _, _, _, _, _, _, _, _, volume, total, _ = text.split("^", 14)
+            return tuple.__new__(
+                Tick,
+                (
+                    self._symbols[head],
+                    int(price),
+                    int(volume),
+                    int(total),
+                    self._times[clock],
+                    received,
+                    volume == total,
+                ),
+            )
+        except (KeyError, ValueError):
+            return None
+
+    def read(self, frame: Frame, received: datetime) -> list[tuple[Tick, bool]]:
+        """Return the trades of a frame, each with whether it is of the regular session; learn."""
+        if frame.tr_id not in KRX_TRADE_TRS:
+            records = records_of(frame.tr_id, frame.count, frame.payload)
+            return [
+                (parse_trade(frame.tr_id, record, received), record[25] not in _US_OFF_HOURS)
+                for record in records
+            ]
+        fields = frame.payload.split("^")
+        width = _width(frame.tr_id, frame.count, len(fields))
+        return [
+            (self.read_krx(frame.tr_id, fields, width * i, received), True)
+            for i in range(frame.count)
+        ]
+
+    def read_krx(self, tr_id: str, fields: Sequence[str], at: int, received: datetime) -> Tick:
+        symbol, clock, volume, total = fields[at], fields[at + 1], fields[at + 12], fields[at + 13]
+        moment = self._times.get(clock)
+        if moment is None:
+            moment = values.instant(fields[at + 33], clock, Market.KRX)
+            self._times[clock] = moment
+            self._symbols[f"0|{tr_id}|001|{symbol}"] = symbol
+        try:
+            numbers = int(fields[at + 2]), int(volume), int(total)
+        except ValueError:
+            price = values.to_minor(fields[at + 2], Market.KRX)
+            numbers = price, values.integer(volume), values.integer(total)
+        return tuple.__new__(Tick, (symbol, *numbers, moment, received, volume == total))
+
+
 def parse_trade(tr_id: str, record: Sequence[str], received: datetime) -> Tick:
     """Read one trade of either market.
 
     The wire does not mark auctions; the day's first print is the opening auction's.
     """
-    if tr_id == TRADE_TR[Market.KRX]:
-        volume, cumulative = values.integer(record[12]), values.integer(record[13])
-        return Tick(
-            symbol=record[0],
-            price=values.to_minor(record[2], Market.KRX),
-            volume=volume,
-            cumulative_volume=cumulative,
-            ts_event=values.instant(record[33], record[1], Market.KRX),
-            ts_recv=received,
-            auction=volume == cumulative,
-        )
+    if tr_id in KRX_TRADE_TRS:
+        return TradeDecoder().read_krx(tr_id, record, 0, received)
     volume, cumulative = values.integer(record[19]), values.integer(record[20])
     return Tick(
         symbol=record[1] or symbol_of_key(record[0]),
@@ -374,8 +471,11 @@ _COUNTRY_CODES = {Exchange.NASDAQ: "6", Exchange.NYSE: "7", Exchange.AMEX: "8"}
 _COUNTRIES = {code: exchange for exchange, code in _COUNTRY_CODES.items()}
 
 
-def render_notice(market: Market, notice: Notice) -> str:
-    """Write one notice record, not yet encrypted; US prices have four implied decimals."""
+def render_notice(market: Market, notice: Notice, *, is_former: bool = False) -> str:
+    """Write one notice record, not yet encrypted; US prices have four implied decimals.
+
+    ``is_former`` writes the fields of before 2025-03, which older clients count on.
+    """
     flags = [
         notice.time,
         "1" if notice.is_refused else "0",
@@ -393,52 +493,46 @@ def render_notice(market: Market, notice: Notice) -> str:
     ]
     quantity = f"{notice.quantity:010d}"
     if market is Market.KRX:
-        return "^".join(
-            [
-                *head,
-                "00",
-                "0",
-                notice.symbol,
-                quantity,
-                f"{notice.price:09d}",
-                *flags,
-                f"{notice.order_quantity:09d}",
-                "",
-                "",
-                "1",
-                "Y",
-                "",
-                "10",
-                "",
-                notice.name,
-                f"{notice.limit:09d}",
-            ]
-        )
-    country = _COUNTRY_CODES.get(notice.exchange, "") if notice.exchange else ""
-    return "^".join(
-        [
+        inserted = [] if is_former else ["", "1", "Y"]
+        fields = [
             *head,
-            "2",
+            "00",
+            "0",
             notice.symbol,
             quantity,
             f"{notice.price:09d}",
             *flags,
-            f"{notice.order_quantity:09d}" if notice.is_fill else "",
+            f"{notice.order_quantity:09d}",
             "",
-            notice.name,
-            country,
+            *inserted,
+            notice.name if is_former else "",
             "10",
             "",
-            "",
-            "",
-            "",
-            f"{notice.price:012d}",
+            notice.name,
+            f"{notice.limit:09d}",
         ]
-    )
+        return "^".join(fields)
+    country = _COUNTRY_CODES.get(notice.exchange, "") if notice.exchange else ""
+    fields = [
+        *head,
+        "2",
+        notice.symbol,
+        quantity,
+        f"{notice.price:09d}",
+        *flags,
+        f"{notice.order_quantity:09d}" if notice.is_fill else "",
+        "",
+        notice.name,
+        country,
+        "10",
+        "",
+    ]
+    appended = [] if is_former else ["", "", "", f"{notice.price:012d}"]
+    return "^".join(fields + appended)
 
 
 def parse_notice(tr_id: str, record: Sequence[str]) -> Notice:
-    """Read one decrypted notice; the 23-field Korean layout of before 2025-03 is read too."""
+    """Read one decrypted notice; the layouts of before 2025-03 are read too."""
     is_krx = tr_id in ("H0STCNI0", "H0STCNI9")
     at = 8 if is_krx else 7
     quantity = values.integer(record[at + 1])
@@ -446,7 +540,8 @@ def parse_notice(tr_id: str, record: Sequence[str]) -> Notice:
     is_fill = record[at + 5] == "2"
     # An unfamiliar code must not raise: the notice then counts as one of a new order.
     kind = _CHANGES.get(record[5], OrderKind.NEW)
-    limit_at = 25 if len(record) > _OLD_NOTICE_FIELDS else 22
+    is_former = len(record) <= FORMER_NOTICE_FIELDS[tr_id]
+    limit_at = 22 if is_former else 25
     side = Side.SELL if record[4] == "01" else Side.BUY
     return Notice(
         customer=record[0],
@@ -465,7 +560,7 @@ def parse_notice(tr_id: str, record: Sequence[str]) -> Notice:
         branch=record[at + 7],
         order_quantity=ordered or quantity,
         limit=values.integer(record[limit_at]) if is_krx and len(record) > limit_at else 0,
-        name=record[24 if len(record) > _OLD_NOTICE_FIELDS else 21] if is_krx else _at(record, 17),
+        name=_at(record, (21 if is_former else 24) if is_krx else 17),
         exchange=None if is_krx else _COUNTRIES.get(_at(record, 18)),
     )
 

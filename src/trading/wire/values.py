@@ -17,6 +17,9 @@ from trading.errors import SchemaError
 KST = timezone(timedelta(hours=9))
 EASTERN = ZoneInfo("America/New_York")
 _ORDER_NUMBER_WIDTH = 10
+_YEARS = (1000, 9000)
+# No price, amount or count needs more digits; "1E999999999" would be written out as an integer.
+_MOST_DIGITS = 30
 
 
 def decimal(text: Any) -> Decimal:
@@ -28,14 +31,16 @@ def decimal(text: Any) -> Decimal:
         number = Decimal(cleaned)
     except InvalidOperation as error:
         raise SchemaError(f"숫자가 아님: {text!r}") from error
-    if not number.is_finite():
+    if not number.is_finite() or len(number.as_tuple().digits) > _MOST_DIGITS:
         raise SchemaError(f"숫자가 아님: {text!r}")
+    if number and abs(number.adjusted()) > _MOST_DIGITS:
+        raise SchemaError(f"너무 크거나 작은 숫자: {text!r}")
     return number
 
 
 def integer(text: Any) -> int:
     """Return the whole number in ``text``; blank is zero, a fraction is an error."""
-    if isinstance(text, str) and text.isascii() and text.isdigit():
+    if isinstance(text, str) and _is_plain(text):
         return int(text)
     number = decimal(text)
     if number != number.to_integral_value():
@@ -49,8 +54,14 @@ def to_minor(text: Any, market: Market) -> int:
     Raises ``SchemaError`` when the text is finer than one minor unit.
     """
     per_unit = market.currency.minor_per_unit
-    if per_unit == 1 and isinstance(text, str) and text.isascii() and text.isdigit():
-        return int(text)
+    if isinstance(text, str):
+        if per_unit == 1 and _is_plain(text):
+            return int(text)
+        if per_unit == 10_000 and text[-5:-4] == ".":
+            # Most dollars come with four decimals: no need for ``Decimal``.
+            units, rest = text[:-5], text[-4:]
+            if _is_plain(units) and _is_plain(rest):
+                return int(units) * 10_000 + int(rest)
     minor = decimal(text) * per_unit
     if minor != minor.to_integral_value():
         raise SchemaError(f"최소 화폐 단위보다 작은 값: {text!r} ({market.currency})")
@@ -100,7 +111,11 @@ def day(text: Any) -> date:
     """Return the date written ``YYYYMMDD``."""
     cleaned = str(text).strip()
     try:
-        return date(int(cleaned[:4]), int(cleaned[4:6]), int(cleaned[6:8]))
+        found = date(int(cleaned[:4]), int(cleaned[4:6]), int(cleaned[6:8]))
+        if not _YEARS[0] <= found.year <= _YEARS[1]:
+            # The first and the last years have no instant in some time zones.
+            raise ValueError(found)
+        return found
     except ValueError as error:
         raise SchemaError(f"날짜가 아님: {text!r}") from error
 
@@ -116,7 +131,7 @@ def seconds_of(text: str) -> int:
         hour, minute, second = int(text[:2]), int(text[2:4]), int(text[4:6])
     except ValueError as error:
         raise SchemaError(f"시각이 아님: {text!r}") from error
-    if hour > 23 or minute > 59 or second > 59:
+    if not (0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second <= 59):
         raise SchemaError(f"시각이 아님: {text!r}")
     return hour * 3600 + minute * 60 + second
 
@@ -190,9 +205,27 @@ def rows(value: Any) -> list[Mapping[str, Any]]:
     """
     if value is None:
         return []
-    if isinstance(value, Mapping):
-        value = [value]
-    return [row for row in value if row]
+    found = [value] if isinstance(value, Mapping) else value
+    if not isinstance(found, list) or not all(isinstance(row, Mapping) for row in found):
+        raise SchemaError("응답의 출력이 목록이나 객체가 아님")
+    return [row for row in found if row]
+
+
+def needed(row: Mapping[str, Any], key: str) -> str:
+    """Return the text under ``key`` of a row; ``SchemaError`` when it is blank or not there."""
+    text = str(row.get(key) or "").strip()
+    if not text:
+        raise SchemaError(f"필수 항목이 비어 있음: {key}")
+    return text
+
+
+def first_row(value: Any) -> Mapping[str, Any]:
+    """Return the one row of an output that KIS sends as an object or as a list; else nothing."""
+    return next(iter(rows(value)), {})
+
+
+def _is_plain(text: str) -> bool:
+    return len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit()
 
 
 @lru_cache(maxsize=64)

@@ -64,12 +64,12 @@ class Bench:
         return place
 
     def client(self, cache: Path, *, settings: KisSettings, profile: Profile) -> KisClient:
-        """Return a client of this exchange."""
-        instruments = {one.symbol: one for one in EmbeddedSource().instruments(Market.US)}
+        """Return a client of this exchange, for all that it knows."""
+        instruments = dict(self.server.venue.instruments)
         return KisClient(
             settings,
             profile=profile,
-            market=Market.US,
+            market=self.server.venue.market,
             instruments=instruments,
             credentials=CREDENTIALS,
             clock=self.clock,

@@ -16,6 +16,7 @@ from trading.config import load_settings
 from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
 from trading.exchange.server import ExchangeOptions, ExchangeServer
+from trading.ports import BarSource
 from trading.sessions import SessionCalendar
 from trading.store.datasets import EmbeddedSource
 from trading.wire.endpoints import Profile
@@ -32,17 +33,24 @@ def start_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Return a function that starts an exchange."""
     benches: list[Bench] = []
 
-    def start(profile: Profile = Profile.REAL, port: int = 0) -> Bench:
-        rules = shipped_rules(Market.US)
+    def start(
+        profile: Profile = Profile.REAL,
+        port: int = 0,
+        *,
+        source: BarSource | None = None,
+        market: Market = Market.US,
+        participation_bps: int = 1000,
+    ) -> Bench:
+        rules = shipped_rules(market)
         server = ExchangeServer(
-            EmbeddedSource(),
+            source or EmbeddedSource(),
             rules,
-            SessionCalendar(Market.US, rules),
+            SessionCalendar(market, rules),
             ExchangeOptions(
-                market=Market.US,
+                market=market,
                 directory=tmp_path / "exchange",
                 starting_cash=STARTING_CASH,
-                participation_bps=1000,
+                participation_bps=participation_bps,
                 profile=profile,
                 port=port,
             ),

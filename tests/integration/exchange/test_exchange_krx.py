@@ -100,7 +100,7 @@ def test_a_korean_day_of_orders(market: Client, history: RecordedSource):
     refused = [
         order(market, "buy", 1, upper + int(price["aspr_unit"])),
         order(market, "buy", 1, base + 1),
-        order(market, "buy", 1, base, kind="05"),
+        order(market, "buy", 1, base, kind="06"),
     ]
     bought = order(market, "buy", 10, 0, kind="01")
     market.step()

@@ -281,6 +281,37 @@ def test_listings_come_in_pages(market: Client):
     assert numbers == list(range(1, 46))
 
 
+def auction_order(client: Client, side: str, kind: str, price: str) -> str:
+    """Place one share of AAPL by order type code; return the venue's code."""
+    body = {
+        **client.account,
+        "OVRS_EXCG_CD": "NASD",
+        "PDNO": "AAPL",
+        "ORD_QTY": "1",
+        "OVRS_ORD_UNPR": price,
+        "ORD_DVSN": kind,
+        "ORD_SVR_DVSN_CD": "0",
+    }
+    tr_id = {"buy": "TTTT1002U", "sell": "TTTT1006U"}[side]
+    path = "/uapi/overseas-stock/v1/trading/order"
+    return str(client.post(path, tr_id, body).json()["msg_cd"])
+
+
+def test_auction_orders_over_the_wire(market: Client):
+    """LOO and LOC (32, 34) are taken from both sides, MOO (31) from sellers, 99 from nobody."""
+    taken = [auction_order(market, "buy", kind, "95.00") for kind in ("32", "34")]
+    refused = [auction_order(market, "buy", kind, "95.00") for kind in ("31", "35", "99")]
+    market.step()
+    late = auction_order(market, "sell", "31", "0")
+    market.finish()
+
+    assert taken == ["APBK0013"] * 2 and refused == ["APBK0918", "APBK0918", "OPSQ2001"]
+    assert late == "APBK0918"
+    rows = market.orders(DAY, DAY)
+    # 89.62 at the open, 88.99 at the close
+    assert [row["ft_ccld_amt3"] for row in rows] == ["89.62000", "88.99000"]
+
+
 def buying_power(symbol: str, price: str) -> tuple[str, str, dict[str, str]]:
     """Return the call that asks for the buying power."""
     return (

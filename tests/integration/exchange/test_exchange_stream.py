@@ -63,6 +63,30 @@ def test_notices_are_encrypted_and_tell_the_life_of_an_order(exchange: Client, l
     assert (canceled.original_order_id, canceled.quantity) == (number, 10)
 
 
+def test_what_an_auction_does_not_fill_is_told_as_ended(exchange: Client, listener: Listener):
+    """A limit on open of 80.00 misses 89.62: acceptance 3 after the open, nothing left."""
+    listener.register(NOTICES, HTS_ID)
+    path = "/uapi/overseas-stock/v1/trading/order"
+    body = {
+        **exchange.account,
+        "OVRS_EXCG_CD": "NASD",
+        "PDNO": "AAPL",
+        "ORD_QTY": "3",
+        "OVRS_ORD_UNPR": "80.00",
+        "ORD_DVSN": "32",
+        "ORD_SVR_DVSN_CD": "0",
+    }
+    exchange.post(path, "TTTT1002U", body)
+    exchange.step()
+
+    accepted, ended = (stream.parse_notice(NOTICES, listener.records()[1][0]) for _ in range(2))
+
+    assert (accepted.acceptance, ended.acceptance) == ("1", "3")
+    assert (ended.quantity, ended.is_fill, ended.is_refused) == (3, False, False)
+    [row] = exchange.orders("20050225", "20050225")
+    assert (row["nccs_qty"], row["ft_ccld_qty"]) == ("0", "0")
+
+
 def test_a_revision_is_notified(exchange: Client, listener: Listener):
     """The notice of a revision names the order it replaces."""
     listener.register(NOTICES, HTS_ID)

@@ -28,7 +28,17 @@ from trading.errors import (
     TransientBrokerError,
     UsageError,
 )
-from trading.wire import codes, domestic, overseas
+from trading.wire import (
+    accounts,
+    codes,
+    domestic_account,
+    domestic_bars,
+    domestic_company,
+    domestic_orders,
+    domestic_quotes,
+    domestic_rankings,
+    overseas,
+)
 from trading.wire.endpoints import BY_PATH, Profile
 from trading.wire.records import (
     Balance,
@@ -101,7 +111,7 @@ async def start(tmp_path):
 async def test_korean_orders(start):
     """Orders and cancels carry what KIS asks for; the cancel names branch and number."""
     ack = OrderAck(venue_order_id="0000000042", branch="06010", ts_event=NOW)
-    answers = {"krx_order": domestic.render_ack(ack), "krx_change": domestic.render_ack(ack)}
+    answers = {"krx_order": accounts.render_ack(ack), "krx_change": accounts.render_ack(ack)}
     client, server = start(answers)
 
     assert await client.submit(INTENT) == ack
@@ -144,7 +154,7 @@ async def test_acceptance_without_a_number_is_unknown(start):
 async def test_hashkey_goes_along_when_wanted(start):
     """With hash keys on, each order carries one; without it the order does not leave."""
     ack = OrderAck(venue_order_id="0000000042", branch="06010", ts_event=NOW)
-    answers = {"hashkey": {"BODY": {}, "HASH": "ab" * 32}, "krx_order": domestic.render_ack(ack)}
+    answers = {"hashkey": {"BODY": {}, "HASH": "ab" * 32}, "krx_order": accounts.render_ack(ack)}
     client, server = start(answers, send_hashkey=True)
 
     await client.submit(INTENT)
@@ -169,7 +179,7 @@ async def test_korean_listing_drops_cancel_rows(start):
         ts_event=NOW, original_order_id="0000000001",
     )  # fmt: skip
     rows = [ListedOrder(order=cancel, kind=OrderKind.CANCEL), ListedOrder(order=order)]
-    body = domestic.render_orders(rows, {})
+    body = domestic_orders.render_orders(rows, {})
     client, server = start({"krx_orders": lambda _: body})
 
     assert list(await client.orders(date(2024, 1, 5))) == [order]
@@ -187,8 +197,8 @@ async def test_korean_account(start):
     more = Holding(symbol="005930", quantity=2, sellable=2, cost=140_000, price=71_900)
     balance = Balance(cash=900, cash_next=950, cash_final=1_000, holdings=(held, more))
     answers = {
-        "krx_balance": domestic.render_balance(balance),
-        "krx_buying_power": domestic.render_buying_power(
+        "krx_balance": domestic_account.render_balance(balance),
+        "krx_buying_power": domestic_account.render_buying_power(
             BuyingPower(amount=990, quantity=0, price=0)
         ),
     }
@@ -199,8 +209,10 @@ async def test_korean_account(start):
     assert account.positions["005930"].cost == 350_000
     assert account.positions["005930"].quantity == 5
 
-    answers["krx_balance"] = domestic.render_balance(Balance(cash=0, cash_next=0, cash_final=0))
-    answers["krx_buying_power"] = domestic.render_buying_power(
+    answers["krx_balance"] = domestic_account.render_balance(
+        Balance(cash=0, cash_next=0, cash_final=0)
+    )
+    answers["krx_buying_power"] = domestic_account.render_buying_power(
         BuyingPower(amount=0, quantity=0, price=0)
     )
     with pytest.raises(TransientBrokerError):
@@ -222,23 +234,23 @@ async def test_korean_data(start):
     ]  # fmt: skip
 
     def daily(fields):
-        _, first, last, _ = domestic.parse_daily_request(fields)
+        _, first, last, _ = domestic_bars.parse_daily_request(fields)
         page = [bar for bar in bars if first <= bar.session <= last][:100]
-        return domestic.render_daily(page, QUOTE, SAMSUNG)
+        return domestic_bars.render_daily(page, QUOTE, SAMSUNG)
 
     def minute(fields):
-        _, last = domestic.parse_minute_request(fields)
+        _, last = domestic_bars.parse_minute_request(fields)
         page = [bar for bar in minutes if f"{bar.start + timedelta(hours=9):%H%M%S}" <= last][:30]
-        return domestic.render_minute(page, QUOTE, SAMSUNG)
+        return domestic_bars.render_minute(page, QUOTE, SAMSUNG)
 
     answers = {
         "krx_daily": daily,
         "krx_minute": minute,
-        "krx_price": domestic.render_price(QUOTE, SAMSUNG, value=1, tick=100, lot=1),
-        "krx_volume_rank": domestic.render_volume_rank(
+        "krx_price": domestic_quotes.render_price(QUOTE, SAMSUNG, value=1, tick=100, lot=1),
+        "krx_volume_rank": domestic_rankings.render_volume_rank(
             [RankRow(rank=1, symbol="005930", name="", price=2, previous_close=1, volume=3)]
         ),
-        "krx_holidays": domestic.render_holidays([HolidayRow(day=days[0], is_open=False)]),
+        "krx_holidays": domestic_company.render_holidays([HolidayRow(day=days[0], is_open=False)]),
     }
     client, _ = start(answers)
     source = KisBarSource(client)

@@ -1,5 +1,6 @@
 """The worker thread: rate budget, priorities, retries of reads, orders sent once."""
 
+import contextlib
 import json
 import random
 import stat
@@ -8,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from raw_server import HANG, RESET, RawServer, http
 from scripted_server import ScriptedServer
 
 from trading.broker.rest import Priority, RestTransport
@@ -21,7 +23,7 @@ from trading.errors import (
     OrderUnknownError,
     TransientBrokerError,
 )
-from trading.wire import domestic, endpoints
+from trading.wire import domestic_orders, domestic_quotes, endpoints
 from trading.wire.endpoints import Generation, Profile
 
 NOW = datetime(2024, 1, 5, 0, 0, tzinfo=UTC)
@@ -105,7 +107,7 @@ def in_turn(*answers):
 
 
 def quote(transport, priority=Priority.QUOTE):
-    fields = domestic.symbol_request("005930")
+    fields = domestic_quotes.symbol_request("005930")
     return transport.start(endpoints.KRX_PRICE, fields, priority=priority)
 
 
@@ -171,7 +173,15 @@ def test_definite_refusal_of_a_read_is_not_repeated(start):
         ((500, {"rt_cd": "1", "msg_cd": "EGW00302", "msg1": ""}, {}), OrderUnknownError),
         ((500, {"rt_cd": "1", "msg_cd": "EGW00001", "msg1": ""}, {}), OrderUnknownError),
         ((500, {"rt_cd": "1", "msg_cd": "XYZ00001", "msg1": ""}, {}), OrderUnknownError),
-        ((200, {"rt_cd": "1", "msg_cd": "XYZ00001", "msg1": ""}, {}), OrderRejectedError),
+        ((200, {"rt_cd": "1", "msg_cd": "XYZ00001", "msg1": ""}, {}), OrderUnknownError),
+        ((200, {"rt_cd": "7", "msg_cd": "APBK9999", "msg1": "거부"}, {}), OrderRejectedError),
+        ((200, {"rt_cd": "1", "msg_cd": "40999999", "msg1": "거부"}, {}), OrderRejectedError),
+        ((500, {"rt_cd": "1", "msg_cd": "APBK9999", "msg1": ""}, {}), OrderUnknownError),
+        ((200, {"msg_cd": "APBK0952", "msg1": ""}, {}), OrderUnknownError),
+        ((200, {"rt_cd": "1", "msg_cd": "APBK0013", "msg1": ""}, {}), OrderUnknownError),
+        ((500, OK, {}), OrderUnknownError),
+        ((500, {"rt_cd": "1", "msg_cd": "EGW00215", "msg1": ""}, {}), OrderRejectedError),
+        ((200, {"rt_cd": "1", "msg_cd": "", "msg1": ""}, {}), OrderUnknownError),
     ],
 )
 def test_orders_are_sent_once(start, answer, raised):
@@ -200,6 +210,163 @@ def test_slow_order_is_unknown(start):
         order(transport).result(5)
     answered.set()
     assert server.count("order-cash") == 1
+
+
+PAGE = b"<html><body>\xec\xa0\x90\xea\xb2\x80</body></html>"
+ORDER_OK = b'{"rt_cd":"0","msg_cd":"APBK0013","msg1":"","output":{"ODNO":"0000000001"}}'
+BROKEN = {
+    "closed": None,
+    "reset": RESET,
+    "no answer": HANG,
+    "nothing but a header": b"HTTP/1.1 200 OK\r\n",
+    "not http": b"\x00\x01\x02\r\n\r\n",
+    "truncated": http(200, ORDER_OK[:20], length=len(ORDER_OK)),
+    "invalid json": http(200, ORDER_OK[:-2]),
+    "deep json": http(200, b"[" * 100_000),
+    "a list": http(200, b"[]"),
+    "html": http(200, PAGE, content_type="text/html"),
+    "html 500": http(500, PAGE),
+    "html 502": http(502, PAGE),
+    "empty": http(200, b""),
+    "empty 500": http(500, b""),
+    "empty 503": http(503, b"", retry_after="1"),
+    "no content": b"HTTP/1.1 204 X\r\n\r\n",
+    "not utf-8": http(200, b'{"rt_cd": "\xff\xfe"}'),
+    "bad gzip": http(200, b"xx", content_encoding="gzip"),
+    "redirect": http(307, b"", location="/uapi/elsewhere/order-cash"),
+    "no rt_cd": http(200, b"{}"),
+    "numbers": http(200, b'{"rt_cd": 1, "msg_cd": 7, "msg1": null}'),
+    "maintenance": http(500, b'{"rt_cd":"1","msg_cd":"","msg1":""}'),
+    "unknown code": http(200, b'{"rt_cd":"1","msg_cd":"ZZZ00001","msg1":""}'),
+}
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Return a function that starts a server of bytes and a transport for it."""
+    things = []
+
+    def make(reply, *, close_after=False, **changes):
+        tokens = http(200, json.dumps(token_body()).encode())
+        server = RawServer(
+            lambda path: tokens if path.endswith("tokenP") else reply(path), close_after=close_after
+        )
+        transport = RestTransport(
+            kis_settings(**{"answer_timeout_seconds": 0.3, **changes}),
+            profile=Profile.REAL,
+            credentials=CREDENTIALS,
+            clock=ManualClock(NOW),
+            cache_dir=tmp_path / "cache",
+            rng=random.Random(1),
+            base=server.base,
+        )
+        things.extend((transport, server))
+        return transport, server
+
+    yield make
+    for thing in things:
+        with contextlib.suppress(OSError):
+            thing.close()
+
+
+CALLS = {
+    "buy": (endpoints.KRX_ORDER, Priority.ORDER, "buy"),
+    "sell abroad": (endpoints.US_ORDER, Priority.ORDER, "sell"),
+    "cancel": (endpoints.KRX_CHANGE, Priority.CANCEL, ""),
+    "cancel abroad": (endpoints.US_CHANGE, Priority.CANCEL, ""),
+    "revise": (endpoints.KRX_CHANGE, Priority.ORDER, ""),
+    "reserve": (endpoints.KRX_RESERVE, Priority.ORDER, ""),
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_broken_answer_to_an_order_is_never_followed_by_another_order(raw, call, answer):
+    """One request leaves, nothing is redirected, and what became of it is said to be unknown."""
+    endpoint, priority, variant = call
+    transport, server = raw(lambda path: answer)
+
+    with pytest.raises(OrderUnknownError):
+        transport.start(endpoint, {"PDNO": "005930"}, priority=priority, variant=variant).result(9)
+
+    assert [path for path in server.paths if not path.endswith("tokenP")] == [endpoint.path]
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+def test_a_broken_answer_to_a_query_is_a_passing_fault(raw, answer):
+    """A query is asked again a few times and fails as transient; the worker lives on."""
+    answers = iter((answer, answer))
+    good = http(200, json.dumps(OK).encode())
+    transport, _ = raw(lambda path: next(answers, good), read_retries=1)
+
+    if answer in (BROKEN["unknown code"], BROKEN["numbers"]):
+        with pytest.raises(BrokerError, match=r"ZZZ00001|7"):
+            quote(transport).result(9)
+        next(answers)
+    else:
+        with pytest.raises(TransientBrokerError):
+            quote(transport).result(9)
+
+    assert quote(transport).result(9).body["rt_cd"] == "0"
+
+
+def test_an_order_that_could_not_be_sent_is_refused(raw):
+    """Where nobody listens nothing can have been accepted."""
+    transport, server = raw(lambda path: http(200, json.dumps(OK).encode()))
+    quote(transport).result(5)  # the token is there
+    server.close()
+    transport._line.drop()  # the connection, too, is gone
+
+    with pytest.raises(OrderRejectedError, match="나가지 않음"):
+        order(transport).result(5)
+
+
+def test_a_connection_closed_while_idle_does_not_swallow_an_order(raw):
+    """The venue ends idle connections without a word: the order takes a new one, once."""
+    transport, server = raw(lambda path: http(200, ORDER_OK), close_after=True)
+    for _ in range(5):
+        assert order(transport).result(5).body["msg_cd"] == "APBK0013"
+
+    assert (server.count("order-cash"), server.connections) == (5, 6)
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used(raw):
+    """Whether it still leads anywhere nobody knows."""
+    transport, server = raw(lambda path: http(200, ORDER_OK), idle_connection_seconds=0.0001)
+
+    for _ in range(3):
+        order(transport).result(5)
+
+    assert server.connections == 4  # the token and each order
+
+
+def test_a_query_waits_as_long_as_the_venue_asks(raw):
+    """``Retry-After`` is heeded, up to the longest pause."""
+    answers = iter((http(503, b"{}", retry_after="30"),))
+    good = http(200, json.dumps(OK).encode())
+    transport, _ = raw(lambda path: next(answers, good), backoff_max_seconds=0.3)
+
+    started = time.monotonic()
+    quote(transport).result(5)
+
+    assert time.monotonic() - started >= 0.3
+
+
+def test_maintenance_is_said(raw):
+    """A reply that says nothing becomes a sentence."""
+    transport, _ = raw(lambda path: BROKEN["maintenance"], read_retries=0)
+
+    with pytest.raises(TransientBrokerError, match="점검"):
+        quote(transport).result(5)
+
+
+def test_odd_words_about_the_token_renew_it(start):
+    """After maintenance KIS speaks of the token without its own codes (FAULTS 3)."""
+    odd = {"rt_cd": "1", "msg_cd": "EGW09999", "msg1": "접근토큰이 올바르지 않습니다"}
+    transport, server, _ = start(in_turn((500, odd, {}), (200, OK, {})))
+
+    assert quote(transport).result(5).body["rt_cd"] == "0"
+    assert server.count("tokenP") == 2
 
 
 def test_voided_token_is_renewed_once(start):
@@ -248,7 +415,13 @@ def test_token_follows_the_venue_clock(start, tmp_path):
 
 def test_token_of_another_process_is_taken(start, tmp_path):
     """While KIS refuses a second token in a minute, the file is looked at again."""
-    fresh = {"token": "token-9", "expires_at": (NOW + timedelta(hours=20)).isoformat()}
+    fresh = {
+        "token": "token-9",
+        "expires_at": (NOW + timedelta(hours=20)).isoformat(),
+        "renew_at": (NOW + timedelta(hours=19)).isoformat(),
+        "asked_at": NOW.isoformat(),
+        "asked_monotonic": 0.0,
+    }
 
     def script(path, fields, headers):
         if path.endswith("tokenP"):
@@ -326,6 +499,101 @@ def test_budget_and_priorities(start):
     assert whole_seconds > 0.4
 
 
+def test_a_query_behind_many_orders_is_let_by(start):
+    """Orders go first, yet a query gets one call in each stretch of patience."""
+    transport, server, _ = start(
+        in_turn((200, OK, {})), calls=5, window_seconds=0.1, patience_seconds=0.2
+    )
+    quote(transport).result(5)
+
+    orders = [order(transport) for _ in range(60)]
+    quotes = [quote(transport) for _ in range(3)]
+    for future in [*orders, *quotes]:
+        future.result(9)
+
+    kinds = [path.rsplit("/", 1)[1] for path, _, _ in server.requests]
+    places = [i for i, kind in enumerate(kinds) if kind == "inquire-price"][1:]
+    assert len(places) == 3
+    assert places[0] < 30 and places[1] < 45  # of 62, and never two together
+    assert places[1] - places[0] > 2
+
+
+def test_a_busy_ledger_slows_the_ledger_alone(start):
+    """EGW00215 holds balances back for a window; prices go on meanwhile (PROTOCOL 4)."""
+    busy = {"rt_cd": "1", "msg_cd": "EGW00215", "msg1": ""}
+    seen = []
+
+    def script(path, fields, headers):
+        if path.endswith("tokenP"):
+            return 200, token_body(), {}
+        seen.append(path.rsplit("/", 1)[1])
+        return (500, busy, {}) if seen.count("inquire-balance") == 1 and path.endswith(
+            "inquire-balance"
+        ) else (200, OK, {})  # fmt: skip
+
+    transport, _, _ = start(script, window_seconds=0.3)
+    balance = transport.start(endpoints.KRX_BALANCE, {}, priority=Priority.BALANCE)
+    while "inquire-balance" not in seen:
+        time.sleep(0.001)
+    started = time.monotonic()
+    for _ in range(5):
+        quote(transport).result(5)
+    quotes_seconds = time.monotonic() - started
+    balance.result(5)
+
+    assert quotes_seconds < 0.2 <= time.monotonic() - started
+    assert seen == ["inquire-balance", *["inquire-price"] * 5, "inquire-balance"]
+    assert transport.rate_refusals == 1
+
+
+def test_keys_for_the_stream_are_asked_for_once_a_second(start):
+    """The key service takes one call a second, whatever the budget; prices do not wait for it."""
+    transport, _, _ = start(
+        lambda path, fields, headers: (
+            (200, {"approval_key": "k"}, {})
+            if path.endswith("Approval")
+            else in_turn((200, OK, {}))(path, fields, headers)
+        ),
+        window_seconds=0.3,
+    )
+    quote(transport).result(5)
+
+    started = time.monotonic()
+    keys = [transport.approval_key() for _ in range(3)]
+    quote(transport).result(5)
+    quote_seconds = time.monotonic() - started
+    for key in keys:
+        key.result(5)
+
+    assert quote_seconds < 0.3
+    assert time.monotonic() - started >= 0.6
+
+
+def test_a_new_customer_has_three_calls():
+    """In the first days KIS allows three calls a second on real accounts, none fewer on paper."""
+    settings = kis_settings(calls=18, reserve=2, new_customer=True)
+
+    assert settings.budget(Profile.REAL) == (3, 1)
+    assert settings.budget(Profile.PAPER) == (18, 2)
+    assert kis_settings(calls=18, reserve=2).budget(Profile.REAL) == (18, 2)
+
+
+def test_closing_waits_for_nobody(start):
+    """A transport that waits for its minute to pass closes at once, and says so to its callers."""
+    transport, _, _ = start(
+        lambda path, fields, headers: (403, TOO_SOON, {}), token_wait_seconds=60.0
+    )
+    future = quote(transport)
+    started = time.monotonic()
+    while not transport._tokens._known.asked_at:
+        time.sleep(0.01)
+    transport.close()
+
+    with pytest.raises(TransientBrokerError):
+        future.result(1)
+    assert time.monotonic() - started < 5.0
+
+
 async def test_pages_to_the_end(start):
     """A listing is read page by page with the keys as they came and ``tr_cont: N``."""
 
@@ -341,7 +609,7 @@ async def test_pages_to_the_end(start):
     transport, _, _ = start(script)
     pages = transport.pages(
         endpoints.KRX_ORDERS,
-        lambda page: domestic.orders_request("1234567801", NOW.date(), NOW.date(), page),
+        lambda page: domestic_orders.orders_request("1234567801", NOW.date(), NOW.date(), page),
     )
 
     assert [body["n"] async for body in pages] == [1, 2]
@@ -354,7 +622,7 @@ async def test_broken_paging_is_an_error(start, key):
     transport, _, _ = start(in_turn((200, body, {"tr_cont": "F"})))
     pages = transport.pages(
         endpoints.KRX_ORDERS,
-        lambda page: domestic.orders_request("1234567801", NOW.date(), NOW.date(), page),
+        lambda page: domestic_orders.orders_request("1234567801", NOW.date(), NOW.date(), page),
     )
 
     with pytest.raises(TransientBrokerError):

@@ -2,21 +2,25 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from kis_frames import CONTROL, DATA
 from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
 
 from trading.broker.settings import StreamSettings
 from trading.broker.stream import KisStream
 from trading.clock import ManualClock
 from trading.domain.instrument import Exchange, Instrument, Market
-from trading.domain.market import Tick
-from trading.domain.order import Fill, OrderStatus, OrderUpdate, Side
+from trading.domain.market import Quote, Tick
+from trading.domain.order import OrderDoubt, OrderStatus, OrderUpdate, Side
 from trading.errors import BrokerError, TransientBrokerError, UsageError
 from trading.wire import stream as wire
 from trading.wire import values
-from trading.wire.records import Notice, OrderKind
+from trading.wire.records import MinuteRow, Notice, OrderKind
 
 NOW = datetime(2024, 1, 5, 1, 0, tzinfo=UTC)
 IV, SECRET = "0123456789abcdef", "0123456789abcdef0123456789abcdef"
@@ -30,6 +34,8 @@ class Venue:
 
     def __init__(self):
         self.refuse = {}
+        self.ignore = set()
+        self.times = []
         self.unknown_keys = set()
         self.registered = []
         self.heard = []
@@ -43,6 +49,9 @@ class Venue:
                 self.heard.append(message.text)
                 continue
             self.registered.append((message.tr_id, message.key, message.is_on))
+            self.times.append(asyncio.get_running_loop().time())
+            if message.key in self.ignore:
+                continue
             code = self.refuse.get(message.key, "OPSP0000" if message.is_on else "OPSP0001")
             if message.approval_key in self.unknown_keys:
                 code = "OPSP0011"
@@ -87,22 +96,26 @@ async def start(venue):
             approvals.append(f"key-{len(approvals) + 1}")
             return approvals[-1]
 
+        own = {"url": venue.url, "clock": ManualClock(NOW), "quote": None, "minutes": None}
+        own |= {name: changes.pop(name) for name in own if name in changes}
         stream = KisStream(
-            changes.pop("url", venue.url),
+            own.pop("url"),
             settings=StreamSettings(
                 **{
                     "backoff_seconds": 0.01,
                     "backoff_max_seconds": 0.05,
                     "connect_timeout_seconds": 2.0,
                     "reply_timeout_seconds": 1.0,
+                    "mend_after_seconds": 0.0,
+                    "mend_pause_seconds": 0.0,
                     **changes,
                 }
             ),
             approve=approve,
             notice=(NOTICE_TR, "hts"),
             account=ACCOUNT,
-            clock=ManualClock(NOW),
             rng=random.Random(1),
+            **own,
         )
         stream.approvals = approvals
         streams.append(stream)
@@ -155,6 +168,34 @@ async def received(stream, venue, *texts):
         await venue.send(text)
     await stream.wait_handled(before + len(texts), timeout_seconds=5)
     return stream.drain()
+
+
+def frame(record):
+    return wire.frame_message(TRADE_TR, [record])
+
+
+def bar(minute, first, high, low, close, *, volume):
+    return MinuteRow(
+        start=NOW + timedelta(minutes=minute), open=first, high=high, low=low, close=close,
+        volume=volume,
+    )  # fmt: skip
+
+
+async def keep_talking(venue):
+    """Send PINGPONG for ever, so that the connection is not taken for dead."""
+    while True:
+        with suppress(ConnectionClosed):
+            await venue.send(wire.ping_message(NOW))
+        await asyncio.sleep(0.02)
+
+
+async def reconnected(stream, venue, *, replies):
+    """Close the connection and return when the next one has had its replies."""
+    connections = stream.connections
+    await venue.sockets[-1].close()
+    async with asyncio.timeout(5):
+        while stream.connections == connections or stream.frames_handled < replies:
+            await asyncio.sleep(0.005)
 
 
 async def test_trades_and_ping(start, venue):
@@ -211,20 +252,24 @@ async def test_notices_become_events(start, venue):
 
 
 async def test_equal_fills_and_repeated_fills(start, venue):
-    """Equal partial fills count; repeats after a reconnection and overfills do not."""
+    """A fill that looks like one already told is left to the order listing, and so is too much."""
     stream = start()
     await stream.connect()
-    first = await received(stream, venue, notice(), notice())
+    later = values.korean_time(NOW + timedelta(seconds=1))
+    first = await received(stream, venue, notice(), notice(), notice(time=later))
 
-    await venue.sockets[-1].close()
-    async with asyncio.timeout(5):
-        while stream.connections < 2 or stream.frames_handled < 1:
-            await asyncio.sleep(0.005)
-    second = await received(stream, venue, notice(), notice(), notice(), notice())
+    await reconnected(stream, venue, replies=1)
+    again = await received(stream, venue, notice())
+    last = values.korean_time(NOW + timedelta(seconds=2))
+    too_much = await received(stream, venue, notice(time=last, quantity=5))
+    rest = await received(stream, venue, notice(time=last, quantity=4))
 
-    assert [event.quantity for event in first] == [3, 3]
-    # Two repeat what was seen; the third is new (9 of 10), the fourth would be 12 of 10.
-    assert [type(event) for event in second] == [Fill]
+    number = "0000000007"
+    assert [getattr(event, "quantity", "doubt") for event in first] == [3, "doubt", 3]
+    # The reconnection itself puts every order in doubt.
+    assert [event.venue_order_id for event in again] == ["", number]
+    assert [(type(event), event.venue_order_id) for event in too_much] == [(OrderDoubt, number)]
+    assert [event.quantity for event in rest] == [4]
 
 
 async def test_order_numbers_begin_anew_each_day(start, venue):
@@ -247,10 +292,7 @@ async def test_reconnects_and_registers_again(start, venue):
     await received(stream, venue, wire.frame_message(TRADE_TR, [trade(100, 1)]))
     venue.registered.clear()
 
-    await venue.sockets[-1].close()
-    async with asyncio.timeout(5):
-        while stream.connections < 2 or stream.frames_handled < 2:
-            await asyncio.sleep(0.005)
+    await reconnected(stream, venue, replies=2)
     again = await received(
         stream, venue, wire.frame_message(TRADE_TR, [trade(100, 1)]),
         wire.frame_message(TRADE_TR, [trade(102, 2)]),
@@ -258,7 +300,8 @@ async def test_reconnects_and_registers_again(start, venue):
 
     assert venue.registered == [(NOTICE_TR, "hts", True), (TRADE_TR, "005930", True)]
     assert stream.approvals == ["key-1"]
-    assert [event.price for event in again] == [102]  # the repeated print is not new
+    # The repeated print is not new.
+    assert [event.price for event in again if isinstance(event, Tick)] == [102]
 
 
 async def test_silence_counts_as_a_lost_connection(start, venue):
@@ -307,6 +350,172 @@ async def test_unreadable_messages_cost_nothing(start, venue):
     )  # fmt: skip
 
     assert [event.price for event in events] == [100]
+
+
+async def test_damaged_messages_cost_nothing(start, venue):
+    """Hundreds of damaged messages later the same connection reads the next good one."""
+    stream = start()
+    await stream.register(TRADE_TR, ["005930"])
+    good = wire.frame_message(TRADE_TR, [trade(100, 1)])
+    rng = random.Random(7)
+    damaged = []
+    for text in [*DATA, *CONTROL[2:], notice()] * 30:
+        at = rng.randrange(len(text))
+        damaged.append(rng.choice((text[:at], text[:at] + "^|" + text[at:], text[at:], text * 2)))
+
+    await received(stream, venue, *damaged, "\x00", "9" * 10_000, "[" * 10_000)
+    events = await received(stream, venue, good)
+
+    assert [event.price for event in events] == [100]
+    assert stream.connections == 1
+
+
+async def test_text_that_is_no_utf8_cost_nothing(start, venue):
+    """A frame in cp949 is read as such; the connection stays."""
+    stream = start()
+    await stream.register(TRADE_TR, ["005930"])
+    before = stream.frames_handled
+    await venue.sockets[-1].send('{"header":{},"body":{"msg1":"정상"}}'.encode("cp949"), text=True)
+    await venue.send(wire.frame_message(TRADE_TR, [trade(100, 1)]))
+    await stream.wait_handled(before + 2, timeout_seconds=5)
+
+    assert [event.price for event in stream.drain()] == [100]
+    assert stream.connections == 1
+
+
+async def test_a_passing_refusal_is_tried_again(start, venue):
+    """ "Internal error" is no answer: the registration is repeated until there is one."""
+    stream = start()
+    venue.refuse["005930"] = "OPSP0007"
+
+    waiting = asyncio.create_task(stream.register(TRADE_TR, ["005930"]))
+    async with asyncio.timeout(5):
+        while len(venue.registered) < 2:
+            await asyncio.sleep(0.005)
+    del venue.refuse["005930"]
+    await waiting
+
+    assert venue.registered[-1] == (TRADE_TR, "005930", True)
+    assert stream.connections == 1
+
+
+async def test_registrations_that_nobody_answers(start, venue):
+    """After a reconnection every registration must be answered; one that never is, is given up."""
+    stream = start(stall_seconds=0.2, reply_timeout_seconds=0.1)
+    pinging = asyncio.create_task(keep_talking(venue))
+    await stream.register(TRADE_TR, ["005930", "000660"])
+    venue.ignore.add("000660")
+    await venue.sockets[-1].close()
+
+    async with asyncio.timeout(5):
+        while stream.connections < 4 or stream.frames_handled < 2:
+            await asyncio.sleep(0.005)
+    pinging.cancel()
+
+    assert venue.registered[-2:] == [(NOTICE_TR, "hts", True), (TRADE_TR, "005930", True)]
+    assert stream.room == wire.MAX_REGISTRATIONS - 2
+
+
+async def test_a_ghost_session_is_waited_for(start, venue):
+    """While the venue thinks that another session lives, it is asked ever more rarely."""
+    venue.refuse["hts"] = "OPSP8996"
+    stream = start(backoff_seconds=0.02, backoff_max_seconds=0.16)
+    waiting = asyncio.create_task(stream.connect())
+    async with asyncio.timeout(5):
+        while len(venue.times) < 6:
+            await asyncio.sleep(0.005)
+    del venue.refuse["hts"]
+    await waiting
+
+    pauses = [later - first for first, later in pairwise(venue.times[:6])]
+    least = [0.02, 0.04, 0.08, 0.16, 0.16]
+    assert all(pause >= wait for pause, wait in zip(pauses, least, strict=True))
+    assert stream.approvals == ["key-1"]  # a fresh one would not help
+
+
+async def test_a_hole_is_mended_from_minute_bars(start, venue):
+    """The print that does not begin where the last one ended brings what lies between."""
+    asked = []
+
+    async def minutes(symbol):
+        asked.append(symbol)
+        return [bar(0, 90, 130, 90, 110, volume=20), bar(1, 110, 140, 80, 120, volume=40)]
+
+    stream = start(minutes=minutes)
+    await stream.register(TRADE_TR, ["005930"])
+    before = await received(stream, venue, frame(trade(100, 5, volume=5)))
+    later = frame(trade(120, 70, volume=10, second=125))
+    newest, *events = await received(stream, venue, later)
+
+    # 55 shares were missed. Of the first minute 100 was seen: its low and high are news. The
+    # second was missed whole: open, low, high, close with 40 shares. The rest comes at the end.
+    assert [event.price for event in before] == [100]
+    assert asked == ["005930"]
+    assert newest.price == 120
+    assert [event.price for event in events] == [90, 130, 110, 80, 140, 120, 120]
+    assert sum(event.volume for event in events) == 55
+    assert events[-1].ts_event == NOW + timedelta(seconds=125)
+
+
+async def test_a_late_print_closes_its_hole(start, venue):
+    """What was only out of order is not asked for."""
+    asked = []
+
+    async def minutes(symbol):
+        asked.append(symbol)
+        return []
+
+    stream = start(minutes=minutes, mend_after_seconds=0.05)
+    await stream.register(TRADE_TR, ["005930"])
+    texts = [frame(trade(price, price)) for price in (1, 3, 2, 4, 4)]
+    events = await received(stream, venue, *texts)
+
+    assert [event.price for event in events] == [1, 3, 2, 4]
+    assert asked == []
+
+
+async def test_what_was_missed_over_a_cut_is_mended(start, venue):
+    """After a reconnection the current price tells of prints that nothing followed."""
+
+    async def minutes(symbol):
+        return [bar(0, 100, 100, 95, 99, volume=30)]
+
+    async def quote(symbol):
+        return Quote(
+            symbol=symbol, price=99, previous_close=0, open=0, high=0, low=0, volume=30,
+            upper_limit=0, lower_limit=0, ts_event=NOW,
+        )  # fmt: skip
+
+    stream = start(minutes=minutes, quote=quote)
+    await stream.register(TRADE_TR, ["005930"])
+    await received(stream, venue, frame(trade(100, 5, volume=5)))
+    await reconnected(stream, venue, replies=2)
+    await stream.wait_handled(2)
+    ticks = [event for event in stream.drain() if isinstance(event, Tick)]
+    await stream.heal()
+
+    assert [tick.price for tick in ticks] == [95, 100]
+    assert sum(tick.volume for tick in ticks) == 25
+    assert stream.drain() == []
+
+
+async def test_a_broken_look_up_leaves_the_hole(start, venue):
+    """When REST fails too, the hole stays and the next print tries again."""
+    answers = [TransientBrokerError("없음"), [bar(0, 1, 9, 1, 5, volume=9)]]
+
+    async def minutes(symbol):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    stream = start(minutes=minutes)
+    await stream.register(TRADE_TR, ["005930"])
+    await received(stream, venue, frame(trade(5, 1)), frame(trade(5, 4)))
+    events = await received(stream, venue, frame(trade(5, 5)))
+
+    assert answers == []
+    assert [event.price for event in events] == [5, 1, 9, 5]
 
 
 async def test_no_server_and_no_frames(start, venue):

@@ -140,16 +140,18 @@ def test_a_decision_becomes_orders_once(desk):
     assert d.engine.open_orders() == [d.engine.orders[intent.intent_id]]
 
 
-def test_a_fill_may_outrun_its_acceptance(desk):
-    """It is kept until the number is known, then booked once."""
+def test_a_fill_of_an_unknown_number_is_not_booked(desk):
+    """Nor is it forgotten: the driver is told, and books it once the number is known."""
     d = desk()
     intent = d.decide()
 
-    d.fill(intent, 40)
+    with pytest.raises(OrderStateError):
+        d.fill(intent, 40)
     assert d.engine.booked == []
     assert d.engine.account.cash == CASH
 
     d.accept(intent)
+    d.fill(intent, 40)
     assert d.status(intent) is S.PARTIALLY_FILLED
     assert d.engine.account.positions["AAPL"].quantity == 40
     d.fill(intent, intent.quantity - 40)

@@ -62,6 +62,7 @@ def test_a_session_that_came_late(traded):
 
     assert found(compared(traded, late)) == []
     assert found(compared(traded, late, lake_bars=outside)) == [(K.BAR_CHANGED, "IBM", True)]
+    assert found(compared(traded, replace(late, saw_open=True, polled=True))) == []
     whole = replace(late, saw_open=True)
     assert found(compared(traded, whole)) == [(K.BAR_CHANGED, "IBM", True)]
 

@@ -13,7 +13,7 @@ from trading.live.reconcile import (
     acknowledgment,
     candidates,
     differences,
-    highest_number,
+    mark_of,
     match_unknown,
     missing_fill,
 )
@@ -66,10 +66,10 @@ def test_what_it_cannot_be(other):
 def test_numbers_are_numbers():
     """Padding says nothing about age: 0000000100 is newer than 99."""
     assert match(replace(LISTED, venue_order_id="0000000100"), highest="99") is not None
-    assert (
-        highest_number([replace(LISTED, venue_order_id=n) for n in ("99", "0100", "7")]) == "0100"
+    assert mark_of([replace(LISTED, venue_order_id=n) for n in ("99", "0100", "7")]) == (
+        "20240108:100"
     )
-    assert highest_number([]) == ""
+    assert mark_of([]) == ""
 
 
 def test_claimed():
@@ -129,9 +129,10 @@ def test_differences(traded):
     short = {s: p for s, p in held.items() if s != symbol}
     extra = Position(symbol="AAA", quantity=3, cost=1)
 
-    assert differences(engine, agreeing) == []
+    assert differences(engine.account, agreeing) == []
     assert differences(
-        engine, VenueAccount(cash=cash - 1, buying_power=0, positions={**short, "AAA": extra})
+        engine.account,
+        VenueAccount(cash=cash - 1, buying_power=0, positions={**short, "AAA": extra}),
     ) == [
         Difference(what="cash", ours=cash, theirs=cash - 1),
         Difference(what="AAA", ours=0, theirs=3),

@@ -22,6 +22,8 @@ class Venue:
 
     approval_key = "key"
     frames_handled = 0
+    polls_prices = False
+    takes_orders_early = True
 
     def __init__(self, listed, late):
         self.listed, self.late = listed, list(late)
@@ -59,6 +61,8 @@ class Venue:
 
 class Pace:
     """Lets the day pass boundary by boundary."""
+
+    waits = True
 
     def __init__(self, clock):
         self.clock = clock

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trading.errors import DataError, MissingDataError
+from trading.errors import DataError, LeaseLostError, LedgerError, MissingDataError
 from trading.ports import Ledger, Record, RecordKind
 from trading.store.ledger import MemoryLedger, SqliteLedger
 
@@ -100,7 +100,7 @@ def test_readable_while_written(tmp_path: Path):
 
     assert [r.key for r in seen] == ["1"]
     assert [r.key for r in reader.read()] == ["1", "2"]
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(LedgerError, match="쓰기 권한"):
         reader.append(record(key="3"))
 
 
@@ -131,6 +131,52 @@ os.kill(os.getpid(), 9)
 
     assert done.returncode == -9
     assert [r.key for r in SqliteLedger(tmp_path / "book.db").read()] == ["0", "1", "2"]
+
+
+def test_who_lost_the_fence_writes_no_more(tmp_path: Path):
+    """Who claims the account last writes it; a handle that only reads takes nothing over."""
+    first, second = SqliteLedger(tmp_path / "book.db"), SqliteLedger(tmp_path / "book.db")
+    first.append(record(key="1"))
+    list(second.read())
+    first.append(record(key="2"))
+
+    second.claim()
+
+    with pytest.raises(LeaseLostError, match="넘겨받아"):
+        first.append(record(key="3"))
+    assert second.append(record(key="4")) == 1
+    with pytest.raises(LeaseLostError):
+        first.append(record(key="5"))
+    assert [r.key for r in first.read()] == ["1", "2", "4"]
+
+
+def test_a_full_disk_writes_nothing_and_recovers(tmp_path: Path):
+    """A transaction that finds no room is told in Korean, leaves nothing, and can be repeated."""
+    ledger = SqliteLedger(tmp_path / "book.db")
+    ledger.append(record(key="1"))
+    pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
+    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(LedgerError, match="디스크에 자리가 없어"):
+        ledger.append(*(record(key=str(n), body={"text": "x" * 500}) for n in range(100, 140)))
+    ledger._connection.execute("PRAGMA max_page_count = 1000000")
+
+    assert [r.key for r in ledger.read()] == ["1"]
+    assert ledger.append(record(key="2")) == 1
+
+
+def test_a_locked_ledger_is_said(tmp_path: Path, monkeypatch):
+    """Another program that keeps the file locked stops the writer with its reason."""
+    monkeypatch.setattr("trading.store.ledger._BUSY_SECONDS", 0.05)
+    ledger = SqliteLedger(tmp_path / "book.db")
+    other = sqlite3.connect(tmp_path / "book.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(LedgerError, match="놓지 않습니다"):
+        ledger.append(record(key="1"))
+    other.execute("ROLLBACK")
+
+    assert ledger.append(record(key="1")) == 1
 
 
 def test_opening_says_what_is_wrong(tmp_path: Path):

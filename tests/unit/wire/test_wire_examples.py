@@ -1,15 +1,31 @@
 """Every recorded KIS answer of the trunk is read, and what we render has all its fields."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, date, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trading.domain.instrument import Exchange, Instrument
 from trading.domain.market import Quote
 from trading.domain.order import OrderAck, Side, VenueOrder
-from trading.errors import MissingDataError, SchemaError
-from trading.wire import auth, codes, domestic, endpoints, overseas, stream
+from trading.errors import MissingDataError, SchemaError, TradingError
+from trading.wire import (
+    accounts,
+    auth,
+    codes,
+    domestic_account,
+    domestic_bars,
+    domestic_company,
+    domestic_orders,
+    domestic_quotes,
+    domestic_rankings,
+    endpoints,
+    overseas,
+    stream,
+)
 from trading.wire.endpoints import Generation, Profile
 from trading.wire.records import (
     Balance,
@@ -58,13 +74,13 @@ def test_oauth(example):
 
 def test_korean_quotes(example):
     """Price, book, minutes, ranking and holidays are read to the unit."""
-    quote = domestic.parse_price(example("domestic.quotations.inquire-price"), "000660", NOW)
-    book = domestic.parse_book(
+    quote = domestic_quotes.parse_price(example("domestic.quotations.inquire-price"), "000660", NOW)
+    book = domestic_quotes.parse_book(
         example("domestic.quotations.inquire-asking-price-exp-ccn"), "000660"
     )
-    minutes = domestic.parse_minute(example("domestic.quotations.inquire-time-itemchartprice"))
-    ranked = domestic.parse_volume_rank(example("domestic.quotations.volume-rank"))
-    days = domestic.parse_holidays(example("domestic.quotations.chk-holiday"))
+    minutes = domestic_bars.parse_minute(example("domestic.quotations.inquire-time-itemchartprice"))
+    ranked = domestic_rankings.parse_volume_rank(example("domestic.quotations.volume-rank"))
+    days = domestic_company.parse_holidays(example("domestic.quotations.chk-holiday"))
 
     assert (quote.price, quote.upper_limit, quote.lower_limit) == (128_500, 167_000, 90_000)
     assert (quote.volume, quote.halted) == (2_669_075, False)
@@ -76,17 +92,21 @@ def test_korean_quotes(example):
     assert ranked[0].previous_close == 65_400
     assert [row.is_open for row in days] == [True, True, True]
     # The recorded daily example holds the snapshot only, and no bars.
-    assert domestic.parse_daily(example("domestic.quotations.inquire-daily-itemchartprice")) == ()
+    assert (
+        domestic_bars.parse_daily(example("domestic.quotations.inquire-daily-itemchartprice")) == ()
+    )
 
 
 def test_korean_account(example):
     """Orders, open orders, balance and buying power are read to the won."""
-    ack = domestic.parse_ack(example("domestic.trading.order-cash"), NOW)
-    change = domestic.parse_ack(example("domestic.trading.order-rvsecncl"), NOW)
-    still_open = domestic.parse_open_orders(example("domestic.trading.inquire-psbl-rvsecncl"), NOW)
-    listed = domestic.parse_orders(example("domestic.trading.inquire-daily-ccld"))
-    balance = domestic.parse_balance(example("domestic.trading.inquire-balance"))
-    power = domestic.parse_buying_power(example("domestic.trading.inquire-psbl-order"))
+    ack = accounts.parse_ack(example("domestic.trading.order-cash"), NOW)
+    change = accounts.parse_ack(example("domestic.trading.order-rvsecncl"), NOW)
+    still_open = domestic_orders.parse_open_orders(
+        example("domestic.trading.inquire-psbl-rvsecncl"), NOW
+    )
+    listed = domestic_orders.parse_orders(example("domestic.trading.inquire-daily-ccld"))
+    balance = domestic_account.parse_balance(example("domestic.trading.inquire-balance"))
+    power = domestic_account.parse_buying_power(example("domestic.trading.inquire-psbl-order"))
 
     assert (ack.venue_order_id, ack.branch) == ("0001569157", "06010")
     assert ack.ts_event == datetime(2024, 1, 5, 6, 52, 11, tzinfo=UTC)  # 15:52:11 in Seoul
@@ -134,7 +154,7 @@ def test_american_account(example):
     listed = overseas.parse_orders(example("overseas.trading.inquire-ccnl"))
     held = overseas.parse_holdings(example("overseas.trading.inquire-balance"))
     cash = overseas.parse_present_balance(example("overseas.trading.inquire-present-balance"))
-    ack = domestic.parse_ack(example("overseas.trading.order"), NOW)
+    ack = accounts.parse_ack(example("overseas.trading.order"), NOW)
 
     assert [row.order.limit for row in still_open] == [2_000_000, 2_000_000]
     # 16:32:09 in Seoul on the American date.
@@ -237,36 +257,36 @@ RANK = RankRow(rank=1, symbol="AAPL", name="Apple", price=896_200, previous_clos
 PAGE = Page(fk="1", nk="2")
 
 RENDERED = {
-    "domestic.quotations.inquire-price": domestic.render_price(
+    "domestic.quotations.inquire-price": domestic_quotes.render_price(
         KRX_QUOTE, SAMSUNG, value=1, tick=100, lot=1
     ),
-    "domestic.quotations.inquire-asking-price-exp-ccn": domestic.render_book(
+    "domestic.quotations.inquire-asking-price-exp-ccn": domestic_quotes.render_book(
         Book(symbol="005930"), KRX_QUOTE, "120000"
     ),
-    "domestic.quotations.inquire-time-itemchartprice": domestic.render_minute(
+    "domestic.quotations.inquire-time-itemchartprice": domestic_bars.render_minute(
         [MINUTE], KRX_QUOTE, SAMSUNG
     ),
-    "domestic.quotations.volume-rank": domestic.render_volume_rank([RANK]),
+    "domestic.quotations.volume-rank": domestic_rankings.render_volume_rank([RANK]),
     "domestic.quotations.chk-holiday": {
-        **domestic.render_holidays([HolidayRow(day=NOW.date(), is_open=True)]),
-        **domestic.render_page(PAGE, 20),
+        **domestic_company.render_holidays([HolidayRow(day=NOW.date(), is_open=True)]),
+        **accounts.render_page(PAGE, 20),
     },
-    "domestic.trading.order-cash": domestic.render_ack(
+    "domestic.trading.order-cash": accounts.render_ack(
         OrderAck(venue_order_id="0000000001", branch="06010", ts_event=NOW)
     ),
     "domestic.trading.inquire-psbl-rvsecncl": {
-        **domestic.render_open_orders([ORDER], INSTRUMENTS),
-        **domestic.render_page(PAGE, 100),
+        **domestic_orders.render_open_orders([ListedOrder(order=ORDER)], INSTRUMENTS),
+        **accounts.render_page(PAGE, 100),
     },
     "domestic.trading.inquire-daily-ccld": {
-        **domestic.render_orders([ListedOrder(order=ORDER)], INSTRUMENTS),
-        **domestic.render_page(PAGE, 100),
+        **domestic_orders.render_orders([ListedOrder(order=ORDER)], INSTRUMENTS),
+        **accounts.render_page(PAGE, 100),
     },
     "domestic.trading.inquire-balance": {
-        **domestic.render_balance(BALANCE),
-        **domestic.render_page(PAGE, 100),
+        **domestic_account.render_balance(BALANCE),
+        **accounts.render_page(PAGE, 100),
     },
-    "domestic.trading.inquire-psbl-order": domestic.render_buying_power(
+    "domestic.trading.inquire-psbl-order": domestic_account.render_buying_power(
         BuyingPower(amount=1, quantity=2, price=3)
     ),
     "overseas-quote.quotations.price": overseas.render_price(US_QUOTE, APPLE, value=None),
@@ -281,20 +301,20 @@ RENDERED = {
         [MINUTE], APPLE, opens=NOW, closes=NOW, has_more=False
     ),
     "overseas-quote.quotations.inquire-search": overseas.render_volume_rank([RANK]),
-    "overseas.trading.order": domestic.render_ack(
+    "overseas.trading.order": accounts.render_ack(
         OrderAck(venue_order_id="0000000001", branch="01790", ts_event=NOW)
     ),
     "overseas.trading.inquire-nccs": {
         **overseas.render_open_orders([US_ORDER], INSTRUMENTS),
-        **domestic.render_page(PAGE, 200),
+        **accounts.render_page(PAGE, 200),
     },
     "overseas.trading.inquire-ccnl": {
         **overseas.render_orders([ListedOrder(order=US_ORDER)], INSTRUMENTS),
-        **domestic.render_page(PAGE, 200),
+        **accounts.render_page(PAGE, 200),
     },
     "overseas.trading.inquire-balance": {
         **overseas.render_holdings("1234567801", [HOLDING]),
-        **domestic.render_page(PAGE, 200),
+        **accounts.render_page(PAGE, 200),
     },
     "overseas.trading.inquire-present-balance": overseas.render_present_balance(
         BALANCE, unsettled_bought=1, unsettled_sold=2
@@ -308,7 +328,7 @@ RENDERED = {
                 )
             ]
         ),
-        **domestic.render_page(PAGE, 20),
+        **accounts.render_page(PAGE, 20),
     },
 }  # fmt: skip
 
@@ -332,14 +352,17 @@ def test_rendered_answers_have_every_recorded_field(example, name):
 
 def test_quotes_come_back():
     """What the venue renders the client reads as it was."""
-    krx = domestic.parse_price(RENDERED["domestic.quotations.inquire-price"], "005930", NOW)
+    krx = domestic_quotes.parse_price(RENDERED["domestic.quotations.inquire-price"], "005930", NOW)
     us = overseas.parse_price(RENDERED["overseas-quote.quotations.price-detail"], "AAPL", NOW)
     book = Book(symbol="AAPL", asks=(BookLevel(price=896_300, quantity=5),))
 
     assert (krx, us) == (KRX_QUOTE, US_QUOTE)
     assert overseas.parse_book(overseas.render_book(book, US_QUOTE, APPLE, NOW), "AAPL") == book
     won = Book(symbol="005930", bids=(BookLevel(price=71_900, quantity=5),))
-    assert domestic.parse_book(domestic.render_book(won, KRX_QUOTE, "120000"), "005930") == won
+    assert (
+        domestic_quotes.parse_book(domestic_quotes.render_book(won, KRX_QUOTE, "120000"), "005930")
+        == won
+    )
 
 
 def test_orders_come_back():
@@ -363,7 +386,10 @@ def test_orders_come_back():
     korean = [ListedOrder(order=ORDER), cancel]
     american = [ListedOrder(order=US_ORDER), refused]
 
-    assert list(domestic.parse_orders(domestic.render_orders(korean, INSTRUMENTS))) == korean
+    assert (
+        list(domestic_orders.parse_orders(domestic_orders.render_orders(korean, INSTRUMENTS)))
+        == korean
+    )
     assert list(overseas.parse_orders(overseas.render_orders(american, INSTRUMENTS))) == american
 
 
@@ -372,7 +398,7 @@ def test_balances_come_back():
     gone = Holding(symbol="IBM", quantity=0, sellable=0, cost=0, exchange=Exchange.NYSE)
     balance = Balance(cash=3, cash_next=2, cash_final=1, holdings=(HOLDING, gone), bought_today=9)
 
-    korean = domestic.parse_balance(domestic.render_balance(balance))
+    korean = domestic_account.parse_balance(domestic_account.render_balance(balance))
     american = overseas.parse_present_balance(
         overseas.render_present_balance(balance, unsettled_bought=7, unsettled_sold=5)
     )
@@ -388,7 +414,7 @@ def test_balances_come_back():
 def test_unknown_symbols_are_missing():
     """KIS answers an unknown symbol without an error; we do not."""
     with pytest.raises(MissingDataError):
-        domestic.parse_price(domestic.render_unknown_price(), "999999", NOW)
+        domestic_quotes.parse_price(domestic_quotes.render_unknown_price(), "999999", NOW)
     with pytest.raises(MissingDataError):
         overseas.parse_price(overseas.render_unknown_price(), "NONE", NOW)
 
@@ -411,9 +437,9 @@ def test_requests_are_read_in_either_case():
     """Query names come in both cases; a missing field is named."""
     lower = {"fid_cond_mrkt_div_code": "J", "fid_input_iscd": "005930"}
 
-    assert domestic.parse_symbol_request(lower) == "005930"
+    assert domestic_quotes.parse_symbol_request(lower) == "005930"
     with pytest.raises(SchemaError, match="FID_INPUT_ISCD"):
-        domestic.parse_symbol_request({"fid_cond_mrkt_div_code": "J"})
+        domestic_quotes.parse_symbol_request({"fid_cond_mrkt_div_code": "J"})
     with pytest.raises(SchemaError, match="거래소"):
         overseas.parse_symbol_request({"EXCD": "HKS", "SYMB": "00003"})
 
@@ -423,3 +449,46 @@ def test_unknown_codes_are_not_retried():
     assert codes.lookup("XYZ12345").retry is codes.Retry.NEVER
     assert codes.lookup("OPSQ0005").retry is codes.Retry.AGAIN
     assert not codes.outcome({}).ok
+
+
+KOREAN = {
+    "domestic.quotations.inquire-price": lambda body: domestic_quotes.parse_price(body, "1", NOW),
+    "domestic.quotations.inquire-asking-price-exp-ccn": lambda body: domestic_quotes.parse_book(
+        body, "1"
+    ),
+    "domestic.quotations.inquire-time-itemchartprice": domestic_bars.parse_minute,
+    "domestic.quotations.volume-rank": domestic_rankings.parse_volume_rank,
+    "domestic.quotations.chk-holiday": domestic_company.parse_holidays,
+    "domestic.trading.order-cash": lambda body: accounts.parse_ack(body, NOW),
+    "domestic.trading.inquire-psbl-rvsecncl": lambda body: domestic_orders.parse_open_orders(
+        body, NOW
+    ),
+    "domestic.trading.inquire-daily-ccld": domestic_orders.parse_orders,
+    "domestic.trading.inquire-balance": domestic_account.parse_balance,
+    "domestic.trading.inquire-psbl-order": domestic_account.parse_buying_power,
+}
+JUNK = (
+    None, "", " ", "abc", [], {}, [[]], [{}], ["x"], 0, -5, 1.5, True, "99999999", "250000",
+    "1e400", "NaN", "가", "-", "1,234", {"a": [1]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KOREAN)
+@given(data=st.data())
+def test_damaged_answers_are_read_or_refused(name, data):
+    """Whatever is missing, renamed or of another shape is a value or one of our errors."""
+    body = json.loads(json.dumps(RENDERED[name]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        inside, key = None, None
+        here = body
+        while isinstance(here, dict | list) and here:
+            keys = sorted(here) if isinstance(here, dict) else range(len(here))
+            inside, key = here, data.draw(st.sampled_from(keys))
+            here = inside[key]
+            if data.draw(st.booleans()):
+                break
+        if inside is not None:
+            inside[key] = data.draw(st.sampled_from(JUNK))
+
+    with suppress(TradingError):
+        KOREAN[name](body)
