@@ -13,7 +13,7 @@ COMPILED_TESTS := $(wildcard tests/unit/simulation tests/unit/allocation tests/u
 	tests/unit/execution tests/unit/test_ensemble.py tests/unit/models tests/unit/backtest)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test test-slow lint serve mlflow chaos
+.PHONY: help check setup demo test test-slow lint serve mlflow chaos bench soak fuzz
 
 help:
 	@printf '%s\n' \
@@ -21,7 +21,10 @@ help:
 	  'make test    린트, 형식, 타입, 구조, 테스트를 모두 검사합니다' \
 	  'make test-slow  오래 걸리는 테스트 (스무 시작일, 한국 기록 재생)' \
 	  'make chaos   강제 종료와 장애 속에서 시드 1,000개를 돌려 두 장부를 견줍니다 (DATASET=폴더: 한국 시장도)' \
-	  'make lint    린트, 형식, 타입, 구조만 검사합니다' \
+	  'make bench   실시간 경로의 속도를 같은 실행 안의 기준과 비교합니다' \
+  'make soak    40종목 초당 2,000건을 흘려 보내며 손실과 증가를 봅니다 (SECONDS=600, DATASET=폴더)' \
+  'make fuzz    실시간 자료와 응답의 해석기를 망가진 입력으로 두드립니다 (SECONDS=600)' \
+  'make lint    린트, 형식, 타입, 구조만 검사합니다' \
 	  'make serve   Prefect 서버와 작업자를 띄우고 배포합니다 (http://127.0.0.1:4200)' \
 	  'make mlflow  MLflow 화면을 띄웁니다 (http://127.0.0.1:5000)'
 
@@ -72,7 +75,7 @@ demo: setup
 
 # Stopped and started again, it goes on with the seeds that are left.
 chaos: setup
-	@$(BIN)/trading chaos --seeds $(or $(SEEDS),1000) $(if $(DATASET),--dataset $(DATASET)) $(CHAOS_FLAGS)
+	@$(BIN)/trading chaos --seeds $(or $(SEEDS),1000) $(if $(DATASET),--dataset $(DATASET))
 
 lint: setup
 	@echo '[1/4] 린트';      $(BIN)/ruff check .
@@ -91,6 +94,23 @@ test: lint
 
 test-slow: setup
 	@$(BIN)/pytest tests/slow -m slow -s
+
+bench: setup
+	@$(BIN)/python bench/bench.py
+
+SECONDS ?= 600
+soak: setup
+	@$(BIN)/python bench/soak.py --seconds $(SECONDS) $(if $(DATASET),--dataset '$(DATASET)')
+
+# atheris has wheels for Python 3.11 and 3.12 on Linux: an environment of its own, which sees ours.
+fuzz: setup
+	@test -x build/fuzz/bin/python || { $(BIN)/python -m venv build/fuzz && \
+	  $(BIN)/python -c "import sysconfig, pathlib; \
+	    print(sysconfig.get_paths()['purelib'], pathlib.Path('src').resolve(), sep=chr(10))" \
+	    > "$$(echo build/fuzz/lib/python3*/site-packages)/trading.pth" && \
+	  build/fuzz/bin/pip install -q atheris || { rm -rf build/fuzz; \
+	  echo 'atheris를 설치하지 못했습니다: 리눅스의 Python 3.11이나 3.12에서 실행해 주세요.'; exit 2; }; }
+	@build/fuzz/bin/python tests/fuzz/fuzz_wire.py build/fuzz/corpus -max_total_time=$(SECONDS)
 
 serve: setup
 	@sh -c 'export PREFECT_API_URL=http://127.0.0.1:4200/api; \

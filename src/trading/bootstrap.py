@@ -656,7 +656,10 @@ def exchange_kept(installation: Installation, market: Market) -> Iterator[None]:
     finally:
         _kept_exchanges.discard(name)
         # Another run that trades this account by now needs the exchange, and ends it.
-        with contextlib.suppress(SessionBusyError), account_held(installation.home, Env.DEMO, market):
+        with (
+            contextlib.suppress(SessionBusyError),
+            account_held(installation.home, Env.DEMO, market),
+        ):
             stop_exchange(installation, name)
 
 
@@ -941,9 +944,7 @@ async def _connect_venue(
         await client.close()
 
 
-def open_account(
-    installation: Installation, env: Env, market: Market
-) -> tuple["KisClient", str]:
+def open_account(installation: Installation, env: Env, market: Market) -> tuple["KisClient", str]:
     """Return a client that may look at an account beside whoever trades it, and its number."""
     credentials = _credentials(installation, env)
     instruments = _instruments(installation.settings, market)

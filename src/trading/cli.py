@@ -355,7 +355,9 @@ def report(
 def check(
     env: Annotated[
         VenueEnv | None,
-        typer.Option("--env", help="이 환경으로 거래할 수 있는지, 계좌가 무엇을 할 수 있는지도 봅니다."),
+        typer.Option(
+            "--env", help="이 환경으로 거래할 수 있는지, 계좌가 무엇을 할 수 있는지도 봅니다."
+        ),
     ] = None,
     market: MarketOption = None,
     as_json: JsonOption = False,
@@ -480,7 +482,8 @@ def data_import(
 
 
 @exchange_app.command(
-    "status", help="로컬 거래소가 어떤 기능에 기록으로, 어떤 기능에 빈 응답으로 답하는지 보여 줍니다."
+    "status",
+    help="로컬 거래소가 어떤 기능에 기록으로, 어떤 기능에 빈 응답으로 답하는지 보여 줍니다.",
 )
 def exchange_status(market: MarketOption = None, as_json: JsonOption = False) -> None:
     from trading.domain.instrument import Market
@@ -522,22 +525,18 @@ def exchange_serve(
     installation = bootstrap.open_home(_State.root)
     chosen = Market(market) if market is not None else installation.settings.app.market
     rules, calendar = bootstrap.rules_and_calendar(installation.settings, chosen)
-    serve(
-        bootstrap.open_source(installation, dataset),
-        rules,
-        calendar,
-        bootstrap.exchange_options(
-            installation,
-            chosen,
-            name or f"local-{chosen}",
-            profile=str(profile),
-            speed=speed,
-            port=port,
-            start=start,
-            faults=faults,
-            notice_fields=str(notice_fields),
-        ),
+    options = bootstrap.exchange_options(
+        installation,
+        chosen,
+        name or f"local-{chosen}",
+        profile=str(profile),
+        speed=speed,
+        port=port,
+        start=start,
+        faults=faults,
+        notice_fields=str(notice_fields),
     )
+    serve(bootstrap.open_source(installation, dataset), rules, calendar, options)
 
 
 @contextmanager

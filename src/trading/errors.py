@@ -13,6 +13,7 @@
     │  ├─ TransientBrokerError     retry if the call is read-only
     │  ├─ AuthenticationError      renew once, then halt
     │  ├─ OrderRejectedError       definitive: record, do not resend
+    │  │  └─ OrderNotSentError     never left, for a passing reason: it may leave later
     │  └─ OrderUnknownError        ambiguous: mark UNKNOWN, reconcile, never resend
     ├─ OrderStateError             a bug or a lost message: halt and reconcile
     ├─ ReconciliationError         ledger and venue disagree: halt, tell the operator
@@ -74,6 +75,10 @@ class AuthenticationError(BrokerError):
 
 class OrderRejectedError(BrokerError):
     """The venue refused the order for good; record it and do not resend."""
+
+
+class OrderNotSentError(OrderRejectedError):
+    """The order never reached the ledger, for a reason that passes: no connection, no token, rate."""
 
 
 class OrderUnknownError(BrokerError):

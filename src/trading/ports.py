@@ -205,6 +205,10 @@ class MarketFeed(Protocol):
         """Ask for the prices of ``symbols``; what has traded follows as an event."""
         ...
 
+    async def heal(self) -> None:
+        """Have prints that were lost, and that no later one has shown, come as events."""
+        ...
+
     async def wait_handled(self, count: int, *, timeout_seconds: float = 30.0) -> None:
         """Return once ``count`` messages were taken in; ``TransientBrokerError`` on time-out."""
         ...

@@ -23,6 +23,7 @@ COMMANDS = (
     ("parity",),
     ("report",),
     ("check",),
+    ("explain",),
     ("data",),
     ("data", "status"),
     ("data", "import"),

@@ -16,7 +16,10 @@ from trading.wire import (
     domestic_bars,
     domestic_company,
     domestic_orders,
-    overseas,
+    overseas_account,
+    overseas_bars,
+    overseas_lists,
+    overseas_orders,
     stream,
     values,
 )
@@ -70,7 +73,10 @@ def test_orders_round_trip(account, symbol, side, quantity, limit, exchange):
     assert (
         domestic_orders.parse_order_request(domestic_orders.order_request(korean), side) == korean
     )
-    assert overseas.parse_order_request(overseas.order_request(american), side) == american
+    assert (
+        overseas_orders.parse_order_request(overseas_orders.order_request(american), side)
+        == american
+    )
 
 
 @given(account=digits, original=numbers, quantity=shares, exchange=us_exchanges)
@@ -83,7 +89,9 @@ def test_cancels_round_trip(account, original, quantity, exchange):
     american = replace(korean, branch="", symbol="AAPL", exchange=exchange)
 
     assert domestic_orders.parse_change_request(domestic_orders.change_request(korean)) == korean
-    assert overseas.parse_change_request(overseas.change_request(american)) == american
+    assert (
+        overseas_orders.parse_change_request(overseas_orders.change_request(american)) == american
+    )
 
 
 @given(number=numbers, moment=moments)
@@ -111,7 +119,7 @@ def test_listed_orders_round_trip(data, moment, market):
         rejected_quantity=0,
         ts_event=moment,
     )
-    wire = domestic_orders if market is Market.KRX else overseas
+    wire = domestic_orders if market is Market.KRX else overseas_orders
 
     (listed,) = wire.parse_orders(wire.render_orders([ListedOrder(order=order)], NAMES))
 
@@ -128,11 +136,13 @@ def test_bars_round_trip(prices, volume, moment):
     start = moment.replace(second=0)
     minute = MinuteRow(start=start, open=first, high=high, low=low, close=close, volume=volume)
 
-    assert overseas.parse_daily(overseas.render_daily([day], APPLE)) == (day,)
+    assert overseas_bars.parse_daily(overseas_bars.render_daily([day], APPLE)) == (day,)
     # The clocks change in the night from Saturday to Sunday, when no market is open.
     if start.weekday() < 5:
-        body = overseas.render_minute([minute], APPLE, opens=start, closes=start, has_more=False)
-        assert overseas.parse_minute(body) == (minute,)
+        body = overseas_bars.render_minute(
+            [minute], APPLE, opens=start, closes=start, has_more=False
+        )
+        assert overseas_bars.parse_minute(body) == (minute,)
 
 
 @given(price=st.integers(1, 10**9), volume=st.integers(1, 10**8), more=shares, moment=moments,
@@ -239,7 +249,9 @@ def test_queries_round_trip(first, adjusted):
     assert domestic_bars.parse_daily_request(
         domestic_bars.daily_request("005930", first, last, adjusted=adjusted)
     ) == ("005930", first, last, adjusted)
-    assert overseas.parse_daily_request(overseas.daily_request(APPLE, last, adjusted=adjusted)) == (
+    assert overseas_bars.parse_daily_request(
+        overseas_bars.daily_request(APPLE, last, adjusted=adjusted)
+    ) == (
         Exchange.NASDAQ,
         "AAPL",
         last,
@@ -256,8 +268,8 @@ def test_queries_round_trip(first, adjusted):
         False,
         Page(),
     )
-    assert overseas.parse_orders_request(
-        overseas.orders_request(account, first, last, Page(), everything_blank=adjusted)
+    assert overseas_orders.parse_orders_request(
+        overseas_orders.orders_request(account, first, last, Page(), everything_blank=adjusted)
     ) == (account, first, last, "00", Page())
     assert domestic_company.parse_holidays_request(
         domestic_company.holidays_request(first, Page())
@@ -265,7 +277,9 @@ def test_queries_round_trip(first, adjusted):
         first,
         Page(),
     )
-    assert overseas.parse_settlement_request(overseas.settlement_request(first, Page())) == (
+    assert overseas_lists.parse_settlement_request(
+        overseas_lists.settlement_request(first, Page())
+    ) == (
         first,
         Page(),
     )
@@ -275,13 +289,15 @@ def test_queries_round_trip(first, adjusted):
         account,
         Page(),
     )
-    assert overseas.parse_balance_request(overseas.balance_request(account, Page())) == (
+    assert overseas_account.parse_balance_request(
+        overseas_account.balance_request(account, Page())
+    ) == (
         account,
         "NASD",
         Page(),
     )
-    assert overseas.parse_buying_power_request(
-        overseas.buying_power_request(account, APPLE, 5)
+    assert overseas_account.parse_buying_power_request(
+        overseas_account.buying_power_request(account, APPLE, 5)
     ) == (account, Exchange.NASDAQ, "AAPL", 5)
     assert domestic_account.parse_buying_power_request(
         domestic_account.buying_power_request(account, "005930", 5)

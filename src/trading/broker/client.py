@@ -26,7 +26,7 @@ from trading.domain.market import Quote, Tick
 from trading.domain.order import Order, OrderAck, OrderIntent, VenueOrder
 from trading.errors import (
     BrokerError,
-    OrderRejectedError,
+    OrderNotSentError,
     OrderUnknownError,
     SchemaError,
     TransientBrokerError,
@@ -36,7 +36,7 @@ from trading.log import get_logger, register_secret
 from trading.ports import Clock, FeedEvent
 from trading.wire import auth as wire_auth
 from trading.wire import stream as wire_stream
-from trading.wire.domestic_orders import ReservedOrder as DomesticReservedOrder
+from trading.wire.domestic_reserves import ReservedOrder as DomesticReservedOrder
 from trading.wire.endpoints import KRX_HOLIDAYS, KRX_VOLUME_RANK, Endpoint, Profile
 from trading.wire.overseas_orders import ReservedOrder as OverseasReservedOrder
 from trading.wire.records import (
@@ -482,7 +482,7 @@ class KisClient:
             except (BrokerError, SchemaError) as error:
                 # The order itself has not left yet: a definite "not accepted".
                 code = error.code if isinstance(error, BrokerError) else ""
-                raise OrderRejectedError(f"해시키 발급 실패: {error}", code=code) from error
+                raise OrderNotSentError(f"해시키 발급 실패: {error}", code=code) from error
         return await self._transport.ask(
             endpoint, fields, priority=priority, variant=variant, hashkey=hashkey
         )

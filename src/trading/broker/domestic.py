@@ -22,9 +22,10 @@ from trading.wire import accounts, values
 from trading.wire import domestic_account as money
 from trading.wire import domestic_orders as wire
 from trading.wire import domestic_quotes as quotes
+from trading.wire import domestic_reserves as reserves
 from trading.wire import endpoints as at
 from trading.wire.domestic_account import Assets, PeriodProfit, RealizedProfit, TradeProfit
-from trading.wire.domestic_orders import ReservedOrder, ReserveRequest
+from trading.wire.domestic_reserves import ReservedOrder, ReserveRequest
 from trading.wire.endpoints import Profile
 from trading.wire.fields import read_rows
 from trading.wire.order_codes import takes_domestic
@@ -176,35 +177,37 @@ class DomesticCalls:
         With ``last`` it is sent anew in every session up to that day.
         """
         wish = self._wish(intent, last)
-        return at.KRX_RESERVE, wire.reserve_request(wish), ""
+        return at.KRX_RESERVE, reserves.reserve_request(wish), ""
 
     def parse_reserved(self, body: Mapping[str, object]) -> tuple[str, date]:
         """Read the number of a reservation, and the Korean day on which it was made."""
-        return wire.parse_reserved(body), values.local_date(self._clock.now(), Market.KRX)
+        return reserves.parse_reserved(body), values.local_date(self._clock.now(), Market.KRX)
 
     def revise_reserved_call(
         self, number: str, day: date, intent: OrderIntent, last: date | None = None
     ) -> tuple[at.Endpoint, dict[str, str], str]:
         """Return endpoint, body and TR variant that make another order of a reservation."""
-        change = wire.ReserveChangeRequest(
+        change = reserves.ReserveChangeRequest(
             account=self._account, number=number, day=day, wish=self._wish(intent, last)
         )
-        return at.KRX_RESERVE_CHANGE, wire.reserve_change_request(change), "revise"
+        return at.KRX_RESERVE_CHANGE, reserves.reserve_change_request(change), "revise"
 
     def cancel_reserved_call(
         self, number: str, received_on: date
     ) -> tuple[at.Endpoint, dict[str, str], str]:
         """Return endpoint, body and TR variant that cancel a reservation."""
         self._check_offered(at.KRX_RESERVE_CHANGE)
-        change = wire.ReserveChangeRequest(account=self._account, number=number, day=received_on)
-        return at.KRX_RESERVE_CHANGE, wire.reserve_change_request(change), "cancel"
+        change = reserves.ReserveChangeRequest(
+            account=self._account, number=number, day=received_on
+        )
+        return at.KRX_RESERVE_CHANGE, reserves.reserve_change_request(change), "cancel"
 
     async def reserved_orders(self, first: date, last: date) -> list[ReservedOrder]:
         """Return the reservations for a range of days, canceled ones included."""
         self._check_offered(at.KRX_RESERVES)
         found: dict[str, ReservedOrder] = {}
         pages = self._transport.pages(
-            at.KRX_RESERVES, partial(wire.reserves_request, self._account, first, last)
+            at.KRX_RESERVES, partial(reserves.reserves_request, self._account, first, last)
         )
         async for body in pages:
             rows = read_rows(ReservedOrder, body.get("output"))
@@ -214,7 +217,7 @@ class DomesticCalls:
     def _wish(self, intent: OrderIntent, last: date | None) -> ReserveRequest:
         self._check_offered(at.KRX_RESERVE)
         self._check(intent)
-        if intent.order_type not in wire.RESERVABLE or intent.route is not Route.KRX:
+        if intent.order_type not in reserves.RESERVABLE or intent.route is not Route.KRX:
             raise UsageError(f"예약할 수 없는 주문: {wire.type_name(intent.order_type)}")
         return ReserveRequest(
             account=self._account,

@@ -5,11 +5,13 @@ an object that the venue does not have raises ``MissingDataError``, a list of it
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trading.broker.listings import walk_back
 from trading.broker.rest import Answer, Priority, RestTransport
 from trading.domain.instrument import Market
 from trading.errors import MissingDataError, TransientBrokerError, UsageError
@@ -35,8 +37,6 @@ log = get_logger(__name__)
 R = TypeVar("R")
 S = TypeVar("S", bound=Statement)
 
-_BARS_PER_CALL = 100
-_INDEX_BARS_PER_CALL = 50
 _LAST_MINUTE = "153000"
 _FIRST_SECOND = values.seconds_of("090000")
 # How far ahead business days are asked for.
@@ -120,7 +120,7 @@ class DomesticData:
             request = bars.daily_request(symbol, first, end, adjusted=adjusted, period=period)
             return bars.parse_daily(self._ask(at.KRX_DAILY, request))
 
-        return _walk_back(page, first, last, _BARS_PER_CALL, lambda row: row.session)
+        return walk_back(page, first, last, at.KRX_DAILY.page_real, period)
 
     def recent_bars(
         self, symbol: str, *, adjusted: bool, period: Period = Period.DAY
@@ -180,7 +180,7 @@ class DomesticData:
             request = indices.index_daily_request(code, first, end, period)
             return self._rows(at.KRX_INDEX_DAILY, request, indices.IndexBar, output="output2")
 
-        return _walk_back(page, first, last, _INDEX_BARS_PER_CALL, lambda row: row.session)
+        return walk_back(page, first, last, at.KRX_INDEX_DAILY.page_real, period)
 
     def index_recent(
         self, code: str, last: date, *, period: Period = Period.DAY
@@ -332,7 +332,7 @@ class DomesticData:
             "days": [(row.day.isoformat(), row.is_open) for row in rows],
         }
         self._holiday_file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._holiday_file.with_suffix(".new")
+        fresh = self._holiday_file.with_suffix(f".{os.getpid()}.new")
         fresh.write_text(json.dumps(kept), encoding="utf-8")
         fresh.replace(self._holiday_file)
 
@@ -388,26 +388,3 @@ class DomesticData:
         if not found:
             raise MissingDataError(f"거래소에 자료 없음: {endpoint.title}")
         return found[0]
-
-
-def _walk_back(
-    page: Callable[[date], Sequence[R]],
-    first: date,
-    last: date,
-    most: int,
-    day_of: Callable[[R], date],
-) -> list[R]:
-    """Ask for page after page, each ending before the last one's oldest row; oldest first."""
-    found: dict[date, R] = {}
-    end = last
-    while end >= first:
-        rows = page(end)
-        found.update((day_of(row), row) for row in rows if first <= day_of(row) <= last)
-        if len(rows) < most:
-            break
-        oldest = min(day_of(row) for row in rows)
-        # A venue that ignores the end date must not keep us asking.
-        if oldest > end:
-            break
-        end = oldest - timedelta(days=1)
-    return [found[day] for day in sorted(found)]

@@ -1,7 +1,7 @@
 """Bars from KIS as frames, and as a source of the lake.
 
 KIS gives raw daily bars with the adjusted close beside them; corporate actions are inferred from
-the pair by the store. Minute bars exist for the running session only.
+the pair by the store. Minute bars of past sessions go back about a year, on real accounts.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,10 @@ from trading.domain.market import PriceBasis
 from trading.errors import MissingDataError
 from trading.log import get_logger
 from trading.wire import values
+from trading.wire.domestic_index import INDEX_CODES
+from trading.wire.domestic_index import IndexBar as DomesticIndexBar
+from trading.wire.endpoints import KRX_PAST_MINUTE, US_MINUTE
+from trading.wire.overseas_bars import IndexBar as OverseasIndexBar
 from trading.wire.records import DailyRow, MinuteRow
 
 if TYPE_CHECKING:
@@ -25,6 +29,10 @@ log = get_logger(__name__)
 
 SOURCE = "kis"
 _LOOK_BACK = timedelta(days=5 * 366)
+_PAST_MINUTES = {Market.KRX: KRX_PAST_MINUTE, Market.US: US_MINUTE}
+# The indices that ``universe.yaml`` calls the benchmarks, by KIS's codes.
+_BENCHMARKS = {Market.KRX: "KOSPI", Market.US: "S&P 500"}
+_BENCHMARK_CODES = {Market.KRX: INDEX_CODES["KOSPI"], Market.US: "SPX"}
 
 
 class KisBarSource:
@@ -72,12 +80,18 @@ class KisBarSource:
         return list(frame["session"].dt.date)
 
     def minute(self, market: Market, session: date, symbols: Sequence[str]) -> Any:
-        """Return the running session's minute bars; empty for any other session."""
+        """Return a session's minute bars; empty where the account has only the running one's."""
+        client = self._client
         frames = []
-        if market is self._client.market:
+        if market is client.market:
+            now = client.clock.now()
+            today = values.local_date(now, market)
             for symbol in symbols:
-                frame = self._client.minute_bars(symbol)
-                frames.append(frame[frame["session"].dt.date == session])
+                if session == today:
+                    frames.append(client.minute_bars(symbol))
+                elif _PAST_MINUTES[market].is_offered(client.profile):
+                    rows = client.data.past_minutes(symbol, session)
+                    frames.append(minute_frame(client.instruments[symbol], rows, now))
         frames = [frame for frame in frames if not frame.empty]
         if not frames:
             return _minute_table([])
@@ -86,14 +100,17 @@ class KisBarSource:
         return pd.concat(frames).sort_values(["ts", "symbol"], ignore_index=True)
 
     def index(self, market: Market, first: date, last: date) -> Any:
-        """Return an empty frame: the client asks for no index bars."""
+        """Return the closes of the market's benchmark."""
         import pandas as pd
 
+        rows: Sequence[DomesticIndexBar] | Sequence[OverseasIndexBar] = ()
+        if market is self._client.market:
+            rows = self._client.data.index_daily(_BENCHMARK_CODES[market], first, last)
         return pd.DataFrame(
             {
-                "session": pd.Series(dtype="datetime64[ns]"),
-                "name": pd.Series(dtype="str"),
-                "close": pd.Series(dtype="float64"),
+                "session": pd.Series([row.session for row in rows], dtype="datetime64[ns]"),
+                "name": pd.Series([_BENCHMARKS[market]] * len(rows), dtype="str"),
+                "close": pd.Series([float(row.close) for row in rows], dtype="float64"),
             }
         )
 

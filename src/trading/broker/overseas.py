@@ -193,6 +193,7 @@ class OverseasCalls:
             log.warning("외화 예수금 조회가 비어 있어 주문가능금액을 씀")
         return VenueAccount(
             cash=power.amount if balance is None else balance.cash_final,
+            cash_step=_CENT if balance is None else 1,
             buying_power=power.amount,
             positions={
                 symbol: Position(symbol=symbol, quantity=row.quantity, cost=row.cost)
@@ -332,4 +333,6 @@ class OverseasCalls:
         return await self._transport.ask(endpoint, request, priority=Priority.BALANCE)
 
 
+# What may be spent comes in dollars and cents, rounded down.
+_CENT = Market.US.currency.minor_per_unit // 100
 _SIDES = {Side.BUY: "매수", Side.SELL: "매도"}

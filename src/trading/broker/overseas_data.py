@@ -4,14 +4,15 @@ What belongs to an account is in ``overseas``. Calls that 모의투자 lacks rai
 a Korean sentence, unless their docstring names a substitute.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from trading.broker.listings import walk_back
 from trading.broker.rest import Priority, RestTransport
 from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.market import Quote
-from trading.errors import TransientBrokerError, UsageError
+from trading.errors import UsageError
 from trading.log import get_logger
 from trading.ports import Clock
 from trading.wire import endpoints as at
@@ -48,14 +49,6 @@ log = get_logger(__name__)
 
 _REGULAR_CLOSE = "160000"
 _MOST_SHARES = 10**12 - 1
-
-
-class _Dated(Protocol):
-    @property
-    def session(self) -> date: ...
-
-
-D = TypeVar("D", bound=_Dated)
 
 
 class OverseasData:
@@ -128,7 +121,7 @@ class OverseasData:
             request = bars.daily_request(instrument, end, adjusted=adjusted, period=period)
             return bars.parse_daily(self._ask(at.US_DAILY, request))
 
-        return _walk_back(page, first, last, at.US_DAILY.page_real)
+        return walk_back(page, first, last, at.US_DAILY.page_real, period)
 
     def minutes(self, symbol: str) -> list[MinuteRow]:
         """Return today's minute bars so far, oldest first; empty on paper accounts."""
@@ -163,7 +156,7 @@ class OverseasData:
             request = bars.index_daily_request(series, code, first, end, period)
             return bars.parse_index_daily(self._ask(at.US_INDEX_DAILY, request))
 
-        return _walk_back(page, first, last, at.US_INDEX_DAILY.page_real)
+        return walk_back(page, first, last, at.US_INDEX_DAILY.page_real, period)
 
     def index_minutes(self, code: str, *, past: bool = False) -> tuple[IndexMinute, ...]:
         """Return the newest minutes of an index, newest first."""
@@ -274,25 +267,3 @@ class OverseasData:
             if not new or is_last:
                 return [found[start] for start in sorted(found)]
             before = min(new) - timedelta(minutes=minutes)
-
-
-def _walk_back(page: Callable[[date], Sequence[D]], first: date, last: date, size: int) -> list[D]:
-    """Return the rows of a range, oldest first, from pages that end with a day.
-
-    Raises ``TransientBrokerError`` when a page ends later than it was asked to: the same page
-    would come for ever.
-    """
-    found: dict[date, D] = {}
-    end = last
-    while end >= first:
-        rows = page(end)
-        if not rows:
-            break
-        oldest = min(row.session for row in rows)
-        if oldest > end:
-            raise TransientBrokerError("기준일을 따르지 않는 봉 응답")
-        found.update((row.session, row) for row in rows if first <= row.session <= last)
-        if len(rows) < size:
-            break
-        end = oldest - timedelta(days=1)
-    return [found[session] for session in sorted(found)]

@@ -17,7 +17,7 @@ from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from trading.broker.auth import NotSentError, TokenCache
 from trading.broker.rate import RateWindow
@@ -26,6 +26,7 @@ from trading.clock import monotonic_seconds
 from trading.errors import (
     AuthenticationError,
     BrokerError,
+    OrderNotSentError,
     OrderRejectedError,
     OrderUnknownError,
     TransientBrokerError,
@@ -40,7 +41,7 @@ from trading.wire.endpoints import APPROVAL, HASHKEY, REVOKE, TOKEN, Endpoint, P
 from trading.wire.records import Page
 
 if TYPE_CHECKING:
-    import requests
+    from urllib3 import BaseHTTPResponse
 
 __all__ = ["Answer", "KisSettings", "Priority", "RestTransport"]
 
@@ -259,10 +260,15 @@ class RestTransport:
         self._tokens.close()
         if worker is not None and worker is not threading.current_thread():
             worker.join(self._settings.answer_timeout_seconds + 1.0)
-        for call in self._waiting:
-            if call.future.set_running_or_notify_cancel():
+        self._abandon()
+
+    def _abandon(self) -> None:
+        with self._condition:
+            left, self._waiting = self._waiting, []
+        for call in left:
+            # A query that waits for its repetition is running already.
+            if call.tries or call.future.set_running_or_notify_cancel():
                 call.future.set_exception(TransientBrokerError("보내기 전에 연결을 닫음"))
-        self._waiting.clear()
 
     async def ask(
         self,
@@ -325,24 +331,31 @@ class RestTransport:
     def _work(self) -> None:
         assert self._budget is not None
         self._line = _Line(self._base)
-        while (chosen := self._next()) is not None:
-            call, slot = chosen
-            if call.tries == 0 and not call.future.set_running_or_notify_cancel():
-                self._budget.answered(slot)
-                continue
-            try:
-                answer = self._attempt(call, slot)
-            except _AgainError as fault:
-                self._requeue(call, fault)
-            except Exception as error:
-                # Handed to whoever waits; the worker itself must live on.
-                self.failures += 1
-                call.future.set_exception(error)
-            else:
-                self.successes += 1
-                call.future.set_result(answer)
-        self._line.drop()
+        try:
+            while (chosen := self._next()) is not None:
+                self._carry(*chosen)
+        except Exception:
+            # The shared files fail: nobody may wait for answers that never come.
+            log.exception("증권사 호출 작업 중단")
+            self._is_closed = True
+            self._abandon()
+        self._line.close()
         self._budget.close()
+
+    def _carry(self, call: _Call, slot: int) -> None:
+        if call.tries == 0 and not call.future.set_running_or_notify_cancel():
+            return
+        try:
+            answer = self._attempt(call, slot)
+        except _AgainError as fault:
+            self._requeue(call, fault)
+        except Exception as error:
+            # Handed to whoever waits; the worker itself must live on.
+            self.failures += 1
+            call.future.set_exception(error)
+        else:
+            self.successes += 1
+            call.future.set_result(answer)
 
     def _next(self) -> tuple[_Call, int] | None:
         # Chosen anew after every pause: a cancellation that came meanwhile goes first.
@@ -424,12 +437,16 @@ class RestTransport:
         is_order = call.priority.is_order
         token = ""
         if call.endpoint.name not in _NO_TOKEN:
+            begun = monotonic_seconds()
             try:
                 token = self._tokens.token(self._post_oauth)
+                if monotonic_seconds() - begun > self._settings.window_seconds / 2:
+                    # Everybody who waited for the token would send at once.
+                    slot = self._wait_for_slot(call.endpoint)
             except BrokerError as error:
                 # Nothing was sent yet: for an order, too, this is a definite "not accepted".
                 if is_order:
-                    raise OrderRejectedError(str(error), code=error.code) from error
+                    raise OrderNotSentError(str(error), code=error.code) from error
                 if isinstance(error, NotSentError):
                     raise _AgainError(str(error), error.code) from error
                 raise
@@ -480,12 +497,11 @@ class RestTransport:
         try:
             return self._exchange(endpoint, call.fields, headers, slot)
         except Exception as error:
-            # The text of a requests error may hold the address, never the headers or the body.
             not_sent = _was_not_sent(error)
             reason = _NO_CONNECTION if not_sent else f"응답 없음 ({type(error).__name__})"
             if call.priority.is_order:
                 if not_sent:
-                    raise OrderRejectedError(f"{_NO_CONNECTION}; 주문은 나가지 않음") from error
+                    raise OrderNotSentError(f"{_NO_CONNECTION}; 주문은 나가지 않음") from error
                 log.error("주문 결과 불명", endpoint=endpoint.name, reason=reason)
                 raise OrderUnknownError(reason) from error
             raise _AgainError(reason, "") from error
@@ -498,18 +514,25 @@ class RestTransport:
         if now - self._used_at > self._settings.idle_connection_seconds:
             # A connection that was idle for long may be gone without a word: what is sent on it
             # would be neither answered nor refused.
-            self._line.drop()
-        timeout = (self._settings.connect_timeout_seconds, self._settings.answer_timeout_seconds)
+            self._line.close()
+            self._line = _Line(self._base)
         try:
-            response = self._line.send(endpoint, fields, headers, timeout)
+            response = self._line.send(
+                endpoint,
+                fields,
+                headers,
+                connect_seconds=self._settings.connect_timeout_seconds,
+                answer_seconds=self._settings.answer_timeout_seconds,
+            )
         finally:
             self._used_at = monotonic_seconds()
             self._own_budget.answered(slot)
-        body = json.loads(response.content)
+        # KIS writes numbers as text; should one come bare, it is read as the text it was.
+        body = json.loads(response.data, parse_int=str, parse_float=str)
         if not isinstance(body, dict):
             raise ValueError("응답이 JSON 객체가 아님")
         return _Reply(
-            status=response.status_code,
+            status=response.status,
             body=body,
             tr_cont=response.headers.get("tr_cont", "").strip(),
             retry_after=response.headers.get("retry-after", ""),
@@ -545,55 +568,59 @@ class _AgainError(BrokerError):
 
 
 class _Line:
-    """The one kept connection to the venue, by the adapter of ``requests`` without its session.
+    """The one kept connection to the venue: the pool that ``requests`` makes, without its session.
 
     A session would follow a redirection, which sends an order a second time, and put the password
     of a .netrc in the place of the token; and it takes as long again as the call itself.
     """
 
     def __init__(self, base: str) -> None:
+        from requests import PreparedRequest
         from requests.adapters import HTTPAdapter
-        from requests.cookies import RequestsCookieJar
         from requests.utils import default_user_agent, get_environ_proxies
+        from urllib3 import HTTPConnectionPool
 
-        self._base = base
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._no_cookies = RequestsCookieJar()
-        self._agent = default_user_agent()
         # A proxy of the environment is for the world outside, not for the local exchange.
         is_local = base.startswith(("http://127.0.0.1:", "http://localhost:"))
-        self._proxies = {} if is_local else get_environ_proxies(base)
-        self._verify: str | bool = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        proxies = {} if is_local else get_environ_proxies(base)
+        verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+        anything = PreparedRequest()
+        anything.prepare_url(base, None)
+        assert anything.url is not None
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
+        pool = adapter.get_connection_with_tls_context(anything, verify, proxies)
+        adapter.cert_verify(pool, anything.url, verify, None)  # type: ignore[no-untyped-call]
+        assert isinstance(pool, HTTPConnectionPool)
+        self._pool = pool
+        self._prefix = urlsplit(base).path
+        self._agent = default_user_agent()
 
     def send(
         self,
         endpoint: Endpoint,
         fields: Mapping[str, Any],
         headers: Mapping[str, str],
-        timeout: tuple[float, float],
-    ) -> "requests.Response":
+        *,
+        connect_seconds: float,
+        answer_seconds: float,
+    ) -> "BaseHTTPResponse":
         """Send one request, once, and return its whole answer."""
-        from requests import PreparedRequest
-        from requests.structures import CaseInsensitiveDict
+        from urllib3 import Timeout
 
-        request = PreparedRequest()
-        request.method = endpoint.method
-        request.url = self._base + endpoint.path
-        request.headers = CaseInsensitiveDict(headers)
-        request.headers["user-agent"] = self._agent
-        request._cookies = self._no_cookies  # type: ignore[attr-defined]
-        if endpoint.method == "GET":
-            request.url += f"?{urlencode(fields)}"
-        else:
-            request.body = json.dumps(fields).encode()
-            request.headers["content-length"] = str(len(request.body))
-        return self._adapter.send(
-            request, timeout=timeout, verify=self._verify, proxies=self._proxies
+        is_query = endpoint.method == "GET"
+        return self._pool.urlopen(
+            endpoint.method,
+            self._prefix + endpoint.path + (f"?{urlencode(fields)}" if is_query else ""),
+            body=None if is_query else json.dumps(fields).encode(),
+            headers={**headers, "user-agent": self._agent},
+            retries=False,
+            redirect=False,
+            timeout=Timeout(connect=connect_seconds, read=answer_seconds),
         )
 
-    def drop(self) -> None:
-        """Close the connection; the next call makes a new one."""
-        self._adapter.close()
+    def close(self) -> None:
+        """Close the connection."""
+        self._pool.close()
 
 
 def _seconds(retry_after: str) -> float:
@@ -603,13 +630,9 @@ def _seconds(retry_after: str) -> float:
 
 def _was_not_sent(error: Exception) -> bool:
     """Whether no connection was made, so that nothing can have left."""
-    import requests
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
-    return isinstance(getattr(cause, "reason", None), NewConnectionError | ConnectTimeoutError)
+    return isinstance(error, NewConnectionError | ConnectTimeoutError)
 
 
 def _message(status: int, result: codes.Outcome, known: codes.MessageCode) -> str:
@@ -632,9 +655,12 @@ def _order_error(status: int, result: codes.Outcome, retry: Retry, message: str)
     known that it is a refusal of the gateway before the ledger, or the ledger's own. Everything
     else may have been accepted.
     """
+    is_known = result.refused and result.code in codes.CODES
+    if is_known and (result.code in codes.RATE_REFUSALS or retry in (Retry.RENEW, Retry.MINUTE)):
+        # Of the gateway, before the ledger, and over in a moment.
+        return OrderNotSentError(message, code=result.code)
     if result.refused and (
-        result.code in codes.RATE_REFUSALS
-        or (result.code in codes.CODES and retry in (Retry.NEVER, Retry.RENEW, Retry.MINUTE))
+        (result.code in codes.CODES and retry is Retry.NEVER)
         or (status == 200 and codes.is_ledger_refusal(result.code))
     ):
         return OrderRejectedError(message, code=result.code)

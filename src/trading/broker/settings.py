@@ -39,6 +39,7 @@ class StreamSettings(_Settings):
     backoff_seconds: PositiveFloat = 0.5
     backoff_max_seconds: PositiveFloat = 30.0
     stall_seconds: PositiveFloat = 240.0
+    audit_seconds: PositiveFloat = 120.0
     mend_after_seconds: float = Field(default=0.5, ge=0)
     mend_pause_seconds: float = Field(default=60.0, ge=0)
 
@@ -50,7 +51,7 @@ class KisSettings(_Settings):
     order_ids: Generation = Generation.NEW
     send_hashkey: bool = False
     new_customer: bool = False
-    window_seconds: PositiveFloat = 1.05
+    window_seconds: PositiveFloat = 1.02
     patience_seconds: PositiveFloat = 5.0
     idle_connection_seconds: PositiveFloat = 20.0
     connect_timeout_seconds: PositiveFloat = 3.0

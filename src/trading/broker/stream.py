@@ -49,6 +49,9 @@ _OPENS = {Market.KRX: time(9), Market.US: time(9, 30)}
 # How often at most silence, missing replies and holes are looked for, in seconds.
 _LOOK_SECONDS = 0.25
 _LONGEST_MESSAGE = 2**24
+_LONGEST_TR = 8
+# After so many connections on which the venue did not answer it, a registration is given up.
+_MOST_IGNORED = 1
 Key = tuple[str, str]
 FillKey = tuple[str, str, int, int]
 
@@ -98,6 +101,8 @@ class KisStream:
         self._unanswered: dict[Key, float] = {}
         self._refused: dict[Key, float] = {}
         self._ignored: Counter[Key] = Counter()
+        self._audited: Key | None = None
+        self._audit_at = 0.0
         self._events: deque[FeedEvent] = deque()
         self._waiters: list[asyncio.Future[None]] = []
         self._socket: ClientConnection | None = None
@@ -271,11 +276,13 @@ class KisStream:
             self._keys.clear()
             self._unanswered.clear()
             self._refused.clear()
+            self._audited = None
             # Who still waits for a reply is answered by this connection.
             self._replies = {key: one for key, one in self._replies.items() if not one.done()}
             self._heard_at = asyncio.get_running_loop().time()
             self._socket = socket
-            for key in list(self._wanted):
+            # The notices first: an order may be working.
+            for key in sorted(self._wanted, key=lambda key: key != self._notice):
                 await self._send_registration(key, is_on=True)
             self._wake()
             log.info("실시간 연결", connections=self.connections, registrations=len(self._wanted))
@@ -321,6 +328,8 @@ class KisStream:
             if now - self._heard_at > settings.stall_seconds:
                 self._break(socket, "실시간 메시지가 오지 않음")
             self._check_replies(socket, now)
+            if now >= self._audit_at:
+                await self._audit(now)
             for key in [key for key, due in self._refused.items() if due <= now]:
                 del self._refused[key]
                 if key in self._wanted:
@@ -328,13 +337,22 @@ class KisStream:
             for track in self._tracks.values():
                 self._see_to(track)
 
+    async def _audit(self, now: float) -> None:
+        """Register one more time what should be live, in turns: the venue must know it already."""
+        if self._audit_at and self._wanted and not self._unanswered:
+            self._audited = next(iter(self._wanted))
+            # Behind the others for the next turn.
+            self._wanted[self._audited] = self._wanted.pop(self._audited)
+            await self._send_registration(self._audited, is_on=True)
+        self._audit_at = now + self._settings.audit_seconds
+
     def _check_replies(self, socket: "ClientConnection", now: float) -> None:
-        """Break the connection over registrations that nobody answers; give up after the second."""
+        """Break the connection over registrations that nobody answers, and in the end give up."""
         late = [key for key, due in self._unanswered.items() if due <= now]
         for key in late:
             del self._unanswered[key]
             self._ignored[key] += 1
-            if self._ignored[key] > 1 and key != self._notice:
+            if self._ignored[key] > _MOST_IGNORED and key != self._notice:
                 log.error("실시간 등록에 응답이 없어 포기함", tr_id=key[0])
                 self._forget(key)
         if late:
@@ -414,6 +432,8 @@ class KisStream:
         key = (reply.tr_id, reply.key)
         is_live = reply.ok or reply.code == _ALREADY
         self._unanswered.pop(key, None)
+        self._ignored.pop(key, None)
+        was_audited, self._audited = key == self._audited, None
         if reply.secret:
             self._keys[reply.tr_id] = (reply.iv, reply.secret)
         if reply.code == _NOT_FOUND:
@@ -421,6 +441,8 @@ class KisStream:
             return
         if is_live and key == self._notice and self.connections > 1:
             self._doubt("")
+        if was_audited and reply.ok:
+            raise TransientBrokerError("실시간 등록이 풀려 있어 다시 연결함", code=reply.code)
         if not is_live:
             retry = lookup(reply.code).retry
             log.error("실시간 등록 거부", tr_id=reply.tr_id, code=reply.code, reason=reply.text)
@@ -463,9 +485,9 @@ class KisStream:
         elif ticker.knows(frame.tr_id):
             for record in wire.records_of(frame.tr_id, frame.count, frame.payload):
                 self._events.append(ticker.parse(frame.tr_id, record, received))
-        elif frame.tr_id not in self._strangers:
-            self._strangers.add(frame.tr_id)
-            log.error("모르는 실시간 자료를 건너뜀", tr_id=frame.tr_id)
+        elif (stranger := frame.tr_id[:_LONGEST_TR]) not in self._strangers:
+            self._strangers.add(stranger)
+            log.error("모르는 실시간 자료를 건너뜀", tr_id=stranger)
 
     # --- prints --------------------------------------------------------------------------
 

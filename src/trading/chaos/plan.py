@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
 
 import numpy as np
 
@@ -26,9 +25,20 @@ PAPER_SHARE, OLD_SHARE, CURIOUS_SHARE = 0.3, 0.3, 0.4
 # A request that the exchange begins to look at when the client has long given up; see ``trader``.
 LATE_SECONDS = 0.5
 _SALT = 20261120
+# Longer than an answer is waited for, and than an absent order is asked for.
+LONGEST_FREEZE = 0.8
 _BOTH = (Party.CLIENT, Party.EXCHANGE)
 # Most kills strike early passings, where orders are on their way; a day has few of them.
 _LATEST = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mishap:
+    """After some wall seconds a process dies wherever it is, or stands still for a while."""
+
+    after_seconds: float
+    party: Party
+    frozen_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +46,7 @@ class Plan:
     """One seed.
 
     ``is_curious``: the client asks for bars, holidays and indices before it trades.
-    ``random_kills`` are waits in wall seconds after which somebody dies wherever he is.
+    ``mishaps`` come in this order.
     """
 
     seed: int
@@ -51,7 +61,7 @@ class Plan:
     evaluation: Evaluation
     faults: FaultSchedule
     kills: tuple[Kill, ...]
-    random_kills: tuple[tuple[float, Party], ...]
+    mishaps: tuple[Mishap, ...]
 
 
 def draw(worlds: Sequence[World], seed: int) -> Plan:
@@ -77,7 +87,7 @@ def draw(worlds: Sequence[World], seed: int) -> Plan:
         evaluation=_wishes(world, rows, rng),
         faults=faults,
         kills=_kills(seed, rng),
-        random_kills=_random_kills(rng),
+        mishaps=_mishaps(rng),
     )
 
 
@@ -188,10 +198,14 @@ def _victims(point: Point, rng: np.random.Generator) -> tuple[Party, ...]:
     return options[int(rng.choice(3, p=[0.45, 0.4, 0.15]))]
 
 
-def _random_kills(rng: np.random.Generator) -> tuple[tuple[float, Party], ...]:
-    count = int(rng.integers(0, 2))
-    parties: Any = tuple(Party)
-    return tuple(
-        (float(rng.uniform(0.05, 0.8)), parties[int(rng.integers(len(parties)))])
-        for _ in range(count)
-    )
+def _mishaps(rng: np.random.Generator) -> tuple[Mishap, ...]:
+    parties = tuple(Party)
+    found = [
+        Mishap(
+            after_seconds=float(rng.uniform(0.05, 1.0)),
+            party=parties[int(rng.integers(len(parties)))],
+            frozen_seconds=float(rng.uniform(0.1, LONGEST_FREEZE)) if rng.random() < 0.5 else None,
+        )
+        for _ in range(int(rng.integers(0, 3)))
+    ]
+    return tuple(sorted(found, key=lambda one: one.after_seconds))

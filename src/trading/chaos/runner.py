@@ -15,10 +15,11 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ from trading.chaos.plants import Plant
 from trading.chaos.points import Arena, Party, Point
 from trading.chaos.world import World
 from trading.clock import monotonic_seconds
-from trading.exchange.faults import NUMBERS
+from trading.domain.instrument import Market
+from trading.errors import SessionBusyError
+from trading.exchange.faults import KINDS, NUMBERS
 from trading.exchange.server import JOURNAL_FILE
 from trading.log import get_logger
 
@@ -53,14 +56,15 @@ class Result:
     """How one seed ended. ``findings`` is empty when both books tell the same story."""
 
     seed: int
-    orders: int
-    fills: int
-    starts: int
-    kills: int
-    faults: Mapping[str, int]
-    lost: int
-    doubled: int
-    money_difference: int
+    orders: int = 0
+    fills: int = 0
+    starts: int = 0
+    kills: int = 0
+    freezes: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    lost: int = 0
+    doubled: int = 0
+    money_difference: int = 0
     findings: Sequence[str] = field(default_factory=tuple)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -84,12 +88,14 @@ def run(
     left = [seed for seed in seeds if seed not in kept.done]
     if left:
         worlds = world.load_all(installation, dataset)
-        with _workers(worlds, left, folder / "work", plant, jobs) as lines:
+        with _alone(folder), _workers(worlds, left, folder / "work", plant, jobs) as lines:
             for line in lines:
                 kept.add(line)
                 if progress is not None:
                     progress(len(seeds) - len(left) + kept.added, len(seeds))
-    return summarize([kept.done[seed] for seed in seeds], monotonic_seconds() - began)
+    died = ("시험을 돌리던 프로세스가 죽음",)
+    results = [kept.done.get(seed) or Result(seed=seed, findings=died) for seed in seeds]
+    return summarize(results, monotonic_seconds() - began, world.markets(dataset))
 
 
 def play_one(
@@ -101,11 +107,14 @@ def play_one(
     folder = installation.home.data_dir / "chaos" / "seed" / str(seed)
     shutil.rmtree(folder, ignore_errors=True)
     result = play(worlds, seed, folder, plant, level="debug")
-    return {**summarize([result], monotonic_seconds() - began), "folder": str(folder)}
+    figures = summarize([result], monotonic_seconds() - began, world.markets(dataset))
+    return {**figures, "folder": str(folder)}
 
 
-def summarize(results: Sequence[Result], seconds: float) -> dict[str, Any]:
-    """Return the figures of a run; see DESIGN §5 for the names."""
+def summarize(
+    results: Sequence[Result], seconds: float, markets: Collection[Market]
+) -> dict[str, Any]:
+    """Return the figures of a run in ``markets``; see DESIGN §5 for the names."""
     points: Counter[str] = Counter()
     variants: Counter[str] = Counter()
     for result in results:
@@ -114,7 +123,8 @@ def summarize(results: Sequence[Result], seconds: float) -> dict[str, Any]:
     numbers = Counter(dict.fromkeys(map(str, NUMBERS), 0))
     for name, count in variants.items():
         numbers[name.partition("/")[0]] += count
-    faults = {number: numbers[number] for number in numbers} | {
+    possible = {str(kind.number) for kind in KINDS.values() if kind.market in (None, *markets)}
+    faults = {number: numbers[number] for number in numbers if number in possible} | {
         str(point): points[point] for point in Point
     }
     orders = sum(result.orders for result in results)
@@ -126,11 +136,13 @@ def summarize(results: Sequence[Result], seconds: float) -> dict[str, Any]:
         "orders": orders,
         "fills": sum(result.fills for result in results),
         "kills": sum(result.kills for result in results),
+        "freezes": sum(result.freezes for result in results),
         "starts": sum(result.starts for result in results),
         "faults": faults,
         "variants": dict(
             sorted(variants.items(), key=lambda one: (int(one[0].split("/")[0]), one))
         ),
+        "not_applicable": [number for number in numbers if number not in possible],
         "lost": sum(result.lost for result in results),
         "doubled": sum(result.doubled for result in results),
         "money_difference": sum(result.money_difference for result in results),
@@ -163,7 +175,7 @@ def text(figures: Mapping[str, Any]) -> str:
     """Return the figures as a user reads them."""
     lines = [
         f"시드 {figures['seeds']:,}개, 주문 {figures['orders']:,}건, 체결 {figures['fills']:,}건, "
-        f"강제 종료 {figures['kills']:,}회, {figures['seconds']:,}초",
+        f"강제 종료 {figures['kills']:,}회, 얼림 {figures['freezes']:,}회, {figures['seconds']:,}초",
         f"  잃은 주문 {figures['lost']:,}건, 두 번 낸 주문 {figures['doubled']:,}건, "
         f"돈의 차이 {figures['money_difference']:,}",
     ]
@@ -171,6 +183,8 @@ def text(figures: Mapping[str, Any]) -> str:
         f"  시드 {failure['seed']}: {'; '.join(failure['findings'])}"
         for failure in figures["failures"]
     ]
+    if "folder" in figures:
+        lines.append(f"  장부와 로그: {figures['folder']}")
     if figures["never_met"]:
         lines.append(f"  한 번도 일어나지 않은 장애와 경계: {', '.join(figures['never_met'])}")
     if figures["too_few_orders"]:
@@ -210,6 +224,7 @@ def play(
         fills=verdict.fills,
         starts=match.starts,
         kills=match.deaths,
+        freezes=match.freezes,
         faults=verdict.faults | {str(p): count for p, count in killed.items() if count},
         lost=verdict.lost,
         doubled=verdict.doubled,
@@ -237,18 +252,21 @@ class _Match:
         self._plant = plant
         self._level = level
         self._port = _free_port()
-        self._random = list(plan.random_kills)
+        self._life = os.pipe()
+        self._mishaps = list(plan.mishaps)
+        self._frozen: dict[int, float] = {}
+        self._began = monotonic_seconds()
         self.starts = 0
         self.deaths = 0
+        self.freezes = 0
 
     def play(self) -> list[str]:
         """Run to the end; return what went wrong on the way, as Korean sentences."""
-        began = monotonic_seconds()
         self._start(Party.EXCHANGE)
         self._start(Party.CLIENT)
         try:
             while True:
-                ended = self._ended(monotonic_seconds() - began)
+                ended = self._ended()
                 if ended is None:
                     return ["끝나지 않음: " + self._failure()]
                 party, code = ended
@@ -265,6 +283,8 @@ class _Match:
         finally:
             for party in Party:
                 self._end(party)
+            for end in self._life:
+                os.close(end)
 
     def _failure(self) -> str:
         return _last_lines(self._folder / trader.FAILURE_FILE)
@@ -275,6 +295,7 @@ class _Match:
         if pid:
             self._arena.set_pid(party, pid)
             return
+        _end_with_parent(*self._life)
         code = trader.BROKEN
         try:
             code = self._be(party)
@@ -293,17 +314,15 @@ class _Match:
             return 0
         return trader.trade(self._plan, self._folder, self._arena, self._plant)
 
-    def _ended(self, elapsed: float) -> tuple[Party, int] | None:
-        """Wait for a process to end; kill those whose time has come. ``None`` on time-out."""
-        last = monotonic_seconds() + SEED_SECONDS - elapsed
-        while monotonic_seconds() < last:
+    def _ended(self) -> tuple[Party, int] | None:
+        """Wait for a process to end, bringing the mishaps about; ``None`` on time-out."""
+        while (elapsed := monotonic_seconds() - self._began) < SEED_SECONDS:
             for party in Party:
                 code = self._reaped(party)
                 if code is not None:
                     return party, code
-            self._kill_at_random(elapsed)
+            self._befall(elapsed)
             time.sleep(_REST_SECONDS)
-            elapsed += _REST_SECONDS
         return None
 
     def _reaped(self, party: Party) -> int | None:
@@ -311,13 +330,24 @@ class _Match:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
         self._arena.set_pid(party, 0)
+        self._frozen.pop(pid, None)
         _, status = os.waitpid(pid, 0)
         return os.waitstatus_to_exitcode(status)
 
-    def _kill_at_random(self, elapsed: float) -> None:
-        if self._random and elapsed >= self._random[0][0]:
-            _, party = self._random.pop(0)
-            os.kill(self._arena.pid(party), signal.SIGKILL)
+    def _befall(self, elapsed: float) -> None:
+        for pid, until in list(self._frozen.items()):
+            if elapsed >= until:
+                del self._frozen[pid]
+                os.kill(pid, signal.SIGCONT)
+        if self._mishaps and elapsed >= self._mishaps[0].after_seconds:
+            mishap = self._mishaps.pop(0)
+            pid = self._arena.pid(mishap.party)
+            if mishap.frozen_seconds is None:
+                os.kill(pid, signal.SIGKILL)
+            else:
+                self.freezes += 1
+                self._frozen[pid] = elapsed + mishap.frozen_seconds
+                os.kill(pid, signal.SIGSTOP)
 
     def _end(self, party: Party) -> None:
         pid = self._arena.pid(party)
@@ -351,6 +381,22 @@ class _Results:
 
     def _keep(self, result: Result) -> None:
         self.done[result.seed] = result
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second run out of the same folder."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / "run.lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SessionBusyError(f"다른 혼돈 시험이 도는 중입니다: {folder}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -393,7 +439,10 @@ def _work(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         for seed in seeds:
             place = folder / str(seed)
-            result = play(worlds, seed, place, plant)
+            try:
+                result = play(worlds, seed, place, plant)
+            except Exception:
+                result = Result(seed=seed, findings=(f"시험 자체의 오류: {_end_of_stack()}",))
             if not result.findings:
                 shutil.rmtree(place)
             line = json.dumps(asdict(result), ensure_ascii=False)
@@ -415,6 +464,17 @@ def _lines(pipes: Sequence[int]) -> Iterator[str]:
             yield from (line.decode() for line in lines)
 
 
+def _end_with_parent(reading: int, writing: int) -> None:
+    """End this process when its parent is gone, however it went."""
+    os.close(writing)
+
+    def wait() -> None:
+        os.read(reading, 1)
+        os._exit(trader.BROKEN)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
 def _cpu_seconds() -> float:
     """Return the processor time of this process and of those it has buried."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -422,10 +482,13 @@ def _cpu_seconds() -> float:
 
 
 def _last_lines(path: Path) -> str:
-    """Return the end of a stack: where it broke, and why."""
-    if not path.exists():
-        return ""
-    return " / ".join(line.strip() for line in path.read_text("utf-8").splitlines()[-5:])
+    """Return the end of a stack that a process left: where it broke, and why."""
+    return _end_of_stack(path.read_text("utf-8")) if path.exists() else ""
+
+
+def _end_of_stack(text: str | None = None) -> str:
+    lines = (text if text is not None else traceback.format_exc()).splitlines()
+    return " / ".join(line.strip() for line in lines[-5:] if line.strip(" ^~"))
 
 
 def _free_port() -> int:

@@ -23,7 +23,7 @@ from trading.context import Connection, DayContext, Prepared, Run
 from trading.domain.account import VenueAccount
 from trading.domain.instrument import Market
 from trading.domain.order import Order, OrderAck, OrderIntent, OrderStatus, VenueOrder
-from trading.errors import BrokerError, TradingError, TransientBrokerError
+from trading.errors import BrokerError, DataError, TradingError, TransientBrokerError
 from trading.exchange.server import PORT_FILE
 from trading.live.journal import CLOSED, read_session
 from trading.live.pace import ControlDoor, LockStep, PortFile
@@ -62,8 +62,8 @@ def trade(plan: Plan, folder: Path, arena: Arena, plant: Plant | None) -> int:
     try:
         for session in plan.sessions:
             _trade_session(plan, folder, arena, plant, session)
-    except BrokerError as error:
-        # The exchange died or does not answer: started again, the same command goes on.
+    except (BrokerError, DataError) as error:
+        # The exchange died, does not answer, or answers nonsense: the same command goes on.
         tell(folder, f"{type(error).__name__}: {error}")
         return AGAIN
     except Exception:

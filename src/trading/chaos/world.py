@@ -121,10 +121,15 @@ def load_all(installation: Installation, dataset: Path | None) -> tuple[World, .
     process with open log files would share them with all its children.
     """
     logs.configure(None, level="critical", console=False)
-    worlds = [_load(installation, Market.US, None)]
-    if dataset is not None:
-        worlds.append(_load(installation, Market.KRX, dataset))
-    return tuple(worlds)
+    return tuple(
+        _load(installation, market, dataset if market is Market.KRX else None)
+        for market in markets(dataset)
+    )
+
+
+def markets(dataset: Path | None) -> tuple[Market, ...]:
+    """Return the markets that are played."""
+    return (Market.US,) if dataset is None else (Market.US, Market.KRX)
 
 
 def views(world: World, evaluation: Evaluation, policy: Policy) -> Views:

@@ -41,10 +41,16 @@ class Portfolio:
 class VenueAccount:
     """The account as the venue reports it.
 
-    ``cash`` on trade-date basis (D+2 for KRX); ``buying_power`` is the venue's own answer to
-    how much may be spent now.
+    ``cash`` on trade-date basis (D+2 for KRX), told to ``cash_step`` minor units;
+    ``buying_power`` is the venue's own answer to how much may be spent now.
     """
 
     cash: int
     buying_power: int
     positions: Mapping[str, Position]
+    cash_step: int = 1
+
+    def cash_difference(self, ours: int) -> int:
+        """Return how much more cash ``ours`` is; 0 within what the venue does not tell."""
+        difference = ours - self.cash
+        return 0 if abs(difference) < self.cash_step else difference

@@ -131,6 +131,8 @@ class StandingOrder:
     @classmethod
     def from_body(cls, number: str, body: Mapping[str, Any]) -> "StandingOrder":
         """Return the order that ``body`` described."""
+        # Journals of before there were types held plain limit orders only.
+        body = {"bound": body["limit"], "ceiling": body["limit"], **body}
         return cls(
             order_id=int(number),
             **{
@@ -140,8 +142,8 @@ class StandingOrder:
                 "kind": OrderKind(body["kind"]),
                 "exchange": Exchange(body["exchange"]),
                 "side": Side(body["side"]),
-                "order_type": OrderType(body["order_type"]),
-                "route": Route(body["route"]),
+                "order_type": OrderType(body.get("order_type", OrderType.LIMIT)),
+                "route": Route(body.get("route", Route.KRX)),
             },
         )
 

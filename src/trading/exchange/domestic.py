@@ -12,6 +12,7 @@ from trading.exchange.domestic_quotes import DomesticQuotes
 from trading.exchange.refusals import OrderRefused, Reason
 from trading.wire import domestic_account as money
 from trading.wire import domestic_orders as wire
+from trading.wire import domestic_reserves as reserves
 from trading.wire import values
 from trading.wire.accounts import parse_account, render_ack, render_page
 from trading.wire.domestic_account import (
@@ -25,7 +26,7 @@ from trading.wire.domestic_account import (
     Sellable,
 )
 from trading.wire.domestic_keys import whole_row
-from trading.wire.domestic_orders import ReservedOrder, ReserveRequest
+from trading.wire.domestic_reserves import ReservedOrder, ReserveRequest
 from trading.wire.records import Balance, Holding, ListedOrder, OrderKind, OrderRequest
 
 _RESULTS = {
@@ -111,24 +112,24 @@ class DomesticDesk(DomesticQuotes):
     # --- reserved orders -----------------------------------------------------------------
 
     def _reserve(self, call: Call) -> Answer:
-        wish = wire.parse_reserve_request(call.params)
+        wish = reserves.parse_reserve_request(call.params)
         account = self.account(call, wish.account)
         reserved = self.venue.reserve(account, self._reservable(wish), wish.last)
-        return self.answer("reserve", wire.render_reserved(str(reserved.number)))
+        return self.answer("reserve", reserves.render_reserved(str(reserved.number)))
 
     def _change_reserved(self, call: Call) -> Answer:
         is_cancel = call.variant == "cancel"
-        change = wire.parse_reserve_change_request(call.params, is_cancel=is_cancel)
+        change = reserves.parse_reserve_change_request(call.params, is_cancel=is_cancel)
         account = self.account(call, change.account)
         number = values.integer(change.number)
         if change.wish is None:
             self.venue.cancel_reserved(account, number)
         else:
             self.venue.change_reserved(account, number, self._reservable(change.wish))
-        return self.answer("changed", wire.render_reserve_changed())
+        return self.answer("changed", reserves.render_reserve_changed())
 
     def _reserves(self, call: Call) -> Answer:
-        number, first, last, asked = wire.parse_reserves_request(call.params)
+        number, first, last, asked = reserves.parse_reserves_request(call.params)
         account = self.account(call, number)
         every = self.venue.reserved(account, first, last)
         rows, page = self.page(call, every, asked)
@@ -142,7 +143,7 @@ class DomesticDesk(DomesticQuotes):
         return self.paged(body, has_next=bool(page.nk), is_empty=not every)
 
     def _reservable(self, wish: ReserveRequest) -> OrderRequest:
-        if wish.order_type not in wire.RESERVABLE:
+        if wish.order_type not in reserves.RESERVABLE:
             raise OrderRefused(Reason.ORDER_KIND, wire.type_name(wish.order_type))
         return OrderRequest(
             account=wish.account,

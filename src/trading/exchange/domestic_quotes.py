@@ -134,7 +134,7 @@ class DomesticQuotes(Desk):
             interruption="Y" if in_auction else "N",
             is_halted=quote.halted,
         )
-        return self.answer("quote", {"output": whole_row(detail)})
+        return self.answer("quote", {"output": whole_row(detail) | _sign(quote)})
 
     def _prices(self, call: Call) -> Answer:
         rows = []
@@ -159,7 +159,7 @@ class DomesticQuotes(Desk):
                 volume=quote.volume,
                 value=self.venue.traded_value(symbol),
             )
-            rows.append(whole_row(row))
+            rows.append(whole_row(row) | _sign(quote))
         return self.answer("quote", {"output": rows})
 
     def _book(self, call: Call) -> Answer:
@@ -474,6 +474,13 @@ class DomesticQuotes(Desk):
     def _quoted(self, symbol: str) -> tuple[Quote, Instrument] | None:
         quote = self.venue.quote(symbol)
         return None if quote is None else (quote, self.venue.instruments[symbol])
+
+
+def _sign(quote: Quote) -> dict[str, str]:
+    sign = values.change_sign(
+        quote.price, quote.previous_close, upper=quote.upper_limit, lower=quote.lower_limit
+    )
+    return {"prdy_vrss_sign": sign}
 
 
 def _known(price: int) -> Decimal | None:

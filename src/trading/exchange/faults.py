@@ -152,6 +152,9 @@ _KINDS: tuple[Kind, ...] = (
         ("business", "모의투자에 없는 기능이라며 90000000으로 거부"),
         span=6,
     ),
+    *_frames(
+        13, Stage.INSTANT, ("rejected", "접수된 주문을 거래소가 뒤늦게 거부 (거부통보)"), span=6
+    ),
     *_frames(13, Stage.NOTICE, ("garbled", "풀 수 없는 암호문의 통보"), span=6),
     *_frames(
         13, Stage.NOTICE, ("appended", "뒤에 항목이 더 붙은 통보"), options={"fields": 3}, span=6
@@ -231,6 +234,7 @@ _KINDS: tuple[Kind, ...] = (
     *_calls(
         25, "write", ("fill_before_reply", "통보가 응답보다 먼저 닿음"), options={"seconds": 0.05}
     ),
+    *_calls(25, "cancel", ("slow_cancel", "취소를 접수만 하고 다음 시각에 처리함"), span=1),
     *_calls(25, "cancel", ("fill_after_cancel", "취소 확인 뒤에 그 전의 체결통보가 옴"), span=1),
     *_frames(
         25,
@@ -249,6 +253,13 @@ _KINDS: tuple[Kind, ...] = (
         options={"quantity": 1},
         span=6,
     ),
+    *_frames(
+        26,
+        Stage.INSTANT,
+        ("cancel", "우리 주문을 HTS에서 취소"),
+        ("revise", "우리 주문을 HTS에서 정정 (새 주문번호)"),
+        span=6,
+    ),
     *_calls(26, "order", ("twin", "같은 종목·수량·가격의 주문을 손으로도 냄")),
     *_calls(
         27,
@@ -260,9 +271,7 @@ _KINDS: tuple[Kind, ...] = (
         ("padded", "값에 앞뒤 공백이 붙음"),
         span=6,
     ),
-    *_calls(
-        27, "read", ("renamed", "응답 항목 하나의 이름이 바뀜"), options={"field": ""}, span=6
-    ),
+    *_calls(27, "read", ("renamed", "응답 항목 하나의 이름이 바뀜"), options={"field": ""}, span=6),
     *_frames(27, Stage.TRADE, ("malformed", "항목이 모자란 프레임"), span=6),
     *_frames(
         27, Stage.TRADE, ("appended_frame", "체결에 항목이 더 붙음"), options={"fields": 2}, span=6
@@ -524,10 +533,21 @@ class Injector:
         )
 
     def on(
-        self, stage: Stage, *, symbol: str = "", session: date | None, now: datetime
+        self,
+        stage: Stage,
+        *,
+        symbol: str = "",
+        session: date | None,
+        now: datetime,
+        is_possible: Callable[[Fault], bool] = lambda _: True,
     ) -> Fault | None:
-        """Return the fault of this frame, registration or instant, counted and durable."""
-        return self._first(lambda fault: fault.kind.stage is stage, symbol, session, now)
+        """Return the fault of this frame, registration or instant, counted and durable.
+
+        One that is not possible now waits for the next occasion.
+        """
+        return self._first(
+            lambda fault: fault.kind.stage is stage, symbol, session, now, is_possible
+        )
 
     def take_back(self, fault: Fault) -> None:
         """Say that a fault could not be shown on this occasion: it waits for the next."""
@@ -549,6 +569,7 @@ class Injector:
         symbol: str,
         session: date | None,
         now: datetime,
+        is_possible: Callable[[Fault], bool] = lambda _: True,
     ) -> Fault | None:
         due: list[_Armed] = []
         for one in self._armed:
@@ -563,7 +584,7 @@ class Injector:
             if fault.at is not None and now < fault.at:
                 continue
             one.seen += 1
-            if one.seen >= fault.nth:
+            if one.seen >= fault.nth and is_possible(fault):
                 due.append(one)
         if not due:
             return None

@@ -164,6 +164,9 @@ class FaultyCalls:
                 if not self._move_on():
                     self._injector.take_back(call.fault)
                 return call.served()
+            case "25/slow_cancel":
+                self._venue.slow_cancels += 1
+                return call.served()
             case "25/fill_after_cancel":
                 return self._fill_after_cancel(call)
             case "26/twin":

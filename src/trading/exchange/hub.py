@@ -31,7 +31,7 @@ from trading.exchange.venue import (
 from trading.log import get_logger
 from trading.wire import stream, values
 from trading.wire.endpoints import Profile
-from trading.wire.overseas import stream_key, symbol_of_key
+from trading.wire.overseas_codes import stream_key, symbol_of_key
 from trading.wire.records import Notice, OrderKind
 from trading.wire.ticker import FEED_TR, PAPER_TRS, Feed, render_status
 

@@ -193,6 +193,9 @@ class OverseasDesk(OverseasQuotes):
         body = money.render_present_balance(
             self.balance(account), unsettled_bought=bought, unsettled_sold=sold
         )
+        if self.profile is Profile.PAPER:
+            # Paper fills the totals alone (PROTOCOL 10.7), and these are in won: no rate is known.
+            body = {**body, "output1": [], "output2": []}
         return self.answer("found", body)
 
     def _settled_balance(self, call: Call) -> Answer:

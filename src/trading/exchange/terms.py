@@ -9,6 +9,8 @@ from trading.exchange.refusals import OrderRefused, Reason
 from trading.exchange.replay import SessionReplay
 from trading.exchange.windows import AT_LAST, AT_MARKET
 
+# No share ever cost as much in minor units; the matching is compiled for 64 bits.
+_HIGHEST = 10**14
 # An after-hours single price stays within a tenth of the close (PROTOCOL 13.1).
 _SINGLE_PART = 10
 
@@ -70,7 +72,7 @@ def terms_of(
 def _check_price(
     price: int, instrument: Instrument, replay: SessionReplay, rules: MarketRules
 ) -> None:
-    if price <= 0 or not rules.is_on_tick(instrument.exchange, price, replay.session):
+    if not 0 < price < _HIGHEST or not rules.is_on_tick(instrument.exchange, price, replay.session):
         raise OrderRefused(Reason.TICK)
     lower, upper = replay.limits(instrument.symbol)
     if upper and not lower <= price <= upper:

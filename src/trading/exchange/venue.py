@@ -191,10 +191,9 @@ class Venue:
         opened, _ = self.calendar.open_close(session)
         replay = self._read(session)
         changed = _Changed()
-        events: list[Event] = []
         if self._replay is not None:
             # What lived on after the close on the second exchange ends with its day.
-            self._expire(END, events, changed)
+            self._expire(END, changed)
         self._load(replay)
         self.session = session
         self.now = max(self.now, opened - PRE_OPEN)
@@ -203,9 +202,8 @@ class Venue:
             account.begin_session(session)
             self._apply_actions(account)
             changed.accounts[account.number] = account
-        self._send_reserved(events, changed)
+        self._send_reserved(changed)
         self._commit(changed)
-        self._publish(events)
         log.info(
             "거래일 시작",
             market=self.market.value,
@@ -231,23 +229,21 @@ class Venue:
         self.now = target
         if self.phase is Phase.PRE_OPEN and target >= replay.open_ts:
             self.phase = Phase.OPEN
-        events: list[Event] = []
         changed = _Changed()
         for suspension in self.suspensions():
             if suspension.until == target:
-                events.append(Suspended(suspension, is_over=True))
+                changed.events.append(Suspended(suspension, is_over=True))
         if self.phase is Phase.OPEN:
             working = self._working()
             for symbol, index in self._schedule.get(target, ()):
-                self._print(symbol, index, working.get(symbol, {}), events, changed)
+                self._print(symbol, index, working.get(symbol, {}), changed)
             if target >= replay.close_ts:
                 self.phase = Phase.AFTER_CLOSE
-                self._close(events, changed)
-        self._expire(target, events, changed)
+                self._close(changed)
+        self._expire(target, changed)
         if self.phase is Phase.AFTER_CLOSE and target >= replay.close_ts + AFTER_CLOSE:
             self.phase = Phase.CLOSED
         self._commit(changed)
-        self._publish(events)
         return True
 
     @property
@@ -314,11 +310,9 @@ class Venue:
 
         Raises ``OrderRefused`` when the venue will not have it; nothing has then changed.
         """
-        events: list[Event] = []
         changed = _Changed()
-        order = self._place(account, request, events, changed)
+        order = self._place(account, request, changed)
         self._commit(changed)
-        self._publish(events)
         return order
 
     def trade_by_hand(
@@ -348,17 +342,18 @@ class Venue:
             limit=limit,
             order_type=order_type,
         )
-        events: list[Event] = []
         changed = _Changed()
-        order = self._place(account, request, events, changed, by_hand=True)
+        order = self._place(account, request, changed, by_hand=True)
         self._commit(changed)
-        self._publish(events)
         return order
 
-    def change(self, account: TradingAccount, request: ChangeRequest) -> StandingOrder:
+    def change(
+        self, account: TradingAccount, request: ChangeRequest, *, by_hand: bool = False
+    ) -> StandingOrder:
         """Cancel or revise an order; either is an order of its own with a new number.
 
         A revision takes the quantity out of the old order and places it anew at its price.
+        ``by_hand``: its owner does so in the HTS.
         """
         original = account.orders.get(values.integer(request.original_order_id))
         if original is None:
@@ -368,14 +363,12 @@ class Venue:
         is_done = original.kind is OrderKind.CANCEL or original.open_quantity == 0
         if is_done or not 0 < quantity <= original.open_quantity:
             raise OrderRefused(Reason.NOTHING_LEFT)
-        events: list[Event] = []
         changed = _Changed()
         if request.is_cancel:
-            order = self._cancel(account, original, quantity, events, changed)
+            order = self._cancel(account, original, quantity, changed, by_hand=by_hand)
         else:
-            order = self._revise(account, original, quantity, request, events, changed)
+            order = self._revise(account, original, quantity, request, changed, by_hand=by_hand)
         self._commit(changed)
-        self._publish(events)
         return order
 
     def reject(self, account: TradingAccount, number: int, reason: str) -> None:
@@ -383,11 +376,9 @@ class Venue:
         order = account.orders.get(number)
         if order is None or order.open_quantity == 0 or order.filled_quantity:
             raise UsageError(f"거부할 수 있는 미체결 주문이 아님: {number}")
-        events: list[Event] = []
         changed = _Changed()
-        self._refuse(account, order, reason, events, changed)
+        self._refuse(account, order, reason, changed)
         self._commit(changed)
-        self._publish(events)
 
     # -- reserved orders -----------------------------------------------------------------
 
@@ -405,7 +396,9 @@ class Venue:
         )
         self._next_reservation += 1
         self._reservations[reserved.number] = reserved
-        self._commit(_Changed(reservations={reserved.number: reserved}))
+        changed = _Changed()
+        changed.reservations[reserved.number] = reserved
+        self._commit(changed)
         return reserved
 
     def change_reserved(
@@ -416,7 +409,9 @@ class Venue:
         self._check_reservable(request)
         reserved.request = replace(request, account=account.number)
         reserved.changed = self.now
-        self._commit(_Changed(reservations={number: reserved}))
+        changed = _Changed()
+        changed.reservations[reserved.number] = reserved
+        self._commit(changed)
         return reserved
 
     def cancel_reserved(self, account: TradingAccount, number: int) -> Reservation:
@@ -452,8 +447,7 @@ class Venue:
             raise UsageError(f"이미 지난 시각까지 거래를 멈출 수 없음: {until.isoformat()}")
         suspension = Suspension(symbol, kind, self.now, until)
         self._floor.suspensions[symbol] = suspension
-        self._commit(_Changed())
-        self._publish([Suspended(suspension)])
+        self._commit(_Changed(Suspended(suspension)))
 
     def resume(self, symbol: str) -> None:
         """End an interruption now; without one nothing happens."""
@@ -462,8 +456,7 @@ class Venue:
             return
         ended = suspension._replace(until=self.now)
         self._floor.suspensions[symbol] = ended
-        self._commit(_Changed())
-        self._publish([Suspended(ended, is_over=True)])
+        self._commit(_Changed(Suspended(ended, is_over=True)))
 
     def suspensions(self) -> list[Suspension]:
         """Return the imposed interruptions of the session, past ones included, by symbol."""
@@ -611,7 +604,7 @@ class Venue:
         if state is None:
             return
         self._next_order = state["next_order"]
-        self._next_reservation = state["next_reservation"]
+        self._next_reservation = state.get("next_reservation", 1)
         self.now = datetime.fromisoformat(state["now"])
         session = date.fromisoformat(state["session"])
         self._load(self._read(session))
@@ -623,7 +616,7 @@ class Venue:
             self._accounts[order.account].add(order)
         for fact in self._journal.read("matcher", first=day, last=day):
             self._floor.restore(fact.key, fact.body)
-        for symbol, kind, since, until in state["suspensions"]:
+        for symbol, kind, since, until in state.get("suspensions", ()):
             self._floor.suspensions[symbol] = Suspension(
                 symbol,
                 SuspensionKind(kind),
@@ -714,7 +707,6 @@ class Venue:
         symbol: str,
         index: int,
         owners: Mapping[str, tuple[TradingAccount, StandingOrder]],
-        events: list[Event],
         changed: "_Changed",
     ) -> None:
         tape = self.replay.tape(symbol)
@@ -722,16 +714,17 @@ class Venue:
             orders = {number: order for number, (_, order) in owners.items()}
             for execution in self._floor.on_print(symbol, index, orders):
                 account, order = owners[execution.order_id]
-                events.append(self._execute(account, order, execution, changed))
+                self._execute(account, order, execution, changed)
             for account, order in owners.values():
-                # A stop may have woken, and orders on the open have seen it.
-                changed.orders[order.order_id] = order
+                # A stop may have woken, a conditional limit become a market order.
+                if order.order_type is not OrderType.LIMIT:
+                    changed.orders[order.order_id] = order
                 if order.order_type in ON_OPEN and order.open_quantity:
-                    self._kill(account, order, events, changed)
-        self._settle_cancels(symbol, events, changed)
+                    self._kill(account, order, changed)
+        self._settle_cancels(symbol, changed)
         # After the notices: who hears of a print knows already what it filled, as in a backtest.
         if symbol in self._watched:
-            events.append(Traded(symbol, tape, index))
+            changed.events.append(Traded(symbol, tape, index))
 
     def _execute(
         self,
@@ -739,7 +732,7 @@ class Venue:
         order: StandingOrder,
         execution: Execution,
         changed: "_Changed",
-    ) -> Notified:
+    ) -> None:
         account.fill(order, execution, self._fees[order.exchange], self._settles)
         changed.orders[order.order_id] = order
         changed.accounts[account.number] = account
@@ -752,13 +745,14 @@ class Venue:
             price=execution.price,
             now=self.now.isoformat(),
         )
-        return Notified(NoticeKind.FILLED, account, order, execution.quantity, execution.price)
+        changed.events.append(
+            Notified(NoticeKind.FILLED, account, order, execution.quantity, execution.price)
+        )
 
     def _place(
         self,
         account: TradingAccount,
         request: OrderRequest,
-        events: list[Event],
         changed: "_Changed",
         *,
         by_hand: bool = False,
@@ -774,10 +768,7 @@ class Venue:
         )
         self._check_quantity(instrument, request.quantity, terms.bound)
         if request.side is Side.BUY:
-            fees = self._fees[instrument.exchange]
-            cost = cost_of_buying(request.quantity, terms.ceiling, fees)
-            if cost > account.buying_power(self._fees):
-                raise OrderRefused(Reason.NO_CASH)
+            self._check_cash(account, instrument, request.quantity, terms.ceiling)
         elif request.quantity > account.sellable(request.symbol):
             raise OrderRefused(Reason.NO_SHARES)
         order = self._new_order(
@@ -792,7 +783,7 @@ class Venue:
             route=request.route,
             by_hand=by_hand,
         )
-        self._enter(account, order, NoticeKind.ACCEPTED, events, changed)
+        self._enter(account, order, NoticeKind.ACCEPTED, changed)
         return order
 
     def _enter(
@@ -800,16 +791,15 @@ class Venue:
         account: TradingAccount,
         order: StandingOrder,
         kind: NoticeKind,
-        events: list[Event],
         changed: "_Changed",
     ) -> None:
         """Bring a new order to the floor and tell what came of it at once."""
-        events.append(Notified(kind, account, order, order.quantity, order.limit))
+        changed.events.append(Notified(kind, account, order, order.quantity, order.limit))
         changed.orders[order.order_id] = order
         for execution in self._floor.enter(order, self.last_index(order.symbol), self.now):
-            events.append(self._execute(account, order, execution, changed))
+            self._execute(account, order, execution, changed)
         if order.order_type in IMMEDIATE and order.open_quantity:
-            self._kill(account, order, events, changed)
+            self._kill(account, order, changed)
 
     def _revise(
         self,
@@ -817,8 +807,9 @@ class Venue:
         original: StandingOrder,
         quantity: int,
         request: ChangeRequest,
-        events: list[Event],
         changed: "_Changed",
+        *,
+        by_hand: bool,
     ) -> StandingOrder:
         self._check_session()
         instrument = self.instruments[original.symbol]
@@ -835,9 +826,7 @@ class Venue:
         if original.side is Side.BUY:
             fees = self._fees[instrument.exchange]
             freed = reservation(original, fees) - reservation(original, fees, less=quantity)
-            needed = cost_of_buying(quantity, terms.ceiling, fees)
-            if needed - freed > account.buying_power(self._fees):
-                raise OrderRefused(Reason.NO_CASH)
+            self._check_cash(account, instrument, quantity, terms.ceiling, freed=freed)
         self._take_out(original, quantity, changed)
         order = self._new_order(
             account,
@@ -849,10 +838,10 @@ class Venue:
             order_type=order_type,
             stop=stop,
             route=original.route,
-            by_hand=original.by_hand,
+            by_hand=by_hand or original.by_hand,
             original=original,
         )
-        self._enter(account, order, NoticeKind.REVISED, events, changed)
+        self._enter(account, order, NoticeKind.REVISED, changed)
         return order
 
     def _cancel(
@@ -860,8 +849,9 @@ class Venue:
         account: TradingAccount,
         original: StandingOrder,
         quantity: int,
-        events: list[Event],
         changed: "_Changed",
+        *,
+        by_hand: bool,
     ) -> StandingOrder:
         order = self._new_order(
             account,
@@ -873,21 +863,20 @@ class Venue:
             order_type=original.order_type,
             stop=original.stop,
             route=original.route,
-            by_hand=original.by_hand,
+            by_hand=by_hand or original.by_hand,
             original=original,
         )
         changed.orders[order.order_id] = order
         if self.slow_cancels > 0:
             self.slow_cancels -= 1
         else:
-            self._carry_out(account, order, events, changed)
+            self._carry_out(account, order, changed)
         return order
 
     def _carry_out(
         self,
         account: TradingAccount,
         cancel: StandingOrder,
-        events: list[Event],
         changed: "_Changed",
     ) -> None:
         """Do what a cancel asks for as far as its order is still open; refuse the rest."""
@@ -897,16 +886,18 @@ class Venue:
             self._take_out(original, quantity, changed)
             cancel.canceled_quantity += quantity
             changed.orders[cancel.order_id] = cancel
-            events.append(Notified(NoticeKind.CANCELED, account, cancel, quantity, original.limit))
+            changed.events.append(
+                Notified(NoticeKind.CANCELED, account, cancel, quantity, original.limit)
+            )
         if cancel.open_quantity:
-            self._refuse(account, cancel, Reason.NOTHING_LEFT.value, events, changed)
+            self._refuse(account, cancel, Reason.NOTHING_LEFT.value, changed)
 
-    def _settle_cancels(self, symbol: str | None, events: list[Event], changed: "_Changed") -> None:
+    def _settle_cancels(self, symbol: str | None, changed: "_Changed") -> None:
         """Carry out the cancels that waited for a print of the instrument, ``None`` for all."""
         for account in self._accounts.values():
             for cancel in account.pending_cancels():
                 if symbol is None or cancel.symbol == symbol:
-                    self._carry_out(account, cancel, events, changed)
+                    self._carry_out(account, cancel, changed)
 
     def _take_out(self, original: StandingOrder, quantity: int, changed: "_Changed") -> None:
         """Take ``quantity`` shares out of a working order; what is left goes on waiting."""
@@ -918,19 +909,17 @@ class Venue:
         self,
         account: TradingAccount,
         order: StandingOrder,
-        events: list[Event],
         changed: "_Changed",
     ) -> None:
         quantity = order.open_quantity
         self._take_out(order, quantity, changed)
-        events.append(Notified(NoticeKind.KILLED, account, order, quantity, order.limit))
+        changed.events.append(Notified(NoticeKind.KILLED, account, order, quantity, order.limit))
 
     def _refuse(
         self,
         account: TradingAccount,
         order: StandingOrder,
         reason: str,
-        events: list[Event],
         changed: "_Changed",
     ) -> None:
         quantity = order.open_quantity
@@ -939,7 +928,7 @@ class Venue:
         order.rejected_quantity += quantity
         order.reason = reason
         changed.orders[order.order_id] = order
-        events.append(Notified(NoticeKind.REFUSED, account, order, quantity, order.limit))
+        changed.events.append(Notified(NoticeKind.REFUSED, account, order, quantity, order.limit))
 
     def _new_order(
         self,
@@ -994,17 +983,17 @@ class Venue:
         )
         return order
 
-    def _close(self, events: list[Event], changed: "_Changed") -> None:
+    def _close(self, changed: "_Changed") -> None:
         for symbol, owners in self._working().items():
             orders = [order for _, order in owners.values()]
             for execution in self._floor.close(symbol, self.last_index(symbol), orders):
                 account, order = owners[execution.order_id]
-                events.append(self._execute(account, order, execution, changed))
+                self._execute(account, order, execution, changed)
 
-    def _expire(self, moment: datetime, events: list[Event], changed: "_Changed") -> None:
+    def _expire(self, moment: datetime, changed: "_Changed") -> None:
         """End what lives no longer than ``moment``; cancels still under way come first."""
         if moment >= self.replay.close_ts:
-            self._settle_cancels(None, events, changed)
+            self._settle_cancels(None, changed)
         for account in self._accounts.values():
             for order in account.working():
                 if self.windows.expiry(order.order_type, order.route) <= moment:
@@ -1044,7 +1033,7 @@ class Venue:
             last=tape.prints[index].price if index >= 0 else 0,
         )
 
-    def _send_reserved(self, events: list[Event], changed: "_Changed") -> None:
+    def _send_reserved(self, changed: "_Changed") -> None:
         """Send what was reserved for this open, in the order it was reserved."""
         session = self.replay.session
         moved = {action.symbol for action in self.replay.actions}
@@ -1063,7 +1052,7 @@ class Venue:
             account = self._accounts[reserved.request.account]
             request = replace(reserved.request, quantity=rest)
             try:
-                order = self._place(account, request, events, changed, is_reserved=True)
+                order = self._place(account, request, changed, is_reserved=True)
             except OrderRefused as refused:
                 self._end_reservation(reserved, ReservedState.REFUSED, str(refused), changed)
                 continue
@@ -1155,6 +1144,23 @@ class Venue:
             raise OrderRefused(Reason.NOT_TRADABLE, reason)
         return instrument
 
+    def _check_cash(
+        self,
+        account: TradingAccount,
+        instrument: Instrument,
+        quantity: int,
+        ceiling: int,
+        *,
+        freed: int = 0,
+    ) -> None:
+        power = account.buying_power(self._fees) + freed
+        # The amount first, in exact integers: fees are compiled for amounts that money can be.
+        if (
+            quantity * ceiling > power
+            or cost_of_buying(quantity, ceiling, self._fees[instrument.exchange]) > power
+        ):
+            raise OrderRefused(Reason.NO_CASH)
+
     def _check_quantity(self, instrument: Instrument, quantity: int, limit: int) -> None:
         if quantity <= 0:
             raise OrderRefused(Reason.QUANTITY)
@@ -1164,6 +1170,7 @@ class Venue:
             raise OrderRefused(Reason.LOT)
 
     def _commit(self, changed: "_Changed") -> None:
+        """Make durable what changed, then tell what happened."""
         day = self.replay.session.isoformat()
         self._journal.commit(
             self._state(),
@@ -1178,6 +1185,7 @@ class Venue:
             ),
             *(Fact("matcher", key, day, body) for key, body in self._floor.facts()),
         )
+        self._publish(changed.events)
 
     def _state(self) -> Fact:
         session = self.replay.session.isoformat()
@@ -1203,11 +1211,12 @@ class Venue:
 
 
 class _Changed:
-    """What one step touched, to be written in one transaction."""
+    """What one step touched, to be written in one transaction, and the events to be told then."""
 
-    __slots__ = ("accounts", "orders", "reservations")
+    __slots__ = ("accounts", "events", "orders", "reservations")
 
-    def __init__(self, reservations: dict[int, Reservation] | None = None) -> None:
+    def __init__(self, *events: Event) -> None:
+        self.events = list(events)
         self.orders: dict[int, StandingOrder] = {}
         self.accounts: dict[str, TradingAccount] = {}
-        self.reservations = reservations if reservations is not None else {}
+        self.reservations: dict[int, Reservation] = {}

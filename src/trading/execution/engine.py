@@ -4,7 +4,7 @@
 writes what the engine wishes into the ledger, carries it to the venue, and feeds the answers back.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -395,11 +395,12 @@ class TradingEngine:
 
     def _exit(self, tick: Tick, rule: ExitRule) -> list[Command]:
         """Sell what is free; take back purchases and sales that ask for more than the market."""
-        open_here = [o for o in self.open_orders() if o.intent.symbol == tick.symbol]
+        here = [o for o in self.orders.values() if o.intent.symbol == tick.symbol]
         commands: list[Command] = [
             self._cancel(order)
-            for order in open_here
-            if self._is_cancelable(order)
+            for order in here
+            if order.status.is_open
+            and self._is_cancelable(order)
             and (order.intent.side is Side.BUY or order.intent.limit > tick.price)
         ]
         view = self._view
@@ -410,10 +411,7 @@ class TradingEngine:
         free = self._free_quantity(tick.symbol) // lot * lot
         if free <= 0:
             return commands
-        number = sum(
-            o.intent.symbol == tick.symbol and o.intent.boundary == BOUNDARY_EXIT
-            for o in self.orders.values()
-        )
+        number = sum(o.intent.boundary == BOUNDARY_EXIT for o in here)
         intent = OrderIntent(
             intent_id=f"{self.policy.market}:{view.session}:{BOUNDARY_EXIT}{number}"
             f":{tick.symbol}:{Side.SELL}",
@@ -436,11 +434,7 @@ class TradingEngine:
             reason=rule.name.lower(),
         )
         self._exited.add(tick.symbol)
-        entered_now = any(
-            o.intent.symbol == tick.symbol and o.intent.side is Side.BUY and o.filled_quantity
-            for o in self.orders.values()
-        )
-        if entered_now:
+        if any(o.intent.side is Side.BUY and o.filled_quantity for o in here):
             # Entry and exit inside one bar: which came first was not recorded; it is a loss.
             self.ambiguous_fills += 1
         return [*commands, self.guarded(intent, tick.ts_event)]
@@ -527,7 +521,8 @@ class TradingEngine:
             reference=self.last_price.get(intent.symbol, 0),
             data_age=self._age(intent.symbol, ts),
             free_quantity=self._free_quantity(intent.symbol),
-            free_cash=self._free_cash(),
+            # A stop must not wait for a sum that no guard of a sale looks at.
+            free_cash=self._free_cash() if intent.side is Side.BUY else self.account.cash,
             equity=self._session.equity if self._session is not None else 0,
             is_known=intent.intent_id in self.orders,
             is_frozen=intent.symbol in self.frozen,
@@ -560,19 +555,20 @@ class TradingEngine:
         held = self.account.positions.get(symbol)
         promised = sum(
             o.open_quantity
-            for o in self._promising()
-            if o.intent.symbol == symbol and o.intent.side is Side.SELL
+            for o in self.orders.values()
+            if o.intent.symbol == symbol
+            and o.intent.side is Side.SELL
+            and o.intent.intent_id not in self.unclear
         )
         return (held.quantity if held is not None else 0) - promised
 
     def _free_cash(self) -> int:
         promised = sum(
-            o.open_quantity * o.intent.limit for o in self._promising() if o.intent.side is Side.BUY
+            o.open_quantity * o.intent.limit
+            for o in self.orders.values()
+            if o.intent.side is Side.BUY and o.intent.intent_id not in self.unclear
         )
         return self.account.cash - promised
-
-    def _promising(self) -> Iterator[Order]:
-        return (o for key, o in self.orders.items() if key not in self.unclear)
 
     def _cancel_buys(self) -> list[Command]:
         return [

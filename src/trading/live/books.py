@@ -44,7 +44,7 @@ from trading.simulation.account import Account, Booking
 log = get_logger(__name__)
 
 # Listings that may fail in a row, and be asked for in all, while nothing else can be done.
-_PATIENCE, _MOST_LOOKS = 10, 500
+_PATIENCE, _MOST_LOOKS = 3, 500
 # How long back trades by hand are looked for, and how long a dividend may be under way.
 _LONGEST_GAP, _LONGEST_PENDING = timedelta(days=30), timedelta(days=60)
 # What a venue may hold back for fees beside the price of a working purchase.
@@ -136,6 +136,10 @@ class Bookkeeper:
     def begin(self, start: SessionStart, recorded: RecordedSession) -> None:
         """Take over what the ledger holds of the session."""
         self._session, self._close_ts = start.session, start.close_ts
+        self._told = {
+            (one.fill.venue_order_id, one.fill.ts_event, one.fill.quantity, one.fill.amount)
+            for one in recorded.booked
+        }
         for day, listed in self._journal.still_aside():
             self._set_aside[day, listed.venue_order_id] = listed
         for number, listed in recorded.set_aside.items():
@@ -193,15 +197,15 @@ class Bookkeeper:
         if isinstance(event, OrderUpdate):
             return True
         key = (number, event.ts_event, event.quantity, event.amount)
-        listed_at = self._listed_at.get(number)
-        if key not in self._told and (listed_at is None or event.ts_event > listed_at):
-            self._told.add(key)
-            return True
+        is_first, listed_at = key not in self._told, self._listed_at.get(number)
         self._told.add(key)
         if self._covered[number] >= event.quantity:
+            # Before any clock is asked: the venue's may be ahead of ours. Should this one not be
+            # what was covered, the listing books it.
             self._covered[number] -= event.quantity
-        else:
-            self._doubts = True
+        elif is_first and (listed_at is None or event.ts_event > listed_at):
+            return True
+        self._doubts = True
         return False
 
     # --- listings ---------------------------------------------------------------------------
@@ -216,6 +220,17 @@ class Bookkeeper:
             return False
         self._failures = 0
         await self.take_over(listing)
+        return True
+
+    async def reach(self) -> bool:
+        """Wait until the venue lists its orders again; return whether it does.
+
+        Asked between two orders when the answer to the first was lost: the second would be too.
+        """
+        while not await self.look():
+            if self._failures >= _PATIENCE:
+                return False
+            await asyncio.sleep(self._supervision.absence_wait_seconds)
         return True
 
     async def settle(self) -> None:

@@ -129,7 +129,7 @@ def acknowledgment(listed: VenueOrder) -> OrderAck:
 def differences(account: Account, venue: VenueAccount) -> list[Difference]:
     """Return every disagreement about cash and holdings; empty when books reconcile."""
     found = []
-    if account.cash != venue.cash:
+    if venue.cash_difference(account.cash):
         found.append(Difference(what=CASH, ours=account.cash, theirs=venue.cash))
     ours: Mapping[str, int] = {s: p.quantity for s, p in account.positions.items()}
     theirs: Mapping[str, int] = {s: p.quantity for s, p in venue.positions.items() if p.quantity}

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trading.clock import monotonic_seconds
@@ -27,6 +27,7 @@ from trading.domain.order import (
 from trading.errors import (
     BrokerError,
     DataError,
+    OrderNotSentError,
     OrderRejectedError,
     OrderStateError,
     OrderUnknownError,
@@ -57,7 +58,7 @@ from trading.live.journal import Evidence, Journal, RecordedSession
 from trading.live.pace import Pace
 from trading.live.reconcile import Difference
 from trading.log import get_logger, get_trade_log
-from trading.ports import Broker, MarketFeed, MarketInfo, Notifier
+from trading.ports import Broker, MarketFeed, Notifier
 
 __all__ = ["LiveSession", "SessionOutcome", "Supervision"]
 
@@ -67,7 +68,8 @@ trade_log = get_trade_log()
 # A replay in lock-step asks for the balance of an idle account only this often.
 _IDLE = timedelta(hours=1)
 # Failed listings in a row after which a venue that stands still for us counts as gone.
-_PATIENCE = 10
+_PATIENCE = 3
+_NO_LISTING = "거래소의 주문 목록을 받지 못해 멈췄습니다. 같은 명령을 다시 치면 이어서 합니다."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +122,13 @@ class LiveSession:
             exchanges=self._exchanges,
         )
         self._bars = BarBuilder()
+        # The mark before each intent left, when it was written, and whether the last one got lost.
         self._left_after: dict[str, str] = {}
+        self._left_at: dict[str, datetime] = {}
+        self._is_cut_off = False
         self._asked_at = 0.0
         self._saw_open = True
+        self._close_ts = datetime.max.replace(tzinfo=UTC)
 
     async def run(
         self,
@@ -143,6 +149,7 @@ class LiveSession:
         await self._feed.subscribe(view.symbols)
         # Killed and started again in the middle of a day, it has seen a part of the bars only.
         self._saw_open = self._pace.clock.now() < start.open_ts
+        self._close_ts = start.close_ts
         before = len(self._engine.applied)
         self._books.begin(start, recorded)
         if recorded.opened is None:
@@ -296,9 +303,7 @@ class LiveSession:
         else:
             await books.reconcile()
         if self._pace.waits and books.failures >= _PATIENCE:
-            raise TransientBrokerError(
-                "거래소의 주문 목록을 받지 못해 멈췄습니다. 같은 명령을 다시 치면 이어서 합니다."
-            )
+            raise TransientBrokerError(_NO_LISTING)
         return self._pace.waits and (books.is_in_doubt or books.is_suspicious)
 
     async def _close(self, start: SessionStart) -> SessionOutcome:
@@ -309,7 +314,9 @@ class LiveSession:
             await self._pace.advance(final, self._feed, self._pump)
         if self._feed.polls_prices:
             await self._ask_prices()
-            await self._pump()
+        elif not self._pace.waits:
+            await self._feed.heal()
+        await self._pump()
         await self._books.settle()
         found, venue = await self._books.confirmed()
         orders = {
@@ -329,7 +336,7 @@ class LiveSession:
         outcome = SessionOutcome(
             equity=self._engine.equity(),
             cash=self._engine.account.cash,
-            cash_difference=self._engine.account.cash - venue.cash,
+            cash_difference=venue.cash_difference(self._engine.account.cash),
             differences=tuple(found),
             orders=sum(o.status is not OrderStatus.DENIED for o in orders.values()),
             fills=sum(b.intent.boundary != BOUNDARY_MANUAL for b in self._engine.booked),
@@ -363,6 +370,7 @@ class LiveSession:
         for known in recorded.booked:
             self._engine.handle(known.fill)
         self._left_after = dict(recorded.highest_before)
+        self._left_at = dict(recorded.left_at)
         restricted: list[Command] = []
         if recorded.state is not None:
             # Before anything leaves again; what is found to be working is canceled below.
@@ -387,22 +395,15 @@ class LiveSession:
     def _ask_for_lost(self, recorded: RecordedSession) -> None:
         """Open the question about orders that a killed process left without an answer.
 
-        One whose loss was noticed is only looked for. One that was written and perhaps never
-        left may leave now, when it provably did not and its moment is not over.
+        One that provably never arrived may leave now, if its moment is not over.
         """
-        now = self._pace.clock.now()
         for order in self._engine.open_orders():
             intent_id = order.intent.intent_id
             is_lost = order.status in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
             if not is_lost or intent_id in recorded.unclear:
                 continue
-            age = now - recorded.left_at.get(intent_id, now)
-            self._books.ask(
-                order,
-                highest_before=self._left_after.get(intent_id, ""),
-                may_leave=order.status is OrderStatus.SUBMITTED
-                and age <= self._supervision.check_interval,
-            )
+            highest = self._left_after.get(intent_id, "")
+            self._books.ask(order, highest_before=highest, may_leave=True)
 
     async def _catch_up(self, view: View) -> None:
         """Look at today's prices again: a print may have come while nobody was there."""
@@ -428,8 +429,14 @@ class LiveSession:
             elif isinstance(event, Fill | OrderUpdate):
                 if self._books.is_news(event):
                     await self._handle(event)
-            elif not isinstance(event, MarketInfo):
-                await self._handle(event)
+            elif isinstance(event, Tick):
+                await self._handle(self._not_too_late(event))
+
+    def _not_too_late(self, tick: Tick) -> Tick:
+        """Return a print that was mended after the close as one of the close: no exit follows."""
+        if self._pace.clock.now() < self._close_ts:
+            return tick
+        return tick._replace(ts_event=max(tick.ts_event, self._close_ts))
 
     async def take(self, event: Event) -> None:
         """See ``books.Desk``."""
@@ -490,6 +497,8 @@ class LiveSession:
         for command in commands:
             match command:
                 case Submit(intent=intent):
+                    if self._is_cut_off:
+                        await self._reach_venue()
                     self._left_after[intent.intent_id] = self._books.mark
                     self._journal.intends(intent, highest_order_id=self._books.mark)
                     await self._submit(intent)
@@ -509,8 +518,11 @@ class LiveSession:
     async def _submit(self, intent: OrderIntent) -> None:
         """Send an intent that the ledger holds, once, and take the venue's answer over."""
         self._books.moved = True
+        self._left_at.setdefault(intent.intent_id, self._pace.clock.now())
         try:
             ack = await self._broker.submit(intent)
+        except OrderNotSentError as error:
+            self._hold(intent, str(error))
         except (OrderRejectedError, UsageError) as error:
             self._refuse(intent, str(error), code=getattr(error, "code", ""))
         except OrderUnknownError as error:
@@ -522,6 +534,23 @@ class LiveSession:
         else:
             await self.accept(intent, ack)
 
+    async def _reach_venue(self) -> None:
+        """Wait for the venue before the next order leaves, where one was just lost on the way."""
+        self._is_cut_off = not await self._books.reach()
+        if self._is_cut_off and self._pace.waits:
+            raise TransientBrokerError(_NO_LISTING)
+
+    def _hold(self, intent: OrderIntent, reason: str) -> None:
+        """Keep an order that never left until the venue has proven it, and can be reached."""
+        self._is_cut_off = True
+        self._journal.moved(intent.intent_id, OrderStatus.SUBMITTED, reason)
+        log.warning("주문이 나가지 못함", intent_id=intent.intent_id, reason=reason)
+        self._books.ask(
+            self._engine.orders[intent.intent_id],
+            highest_before=self._left_after[intent.intent_id],
+            may_leave=True,
+        )
+
     def _refuse(self, intent: OrderIntent, reason: str, *, code: str) -> None:
         self._engine.handle(Refused(intent_id=intent.intent_id, reason=reason))
         self._journal.moved(intent.intent_id, OrderStatus.REJECTED, reason)
@@ -529,6 +558,7 @@ class LiveSession:
         self._notifier.send("order_refused", {"symbol": intent.symbol, "reason": reason})
 
     def _lose(self, intent: OrderIntent, reason: str) -> None:
+        self._is_cut_off = True
         self._engine.handle(Lost(intent_id=intent.intent_id, reason=reason))
         self._books.ask(
             self._engine.orders[intent.intent_id],
@@ -540,13 +570,18 @@ class LiveSession:
 
     async def leave_again(self, intent: OrderIntent) -> None:
         """See ``books.Desk``."""
-        match self._engine.reconsider(intent, self._pace.clock.now()):
+        now = self._pace.clock.now()
+        if now - self._left_at.get(intent.intent_id, now) > self._supervision.check_interval:
+            self._refuse(intent, "나가지 못한 채 때를 놓침", code="")
+            return
+        match self._engine.reconsider(intent, now):
             case Submit():
                 self._journal.leaves_again(intent)
                 await self._submit(intent)
             case Deny(code=code):
                 self._journal.moved(intent.intent_id, OrderStatus.REJECTED, str(code))
                 trade_log.warning("주문 내부 거부", intent_id=intent.intent_id, code=str(code))
+                self._notifier.send("order_refused", {"symbol": intent.symbol, "reason": str(code)})
 
     async def accept(self, intent: OrderIntent, ack: OrderAck) -> None:
         """See ``books.Desk``."""

@@ -180,7 +180,17 @@ class Matcher:
         """Return the whole state as JSON values; ``restore`` of it continues identically."""
         return {
             "books": {symbol: asdict(book) for symbol, book in self._books.items()},
-            "orders": [asdict(order) for order in self._orders.values()],
+            # Written out: ``asdict`` copies deeply, and a venue takes this after every order.
+            "orders": [
+                {
+                    "order_id": order.order_id,
+                    "symbol": order.symbol,
+                    "side": order.side.value,
+                    "quantity": order.quantity,
+                    "limit": order.limit,
+                }
+                for order in self._orders.values()
+            ],
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF009 -- kis() makes a dataclass field
+
 """A Korean account over REST, in both directions: holdings, cash, what may be traded, profit."""
 
 from collections.abc import Mapping, Sequence
@@ -122,6 +122,7 @@ def parse_balance(body: Mapping[str, Any]) -> Balance:
     """Read holdings and cash; sold-out positions, which stay listed until D+2, are dropped."""
     holdings = []
     for row in values.rows(body.get("output1")):
+        values.required(row, "hldg_qty", "pchs_amt")
         quantity = values.integer(row.get("hldg_qty"))
         if not quantity:
             continue
@@ -141,6 +142,7 @@ def parse_balance(body: Mapping[str, Any]) -> Balance:
     if not sums:
         raise SchemaError("잔고 응답에 예수금 없음")
     cash = sums[0]
+    values.required(cash, "dnca_tot_amt", "prvs_rcdl_excc_amt")
     return Balance(
         holdings=tuple(holdings),
         cash=values.to_minor(cash.get("dnca_tot_amt"), _KRX),
@@ -199,6 +201,7 @@ def render_buying_power(power: BuyingPower) -> dict[str, Any]:
 def parse_buying_power(body: Mapping[str, Any]) -> BuyingPower:
     """Read what may be spent without credit (미수)."""
     output = values.first_row(body.get("output"))
+    values.required(output, "nrcvb_buy_amt")
     return BuyingPower(
         amount=values.to_minor(output.get("nrcvb_buy_amt"), _KRX),
         quantity=values.integer(output.get("nrcvb_buy_qty")),

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF009 -- kis() makes a dataclass field
+
 """Bars of Korean shares over REST, in both directions: days to years, minutes of today and before."""
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,14 @@ class Period(StrEnum):
     WEEK = "W"
     MONTH = "M"
     YEAR = "Y"
+
+    def begin(self, day: date) -> date:
+        """Return the first calendar day of the period that ``day`` is in."""
+        if self is Period.WEEK:
+            return day - timedelta(days=day.weekday())
+        if self is Period.MONTH:
+            return day.replace(day=1)
+        return day.replace(month=1, day=1) if self is Period.YEAR else day
 
 
 def parse_period(params: Mapping[str, Any]) -> Period:

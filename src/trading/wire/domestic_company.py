@@ -1,4 +1,4 @@
-# ruff: noqa: RUF009 -- kis() makes a dataclass field
+
 """Korean companies, their statements, business days and news over REST, in both directions."""
 
 from collections.abc import Mapping, Sequence

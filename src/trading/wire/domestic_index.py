@@ -1,4 +1,4 @@
-# ruff: noqa: RUF009 -- kis() makes a dataclass field
+
 """Korean indices over REST: their present, their days and their minutes.
 
 Index points are exact decimals with the digits that the venue wrote. Volume is in thousand

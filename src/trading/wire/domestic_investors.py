@@ -1,4 +1,4 @@
-# ruff: noqa: RUF009 -- kis() makes a dataclass field
+
 """Who bought and sold Korean shares, by class of investor, over REST.
 
 Shares are whole (thousands where a whole market is meant), amounts in million won. The many

@@ -22,9 +22,9 @@ from trading.wire.domestic_account import (
 from trading.wire.domestic_bars import RecentBar
 from trading.wire.domestic_company import MarketTime, ProductInfo, StockInfo
 from trading.wire.domestic_index import IndexBar, IndexQuote
-from trading.wire.domestic_orders import ReservedOrder
 from trading.wire.domestic_quotes import PriceDetail, RecentTrade, TimedTrade, WatchedPrice
 from trading.wire.domestic_rankings import Interruption
+from trading.wire.domestic_reserves import ReservedOrder
 from trading.wire.fields import write
 
 _KEYS: Mapping[type, str] = {

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF009 -- kis() makes a dataclass field
+
 """Prices of Korean shares and indices over REST, in both directions."""
 
 from collections.abc import Mapping, Sequence

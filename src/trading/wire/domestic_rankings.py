@@ -1,4 +1,4 @@
-# ruff: noqa: RUF009 -- kis() makes a dataclass field
+
 """Who leads the Korean market: rankings and volatility interruptions over REST.
 
 KIS answers rankings with at most 30 rows and no next page.

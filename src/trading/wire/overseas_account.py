@@ -99,8 +99,9 @@ def parse_holdings(body: Mapping[str, Any]) -> tuple[Holding, ...]:
     """Read holdings; blank rows and sold-out positions are dropped."""
     held = []
     for row in values.rows(body.get("output1")):
+        values.required(row, "ovrs_pdno", "ovrs_cblc_qty", "frcr_pchs_amt1")
         quantity = values.integer(row.get("ovrs_cblc_qty"))
-        if not quantity or not row.get("ovrs_pdno"):
+        if not quantity or not row["ovrs_pdno"]:
             continue
         held.append(
             Holding(
@@ -212,7 +213,9 @@ def parse_present_balance(body: Mapping[str, Any]) -> Balance | None:
     ``cash_final`` is the deposit with unsettled sales added and purchases deducted.
     """
     for row in values.rows(body.get("output2")):
-        if row.get("crcy_cd") == "USD":
+        values.required(row, "crcy_cd")
+        if str(row["crcy_cd"]).strip() == "USD":
+            values.required(row, "frcr_dncl_amt_2", "frcr_sll_amt_smtl", "frcr_buy_amt_smtl")
             deposit = values.to_minor_rounded(row.get("frcr_dncl_amt_2"), _US)
             sold = values.to_minor_rounded(row.get("frcr_sll_amt_smtl"), _US)
             bought = values.to_minor_rounded(row.get("frcr_buy_amt_smtl"), _US)
@@ -272,6 +275,7 @@ def render_buying_power(power: BuyingPower) -> dict[str, Any]:
 def parse_buying_power(body: Mapping[str, Any], limit: int) -> BuyingPower:
     """Read what may be spent in dollars, without exchanging won for it."""
     output = values.first_row(body.get("output"))
+    values.required(output, "ovrs_ord_psbl_amt")
     return BuyingPower(
         amount=values.to_minor_rounded(output.get("ovrs_ord_psbl_amt"), _US),
         quantity=values.integer(output.get("max_ord_psbl_qty")),

@@ -160,7 +160,8 @@ def render_open_orders(
 
 def parse_open_orders(body: Mapping[str, Any]) -> tuple[ListedOrder, ...]:
     """Read unfilled orders."""
-    return tuple(_parse_listed(row) for row in values.rows(body.get("output")) if row.get("odno"))
+    rows = values.rows(body.get("output"))
+    return tuple(_parse_listed(row) for row in rows if not values.is_blank(row, "odno"))
 
 
 def orders_request(
@@ -222,7 +223,8 @@ def render_orders(
 
 def parse_orders(body: Mapping[str, Any]) -> tuple[ListedOrder, ...]:
     """Read orders with their filled amounts; the blank row of an empty listing is dropped."""
-    return tuple(_parse_listed(row) for row in values.rows(body.get("output")) if row.get("odno"))
+    rows = values.rows(body.get("output"))
+    return tuple(_parse_listed(row) for row in rows if not values.is_blank(row, "odno"))
 
 
 def _render_listed(item: ListedOrder, instruments: Mapping[str, Instrument]) -> dict[str, str]:
@@ -261,7 +263,8 @@ def _render_listed(item: ListedOrder, instruments: Mapping[str, Instrument]) -> 
 
 
 def _parse_listed(row: Mapping[str, Any]) -> ListedOrder:
-    values.required(row, "odno", "pdno")
+    # A field that was renamed must not read as "nothing filled".
+    values.required(row, "odno", "pdno", "ft_ord_qty", "ft_ccld_qty", "ft_ccld_amt3", "nccs_qty")
     quantity = values.integer(row.get("ft_ord_qty"))
     filled = values.integer(row.get("ft_ccld_qty"))
     left = values.integer(row.get("nccs_qty"))

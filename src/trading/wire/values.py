@@ -127,6 +127,7 @@ def day_text(value: date) -> str:
 
 def seconds_of(text: str) -> int:
     """Return the seconds since midnight of a time written ``HHMMSS``."""
+    text = text.strip()
     try:
         hour, minute, second = int(text[:2]), int(text[2:4]), int(text[4:6])
     except ValueError as error:
@@ -186,7 +187,7 @@ def upper_keys(params: Mapping[str, Any]) -> dict[str, str]:
     return {name.upper(): "" if value is None else str(value) for name, value in params.items()}
 
 
-def required(fields: Mapping[str, str], *names: str) -> None:
+def required(fields: Mapping[str, Any], *names: str) -> None:
     """Raise ``SchemaError`` naming the first of ``names`` that is missing."""
     for name in names:
         if name not in fields:
@@ -217,6 +218,14 @@ def needed(row: Mapping[str, Any], key: str) -> str:
     if not text:
         raise SchemaError(f"필수 항목이 비어 있음: {key}")
     return text
+
+
+def is_blank(row: Mapping[str, Any], key: str) -> bool:
+    """Whether a row is one of the blank ones that KIS sends for none: ``key`` there and empty.
+
+    A row *without* the key has another shape than we know and must not pass for a blank one.
+    """
+    return key in row and not str(row[key] or "").strip()
 
 
 def first_row(value: Any) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from trading.errors import MissingDataError, OrderRejectedError, UsageError
 from trading.exchange.domestic import DomesticDesk
 from trading.exchange.domestic_quotes import UNRECORDED
 from trading.exchange.floor import SuspensionKind
+from trading.exchange.periods import merged
 from trading.store.datasets import RecordedSource
 from trading.wire import endpoints
 from trading.wire.domestic_bars import Period
@@ -260,6 +261,24 @@ async def test_prices_bars_and_trades(bench, client, history):
     assert recent[1].change == recent[1].close - recent[2].close
     assert [row.open for row in minutes] == [bar["open"]]
     assert book.asks == book.bids == ()
+
+
+@pytest.mark.parametrize("period", [Period.WEEK, Period.MONTH])
+async def test_longer_bars_over_pages(client, period):
+    """No week is torn where two pages meet: the pages together are the days put together."""
+    data = client.domestic.data
+    first = date(2015, 1, 2)
+
+    def asked():
+        return (
+            data.daily(SAMSUNG, first, BEFORE, adjusted=True, period=period),
+            data.daily(SAMSUNG, first, BEFORE, adjusted=True),
+        )
+
+    long, days = await asyncio.to_thread(asked)
+
+    assert len(long) > 100
+    assert long == merged(days, period)
 
 
 async def test_past_minutes_are_recorded_ones(bench, settings, cache, history):

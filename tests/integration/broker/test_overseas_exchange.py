@@ -280,6 +280,7 @@ async def test_paper_gaps_are_told(start_bench, settings, cache):
     ack = await client.submit(intent("AAPL", Side.BUY, 1, 500_000))
 
     derived = await client.open_orders(DAY)
+    present = await client.overseas.present_balance()
     sent = client.call_counts
     with pytest.raises(UsageError, match="모의투자에는 없는 기능: 해외 뉴스 제목"):
         await call(client.data.news)
@@ -295,6 +296,7 @@ async def test_paper_gaps_are_told(start_bench, settings, cache):
     await client.close()
 
     assert [row.order.venue_order_id for row in derived] == [ack.venue_order_id]
+    assert (present.shares, present.currencies) == ((), ())  # paper fills only the totals
     assert counts[0] == sent[0]
 
 

@@ -5,7 +5,10 @@ What each fault does to the real client is in ``tests/integration/broker/test_cl
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from trading.exchange.faults import (
     draw,
     fault_from,
 )
+from trading.exchange.faulty_frames import Line
 from trading.exchange.journal import Journal
 from trading.store.datasets import RecordedSource
 from trading.wire import stream
@@ -131,6 +135,20 @@ def test_any_entry_is_a_fault_or_an_error(spec):
     assert fault_from(json.loads(json.dumps(kept)), str) == fault
 
 
+def test_the_command_names_the_line_and_ends_with_two(tmp_path):
+    """A wrong file stops the command before anything is started."""
+    path = tmp_path / "faults.yaml"
+    path.write_text("- fault: 1\n  wariant: reset\n")
+
+    words = ["-m", "trading.cli", "--root", str(tmp_path / "home")]
+    serve = [*words, "exchange", "serve", "--market", "us", "--faults", str(path)]
+    done = subprocess.run([sys.executable, *serve], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert f"{path} 2번째 줄: 모르는 항목 'wariant'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # --- seeds -----------------------------------------------------------------------------------
 
 
@@ -220,6 +238,74 @@ def test_no_fault_happens_more_often_than_written(tmp_path_factory, entries, liv
     happened = {name: met.count(name) for name in written}
     assert all(happened[name] <= written[name] for name in written)
     assert {name: count for name, count in happened.items() if count} == counts
+
+
+# --- frames ------------------------------------------------------------------------------------
+
+KEYS = {"H0GSCNI0": ("0123456789abcdef", "0123456789abcdef0123456789abcdef")}
+
+
+@dataclass
+class Watch:
+    """The clock of a venue, which is all that a line asks of it."""
+
+    session: date = DAY
+    now: datetime = NOW
+
+
+def frames() -> st.SearchStrategy[tuple[str, int]]:
+    """Return trade and notice frames by TR and number."""
+    return st.tuples(st.sampled_from(["HDFSCNT0", "H0GSCNI0"]), st.integers(0, 99))
+
+
+def numbers(texts: list[str]) -> list[tuple[str, str]]:
+    """Return TR and number of every record in data frames."""
+    found = []
+    for text in texts:
+        if stream.is_data(text):
+            frame = stream.parse_frame(text)
+            iv, secret = KEYS.get(frame.tr_id, ("", ""))
+            payload = frame.payload
+            payload = stream.decrypt(payload, iv=iv, secret=secret) if frame.encrypted else payload
+            fields = payload.split("^")
+            width = len(fields) // frame.count
+            found += [(frame.tr_id, fields[width * i + 2]) for i in range(frame.count)]
+    return found
+
+
+@given(
+    entries=st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["14/merged", "14/merged_notices", "15/ping", "25/reordered", "25/delayed"]
+            ),
+            st.integers(1, 6),
+        ),
+        max_size=6,
+    ),
+    instants=st.lists(st.lists(frames(), max_size=6), max_size=6),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_late_merged_or_interrupted_arrives_once(tmp_path_factory, entries, instants):
+    """Whatever the order, each record leaves exactly once, and none is invented."""
+    schedule = FaultSchedule(
+        "test", tuple(Fault(kind=KINDS[name], nth=nth) for name, nth in entries)
+    )
+    journal = Journal(tmp_path_factory.mktemp("journal") / "j")
+    line = Line(Injector(schedule, journal), cut=lambda _: None, forget=lambda: None)
+    out: list[str] = []
+    for instant in instants:
+        for tr_id, number in instant:
+            iv, secret = KEYS.get(tr_id, ("", ""))
+            text = stream.frame_message(tr_id, [f"a^b^{number}"], iv=iv, secret=secret)
+            out += line.pass_on(text, KEYS, Watch())
+        out += line.settle(KEYS)
+    for _ in range(2):
+        out += line.settle(KEYS)
+    journal.close()
+
+    sent = [(tr_id, str(number)) for instant in instants for tr_id, number in instant]
+    assert sorted(numbers(out)) == sorted(sent)
 
 
 # --- over the wire ---------------------------------------------------------------------------

@@ -312,6 +312,56 @@ def test_auction_orders_over_the_wire(market: Client):
     assert [row["ft_ccld_amt3"] for row in rows] == ["89.62000", "88.99000"]
 
 
+NONSENSE = ["", " ", "abc", "-1", "0", "1e9", "1.5", "9" * 40, "NaN", "한글", "\x00"]
+
+
+@pytest.mark.parametrize("field", ["ORD_QTY", "OVRS_ORD_UNPR", "ORD_DVSN", "PDNO", "OVRS_EXCG_CD"])
+def test_a_nonsense_order_is_refused_not_a_crash(market: Client, field: str):
+    """Any text in any field of an order: an answer with a code, and nothing in the books."""
+    body = {
+        **market.account,
+        "OVRS_EXCG_CD": "NASD",
+        "PDNO": "AAPL",
+        "ORD_QTY": "1",
+        "OVRS_ORD_UNPR": "50.00",
+        "ORD_DVSN": "00",
+        "ORD_SVR_DVSN_CD": "0",
+    }
+    path = "/uapi/overseas-stock/v1/trading/order"
+
+    for text in NONSENSE:
+        answer = market.post(path, "TTTT1002U", {**body, field: text})
+        assert answer.status_code == 200, text
+        taken = answer.json()["rt_cd"] == "0"
+        assert not taken or (field, text) in LEGAL, text
+    assert len(market.orders(DAY, DAY)) == sum(field == name for name, _ in LEGAL)
+
+
+# A price of 1.5 dollars is legal, if far away.
+LEGAL = [("OVRS_ORD_UNPR", "1.5")]
+
+
+@pytest.mark.parametrize("field", ["ORGN_ODNO", "RVSE_CNCL_DVSN_CD", "ORD_QTY", "OVRS_ORD_UNPR"])
+def test_a_nonsense_change_is_refused_not_a_crash(market: Client, field: str):
+    """Any text in any field of a revision; the order stays whole or is revised legally."""
+    number = market.order("buy", "AAPL", 10, "50.00")["output"]["ODNO"]
+    body = {
+        **market.account,
+        "OVRS_EXCG_CD": "NASD",
+        "PDNO": "AAPL",
+        "ORGN_ODNO": number,
+        "RVSE_CNCL_DVSN_CD": "01",
+        "ORD_QTY": "10",
+        "OVRS_ORD_UNPR": "51.00",
+    }
+    path = "/uapi/overseas-stock/v1/trading/order-rvsecncl"
+
+    for text in NONSENSE:
+        answer = market.post(path, "TTTT1004U", {**body, field: text})
+        assert answer.status_code == 200, text
+    assert sum(int(row["nccs_qty"]) for row in market.orders(DAY, DAY)) == 10
+
+
 def buying_power(symbol: str, price: str) -> tuple[str, str, dict[str, str]]:
     """Return the call that asks for the buying power."""
     return (

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import pytest
 from exchange_client import ACCOUNT, Client
 
+from trading.domain.instrument import Market
+from trading.store.datasets import RecordedSource
 from trading.wire.endpoints import BY_PATH, Profile
 
 PAGE_200 = {"CTX_AREA_FK200": "", "CTX_AREA_NK200": ""}
@@ -195,3 +198,34 @@ def test_foreign_exchanges_are_refused_in_words(traded):
     assert (hong_kong["msg_cd"], nowhere["msg_cd"]) == ("OPSQ2001", "OPSQ2001")
     assert "HKS" in hong_kong["msg1"] and "XXX" in nowhere["msg1"]
     assert daytime["output"]["rsym"] == "DNASAAPL"
+
+
+def test_minutes_of_past_days_are_those_recorded(start_exchange, shared_data):
+    """Recorded five-minute bars are paged back over midnights; minutes were not recorded."""
+    source = RecordedSource(shared_data)
+    client = start_exchange(history=source, calls_per_second=1000)
+    client.open("2024-03-15")
+    path, tr_id = PRICES + "inquire-time-itemchartprice", "HHDFS76950200"
+    recorded = source.minute(Market.US, date(2024, 3, 14), ["AAPL"]).iloc[::-1]
+
+    def ask(minutes, key):
+        more = {"NMIN": minutes, "PINC": "1", "NEXT": "1", "NREC": "120", "FILL": "", "KEYB": key}
+        return client.get(path, tr_id, {**SHARE, **more}).json()
+
+    first = ask("5", "20240314160000")
+    hours = ask("60", "20240314160000")["output2"]
+    single = ask("1", "20240314160000")
+
+    rows = first["output2"]
+    assert (len(rows), len(recorded), first["output1"]["next"]) == (120, 78, "1")
+    assert [row["xymd"] for row in rows] == ["20240314"] * 78 + ["20240313"] * 42
+    assert [row["last"] for row in rows[:78]] == [
+        f"{close / 10_000:.4f}" for close in recorded["close"]
+    ]
+    # 15:55 in New York, on the first days of its summer time, is 04:55 in Seoul.
+    assert (rows[0]["xhms"], rows[0]["kymd"], rows[0]["khms"]) == ("155500", "20240315", "045500")
+    assert [row["xhms"] for row in hours[:7]] == [
+        "153000", "143000", "133000", "123000", "113000", "103000", "093000",
+    ]  # fmt: skip
+    assert sum(int(row["evol"]) for row in hours[:7]) == int(recorded["volume"].sum())
+    assert (single["output2"], single["output1"]["next"]) == ([], "0")

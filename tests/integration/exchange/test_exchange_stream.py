@@ -6,6 +6,9 @@ import pytest
 from exchange_client import HTS_ID, Client, Listener
 from websockets.exceptions import ConnectionClosed
 
+from trading.domain.instrument import Market
+from trading.exchange.hub import NoticeFields
+from trading.store.datasets import RecordedSource
 from trading.wire import stream
 
 PRINTS, NOTICES = "HDFSCNT0", "H0GSCNI0"
@@ -192,3 +195,34 @@ def test_nonsense_is_answered_and_pongs_are_not(listener: Listener):
 
     assert isinstance(reply, stream.Reply) and reply.code == "OPSP9999"
     assert listener.register(PRINTS, "DNASAAPL").ok
+
+
+def test_former_notices_for_older_clients(start_exchange):
+    """With the switch a notice has the 21 fields of before, and says the same."""
+    exchange = start_exchange(notice_fields=NoticeFields.FORMER)
+    exchange.open("2005-02-25")
+    listener = exchange.listen()
+    listener.register(NOTICES, HTS_ID)
+    number = exchange.order("buy", "AAPL", 10, "50.00")["output"]["ODNO"]
+
+    record = listener.records()[1][0]
+    notice = stream.parse_notice(NOTICES, record)
+
+    assert len(record) == 21
+    assert (notice.order_id, notice.quantity, notice.is_fill) == (number, 10, False)
+
+
+def test_korean_feeds_can_be_registered(start_exchange, shared_data):
+    """Books, expected matches, status and indices are acknowledged; what does not exist is not."""
+    exchange = start_exchange(market=Market.KRX, history=RecordedSource(shared_data))
+    exchange.open("2025-09-10")
+    listener = exchange.listen()
+    replies = [
+        listener.register(tr_id, key).code
+        for tr_id, key in (
+            ("H0STASP0", "005930"), ("H0STANC0", "005930"), ("H0STMKO0", "005930"),
+            ("H0UPCNT0", "0001"), ("H0UPCNT0", "9999"), ("H0STMKO0", "nonsense"),
+        )
+    ]  # fmt: skip
+
+    assert replies == ["OPSP0000"] * 4 + ["OPSP8992"] * 2

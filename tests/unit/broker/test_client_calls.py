@@ -2,7 +2,9 @@
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
+import pandas as pd
 import pytest
 from scripted_server import ScriptedServer
 
@@ -37,8 +39,12 @@ from trading.wire import (
     domestic_orders,
     domestic_quotes,
     domestic_rankings,
-    overseas,
+    overseas_account,
+    overseas_bars,
+    overseas_lists,
 )
+from trading.wire.domestic_index import IndexBar
+from trading.wire.domestic_keys import whole_row
 from trading.wire.endpoints import BY_PATH, Profile
 from trading.wire.records import (
     Balance,
@@ -251,6 +257,11 @@ async def test_korean_data(start):
             [RankRow(rank=1, symbol="005930", name="", price=2, previous_close=1, volume=3)]
         ),
         "krx_holidays": domestic_company.render_holidays([HolidayRow(day=days[0], is_open=False)]),
+        "krx_past_minute": {"output1": {}, "output2": []},
+        "krx_index_daily": {
+            "output1": {},
+            "output2": [whole_row(IndexBar(session=days[-1], close=Decimal("2642.07")))],
+        },
     }
     client, _ = start(answers)
     source = KisBarSource(client)
@@ -270,7 +281,11 @@ async def test_korean_data(start):
     assert source.basis is PriceBasis.RAW
     assert source.instruments(Market.KRX) == [SAMSUNG]
     assert source.daily(Market.US, None, days[0], days[-1]).empty
-    assert source.index(Market.KRX, days[0], days[-1]).empty
+    index = await asyncio.to_thread(source.index, Market.KRX, days[0], days[-1])
+    assert [tuple(row) for row in index.itertuples(index=False)] == [
+        (pd.Timestamp(days[-1]), "KOSPI", 2642.07)
+    ]
+    assert source.index(Market.US, days[0], days[-1]).empty
     assert list(source.actions(Market.KRX, days[0], days[-1])) == []
     with pytest.raises(MissingDataError):
         source.daily(Market.KRX, ["000000"], days[0], days[-1])
@@ -297,12 +312,12 @@ async def test_american_paper_account(start):
         symbol="AAPL", quantity=3, sellable=3, cost=2_700_000, exchange=Exchange.NASDAQ
     )
     answers = {
-        "us_balance": overseas.render_holdings("1234567801", [holding]),
+        "us_balance": overseas_account.render_holdings("1234567801", [holding]),
         "us_present_balance": {"output1": [], "output2": [], "output3": {}},
-        "us_buying_power": overseas.render_buying_power(
+        "us_buying_power": overseas_account.render_buying_power(
             BuyingPower(amount=5_000_000, quantity=5, price=1)
         ),
-        "us_search": overseas.render_volume_rank(
+        "us_search": overseas_lists.render_volume_rank(
             [RankRow(rank=1, symbol="AAPL", name="Apple", price=2, previous_close=1, volume=3,
                      exchange=Exchange.NASDAQ)]
         ),
@@ -336,9 +351,9 @@ async def test_american_minutes(start):
     ]  # fmt: skip
 
     def minute(fields):
-        _, _, _, count, before = overseas.parse_minute_request(fields)
+        _, _, _, count, before = overseas_bars.parse_minute_request(fields)
         page = [bar for bar in minutes if before is None or bar.start <= before][:count]
-        return overseas.render_minute(page, APPLE, opens=opened, closes=NOW, has_more=True)
+        return overseas_bars.render_minute(page, APPLE, opens=opened, closes=NOW, has_more=True)
 
     client, server = start({"us_minute": minute}, market=Market.US)
 

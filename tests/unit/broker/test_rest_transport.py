@@ -9,9 +9,12 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_server import HANG, RESET, RawServer, http
 from scripted_server import ScriptedServer
 
+from trading.broker import rest
 from trading.broker.rest import Priority, RestTransport
 from trading.broker.settings import Credentials, KisSettings, ProfileSettings
 from trading.clock import ManualClock
@@ -23,7 +26,7 @@ from trading.errors import (
     OrderUnknownError,
     TransientBrokerError,
 )
-from trading.wire import domestic_orders, domestic_quotes, endpoints
+from trading.wire import codes, domestic_orders, domestic_quotes, endpoints
 from trading.wire.endpoints import Generation, Profile
 
 NOW = datetime(2024, 1, 5, 0, 0, tzinfo=UTC)
@@ -310,12 +313,41 @@ def test_a_broken_answer_to_a_query_is_a_passing_fault(raw, answer):
     assert quote(transport).result(9).body["rt_cd"] == "0"
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=5,
+)
+ENVELOPES = st.dictionaries(
+    st.sampled_from(["rt_cd", "msg_cd", "msg1", "error_code", "error_description", "output"]),
+    st.sampled_from(["0", "1", "7", "", *codes.CODES, "APBK9999", "EGW99999", "token"]) | JSON,
+)
+
+
+@given(body=ENVELOPES, status=st.sampled_from([200, 201, 302, 400, 401, 403, 404, 429, 500, 503]))
+def test_only_what_is_certain_counts_as_refused(body, status):
+    """No answer whatever makes an order refused unless the venue itself says no, by a known code."""
+    result = codes.outcome(body)
+    known = codes.lookup(result.code, result.text)
+
+    error = rest._order_error(status, result, known.retry, rest._message(status, result, known))
+
+    says_no = "error_code" in body or str(body.get("rt_cd")).strip() not in ("None", "", "0")
+    if isinstance(error, OrderRejectedError):
+        assert says_no
+        assert result.code in codes.CODES or (status == 200 and result.code == "APBK9999")
+        assert known.retry is not codes.Retry.VERIFY
+    else:
+        assert isinstance(error, OrderUnknownError)
+
+
 def test_an_order_that_could_not_be_sent_is_refused(raw):
     """Where nobody listens nothing can have been accepted."""
-    transport, server = raw(lambda path: http(200, json.dumps(OK).encode()))
+    transport, server = raw(
+        lambda path: http(200, json.dumps(OK).encode()), idle_connection_seconds=1e-9
+    )
     quote(transport).result(5)  # the token is there
     server.close()
-    transport._line.drop()  # the connection, too, is gone
 
     with pytest.raises(OrderRejectedError, match="나가지 않음"):
         order(transport).result(5)
@@ -332,7 +364,7 @@ def test_a_connection_closed_while_idle_does_not_swallow_an_order(raw):
 
 def test_a_connection_that_was_idle_for_long_is_not_used(raw):
     """Whether it still leads anywhere nobody knows."""
-    transport, server = raw(lambda path: http(200, ORDER_OK), idle_connection_seconds=0.0001)
+    transport, server = raw(lambda path: http(200, ORDER_OK), idle_connection_seconds=1e-9)
 
     for _ in range(3):
         order(transport).result(5)
@@ -578,6 +610,34 @@ def test_a_new_customer_has_three_calls():
     assert kis_settings(calls=18, reserve=2).budget(Profile.REAL) == (18, 2)
 
 
+def test_closing_ends_a_query_between_two_tries(start):
+    """A query that waits for its repetition fails with the others (its future runs already)."""
+    transport, server, _ = start(in_turn((500, {"rt_cd": "1"}, {})), backoff_seconds=30.0)
+    future = quote(transport)
+    while server.count("inquire-price") < 1 or not transport._waiting:
+        time.sleep(0.005)
+    transport.close()
+
+    with pytest.raises(TransientBrokerError):
+        future.result(1)
+
+
+def test_a_worker_that_cannot_go_on_leaves_nobody_waiting(start, monkeypatch):
+    """When the shared files fail, every caller is told and later calls are refused."""
+    transport, _, _ = start(in_turn((200, OK, {})))
+    quote(transport).result(5)
+
+    def broken(*words, **more):
+        raise OSError("디스크 오류")
+
+    monkeypatch.setattr(rest.RateWindow, "take", broken)
+
+    with pytest.raises(TransientBrokerError):
+        quote(transport).result(5)
+    with pytest.raises(BrokerError):
+        quote(transport)
+
+
 def test_closing_waits_for_nobody(start):
     """A transport that waits for its minute to pass closes at once, and says so to its callers."""
     transport, _, _ = start(
@@ -612,7 +672,7 @@ async def test_pages_to_the_end(start):
         lambda page: domestic_orders.orders_request("1234567801", NOW.date(), NOW.date(), page),
     )
 
-    assert [body["n"] async for body in pages] == [1, 2]
+    assert [body["n"] async for body in pages] == ["1", "2"]
 
 
 @pytest.mark.parametrize("key", ["", "same"])

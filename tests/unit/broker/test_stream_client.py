@@ -416,6 +416,27 @@ async def test_registrations_that_nobody_answers(start, venue):
     assert stream.room == wire.MAX_REGISTRATIONS - 2
 
 
+async def test_lost_registrations_are_noticed(start, venue):
+    """A venue that has forgotten a registration while the connection lives is connected anew."""
+    stream = start(stall_seconds=0.2, audit_seconds=0.05)
+    venue.refuse = {"hts": "OPSP0002", "005930": "OPSP0002"}
+    await stream.register(TRADE_TR, ["005930"])
+    talking = asyncio.create_task(keep_talking(venue))
+    async with asyncio.timeout(5):
+        while len(venue.registered) < 6:
+            await asyncio.sleep(0.005)
+    connections = stream.connections
+    del venue.refuse["005930"]
+    async with asyncio.timeout(5):
+        while stream.connections < 2 or len(venue.registered) < 9:
+            await asyncio.sleep(0.005)
+    talking.cancel()
+
+    assert connections == 1  # "already registered" is as it should be
+    assert {key for _, key, _ in venue.registered[-2:]} == {"hts", "005930"}
+    assert OrderDoubt in {type(event) for event in stream.drain()}
+
+
 async def test_a_ghost_session_is_waited_for(start, venue):
     """While the venue thinks that another session lives, it is asked ever more rarely."""
     venue.refuse["hts"] = "OPSP8996"

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from hypothesis import assume, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from venue_bench import HYNIX, NUMBER, SAMSUNG, Bench, PublishedBars
@@ -31,6 +31,11 @@ SIDES = st.sampled_from(Side)
 QUANTITIES = st.one_of(st.integers(1, 40), st.integers(1, 3_000))
 # Ticks from the base price.
 AWAY = st.integers(-12, 12)
+
+
+def has_orders(machine: "VenueLaws") -> bool:
+    """Whether there is an order of the day to change."""
+    return bool(machine.bench.account.orders)
 
 
 class VenueLaws(RuleBasedStateMachine):
@@ -94,6 +99,7 @@ class VenueLaws(RuleBasedStateMachine):
         name = self.name(symbol)
         self.refusable(lambda: self.venue.trade_by_hand(NUMBER, name, side, quantity))
 
+    @precondition(has_orders)
     @rule(which=st.integers(0, 50), quantity=QUANTITIES, slow=st.booleans())
     def cancel(self, which: int, quantity: int, slow: bool) -> None:
         """Cancel any order of the day, wholly, partly or by too much; at once or late."""
@@ -104,6 +110,7 @@ class VenueLaws(RuleBasedStateMachine):
         )
         self.venue.slow_cancels = 0
 
+    @precondition(has_orders)
     @rule(which=st.integers(0, 50), quantity=QUANTITIES, away=AWAY, kind=st.integers(0, 60))
     def revise(self, which: int, quantity: int, away: int, kind: int) -> None:
         """Revise any order of the day to anything."""
@@ -120,12 +127,13 @@ class VenueLaws(RuleBasedStateMachine):
             )
         )
 
+    @precondition(has_orders)
     @rule(which=st.integers(0, 50))
     def reject(self, which: int) -> None:
         """Let the exchange refuse an open order."""
         order = self.any_order(which)
-        assume(order.open_quantity > 0 and order.filled_quantity == 0)
-        self.venue.reject(self.bench.account, order.order_id, "거부")
+        if order.open_quantity > 0 and order.filled_quantity == 0:
+            self.venue.reject(self.bench.account, order.order_id, "거부")
 
     @rule(
         symbol=st.integers(0, 2), kind=st.sampled_from(SuspensionKind), minutes=st.integers(1, 300)
@@ -144,8 +152,8 @@ class VenueLaws(RuleBasedStateMachine):
     def step(self) -> None:
         """Live the next instant."""
         following = self.venue.next_instant()
-        assume(following is not None)
-        self.venue.step(following)
+        if following is not None:
+            self.venue.step(following)
 
     @rule(side=SIDES, symbol=st.integers(0, 2), quantity=QUANTITIES, away=AWAY)
     def reserve(self, side: Side, symbol: int, quantity: int, away: int) -> None:
@@ -188,15 +196,22 @@ class VenueLaws(RuleBasedStateMachine):
     def nothing_is_overdrawn(self) -> None:
         """No more is promised than there is, today and on every day of payment."""
         account = self.bench.account
-        assert self.venue.buying_power(account) >= 0
-        assert all(account.sellable(symbol) >= 0 for symbol in self.symbols)
+        working = account.working()
+        promised = sum(o.open_quantity * o.ceiling for o in working if o.side is Side.BUY)
+        assert 0 <= self.venue.buying_power(account) <= account.book.cash - promised
+        for symbol in self.symbols:
+            held = account.book.positions.get(symbol)
+            sold = sum(
+                o.open_quantity for o in working if o.side is Side.SELL and o.symbol == symbol
+            )
+            assert account.sellable(symbol) == (held.quantity if held else 0) - sold >= 0
         for days in range(8):
             assert account.cash_on(self.venue.today + timedelta(days=days)) >= 0
-        if not account.working():
+        if not working:
             assert self.venue.buying_power(account) == account.book.cash
         assert all(
             reservation(order, self.venue.fees(order.exchange)) > 0
-            for order in account.working()
+            for order in working
             if order.side is Side.BUY
         )
 
@@ -289,7 +304,6 @@ class VenueLaws(RuleBasedStateMachine):
     def any_order(self, which: int) -> Any:
         """Return one of the day's orders."""
         orders = list(self.bench.account.orders.values())
-        assume(orders)
         return orders[which % len(orders)]
 
     def refusable(self, act: Any) -> None:
@@ -335,7 +349,7 @@ class UsVenueLaws(VenueLaws):
     symbols = ("AAPL", "MSFT", "IBM")
     types = (T.LIMIT, T.LIMIT, T.LIMIT, T.LIMIT_ON_OPEN, T.LIMIT_ON_CLOSE, T.MARKET_ON_CLOSE,
              T.MARKET_ON_OPEN)  # fmt: skip
-    cash = 10_000_000_000
+    cash = 3_000_000_000
 
 
 class KrxVenueLaws(VenueLaws):
@@ -351,7 +365,7 @@ class KrxVenueLaws(VenueLaws):
     )
     symbols = (SAMSUNG, HYNIX)
     types = (*(T.LIMIT, T.MARKET, T.LIMIT) * 8, *(k for k in OrderType if k is not T.MARKET_OPEN))
-    cash = 10_000_000_000
+    cash = 3_000_000_000
 
 
 for machine in (UsVenueLaws, KrxVenueLaws):

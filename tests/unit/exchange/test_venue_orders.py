@@ -14,6 +14,7 @@ from venue_bench import HYNIX, SAMSUNG, Bench, PublishedBars, refusal
 
 from trading.domain.instrument import Exchange, Market
 from trading.domain.order import OrderType, Route, Side
+from trading.exchange.accounts import StandingOrder
 from trading.exchange.refusals import OrderRefused, Reason
 from trading.exchange.venue import NoticeKind
 from trading.store.datasets import EmbeddedSource
@@ -385,3 +386,39 @@ def test_days_and_hours_have_codes_of_their_own(bench):
 
     assert (before_open, after_close) == ("40570000", "40580000")
     assert (code(saturday), code(monday)) == ("40100000", "40570000")
+
+
+@pytest.mark.parametrize(
+    ("side", "quantity", "limit", "reason"),
+    [
+        (BUY, 10**40, 500_000, Reason.NO_CASH),
+        (BUY, 1, 10**40, Reason.TICK),
+        (BUY, 10**10, 10**13, Reason.NO_CASH),
+        (SELL, 10**40, 500_000, Reason.NO_SHARES),
+        (SELL, 1, 10**40, Reason.TICK),
+        (BUY, -1, 500_000, Reason.QUANTITY),
+        (BUY, 1, -500_000, Reason.TICK),
+    ],
+)
+def test_absurd_numbers_are_refused(bench, side, quantity, limit, reason):
+    """Whatever fits the wire's text: a refusal, never a crash, never an overflow."""
+    us = bench(US_DAY, Market.US, cash=1_000_000_000)
+    us.order(BUY, "AAPL", 1, 1_000_000, exchange=Exchange.NASDAQ)
+    us.venue.step(us.venue.replay.open_ts)
+
+    assert refusal(us.order, side, "AAPL", quantity, limit, exchange=Exchange.NASDAQ) is reason
+
+
+def test_a_journal_of_before_there_were_types_is_read():
+    """An order kept by an older exchange is a plain limit order."""
+    body = {
+        "account": "1234567801", "session": "2005-02-25", "ts": "2005-02-25T14:00:00+00:00",
+        "kind": "new", "symbol": "AAPL", "exchange": "NASDAQ", "side": "buy", "quantity": 2,
+        "limit": 895_000, "original_id": 0, "filled_quantity": 1, "filled_amount": 895_000,
+        "canceled_quantity": 0, "commission": 20, "tax": 0,
+    }  # fmt: skip
+
+    order = StandingOrder.from_body("0000000007", body)
+
+    assert (order.order_id, order.bound, order.ceiling) == (7, 895_000, 895_000)
+    assert (order.order_type, order.route, order.open_quantity) == (T.LIMIT, Route.KRX, 1)

@@ -9,7 +9,12 @@ from trading.clock import ManualClock
 from trading.domain.account import VenueAccount
 from trading.domain.market import Quote, Tick
 from trading.domain.order import Fill, OrderAck, OrderStatus, OrderUpdate, Side, VenueOrder
-from trading.errors import OrderRejectedError, OrderUnknownError, TransientBrokerError
+from trading.errors import (
+    OrderNotSentError,
+    OrderRejectedError,
+    OrderUnknownError,
+    TransientBrokerError,
+)
 from trading.execution.engine import TradingEngine
 from trading.live.books import Supervision
 from trading.live.journal import Evidence, Journal, adjustments, read_session
@@ -77,7 +82,8 @@ class SmallVenue:
     def fill_all(self, number, *, told=True):
         """Fill what is open at the limit."""
         row = self.rows[number]
-        self.fill(number, row.open_quantity, row.limit, told=told)
+        if row.open_quantity:
+            self.fill(number, row.open_quantity, row.limit, told=told)
 
     def number_of(self, symbol, side=Side.BUY):
         """Return the number of the newest order of a symbol."""
@@ -99,6 +105,8 @@ class SmallVenue:
         fate = self.fate.pop(0) if self.fate else "ok"
         if fate == "refused":
             raise OrderRejectedError("거부", code="APBK0919")
+        if fate == "unsent":
+            raise OrderNotSentError("연결하지 못함")
         if fate == "gone":
             raise OrderUnknownError("시간 초과")
         if fate == "broken":
@@ -164,6 +172,9 @@ class SmallVenue:
 
     async def arrived(self, timeout_seconds):
         return bool(self.notices)
+
+    async def heal(self):
+        """No print is ever lost here."""
 
     def drain(self):
         events, self.notices = self.notices, []

@@ -78,7 +78,7 @@ async def test_a_failed_listing_is_no_absence(day):
     booked = day.venue.submit
 
     async def submit(intent):
-        day.venue.failing = 5
+        day.venue.failing = 2
         return await booked(intent)
 
     day.venue.submit = submit
@@ -419,3 +419,59 @@ async def test_the_ledger_names_the_newest_order_it_knew(day):
 
     assert set(day.recorded.highest_before.values()) == {"20050527:1"}
     assert day.at(0) - timedelta(hours=1) < min(day.recorded.left_at.values())
+
+
+async def test_a_venue_whose_clock_is_ahead(day):
+    """A notice that a listing covers is not booked again because the venue's clock is ahead."""
+
+    def ahead():
+        number = min(day.venue.rows)
+        day.venue.fill(number, 5, day.venue.rows[number].limit)
+        (notice,) = day.venue.notices
+        later = replace(notice, ts_event=notice.ts_event + timedelta(minutes=20))
+        day.venue.notices = [OrderDoubt(ts_recv=day.venue.clock.now())]
+        day.plan(2, lambda: day.venue.notices.append(later))
+        day.plan(3, lambda: day.venue.fill(number, 5, day.venue.rows[number].limit))
+
+    day.plan(1, ahead)
+
+    await day.run()
+
+    assert [b.fill.quantity for b in day.engine.booked] == [5, 5]
+    assert day.agrees()
+
+
+async def test_an_order_that_could_not_be_sent_leaves_when_the_venue_is_back(day):
+    """No connection is no refusal: it leaves once, after the venue has shown that it never came."""
+    first = day.decision.intents[0]
+    day.venue.fate = ["unsent", "unsent"]
+    day.plan(1, lambda: fill_everything(day))
+    day.plan(10, lambda: fill_everything(day))
+
+    outcome = await day.run()
+
+    assert day.venue.sent.count(first.intent_id) == 2
+    assert len([r for r in day.venue.rows.values() if r.symbol == first.symbol]) == 1
+    assert (outcome.fills, outcome.differences) == (day.count, ())
+    assert day.agrees()
+
+
+async def test_a_moment_that_has_passed(day):
+    """What could not leave within a check interval is over, and is told."""
+    day.waits = False
+    day.venue.fate = ["unsent"]
+    listed = day.venue.orders
+
+    async def orders(session):
+        # The venue cannot be reached until forty minutes after the open.
+        if day.venue.sent and day.venue.clock.now() < day.at(40):
+            raise TransientBrokerError("연결하지 못함")
+        return await listed(session)
+
+    day.venue.orders = orders
+
+    await day.run()
+
+    first = day.recorded.orders[day.decision.intents[0].intent_id]
+    assert first.reason == "나가지 못한 채 때를 놓침"
+    assert day.venue.sent.count(first.intent.intent_id) == 1

@@ -54,6 +54,9 @@ class Venue:
     async def arrived(self, timeout_seconds):
         return bool(self.late)
 
+    async def heal(self):
+        """No print is ever lost here."""
+
     def drain(self):
         events, self.late = self.late, []
         return events

@@ -185,3 +185,42 @@ def test_cancel_and_expire():
     assert matcher.cancel("1") == 0
     assert matcher.expire() == ["2", "3"]
     assert matcher.open_orders() == []
+
+
+def test_a_resting_order_waits_for_the_next_print():
+    """``rest`` never trades on arrival; ``fillable`` says what ``submit`` would do."""
+    matcher = Matcher(10_000)
+    matcher.on_print(trade(100, 30))
+
+    assert matcher.fillable(order("b", 40, 100)) == 30
+    matcher.rest(order("a", 10, 100))
+    assert [o.quantity for o in matcher.open_orders()] == [10]
+    [execution] = matcher.on_print(trade(99, 30, auction=True))
+    assert (execution.quantity, execution.price) == (10, 99)
+
+
+def test_a_reduced_order_keeps_its_place():
+    """Four of ten taken out: the six left are served before a later order."""
+    matcher = Matcher(10_000)
+    matcher.submit(order("first", 10, 100))
+    matcher.submit(order("second", 10, 100))
+
+    matcher.reduce("first", 4)
+    executions = matcher.on_print(trade(100, 8))
+
+    assert [(e.order_id, e.quantity) for e in executions] == [("first", 6), ("second", 2)]
+    matcher.reduce("second", 8)
+    assert matcher.open_orders() == []
+
+
+def test_a_print_passed_over_leaves_nothing_to_take():
+    """Nobody takes part in it, and who comes after it waits for the next."""
+    matcher = Matcher(10_000)
+    matcher.submit(order("resting", 10, 100))
+
+    matcher.pass_over(trade(95, 50))
+
+    assert matcher.submit(order("late", 10, 100)) == []
+    executions = matcher.on_print(trade(96, 50))
+    # Both were through the market at the print before: what the market pays now.
+    assert [(e.order_id, e.price) for e in executions] == [("resting", 96), ("late", 96)]

@@ -78,3 +78,30 @@ def test_a_late_first_bar_is_no_auction():
     prints = minute_prints("A", [(OPEN + timedelta(minutes=5), 1, 1, 1, 1, 4)], OPEN, CLOSE)
 
     assert not any(p.auction for p in prints)
+
+
+NFC = [  # 엔에프씨 (265740) on 2025-09-01, base 5,840: minute, open, high, low, close, volume
+    (0, 5_990, 6_120, 5_980, 6_120, 39_346),
+    (4, 6_400, 6_570, 6_400, 6_560, 71_281),
+    (5, 6_570, 6_580, 6_500, 6_580, 30_040),
+    (7, 6_600, 6_870, 6_600, 6_790, 170_064),
+    (8, 6_780, 6_990, 6_780, 6_890, 183_405),
+]
+
+
+def singles(reference: int, seconds: int = 60) -> list[int]:
+    """Return the single prices seen in those minutes."""
+    bars = [(OPEN + timedelta(minutes=minute), *bar) for minute, *bar in NFC]
+    prints = minute_prints("A", bars, OPEN, CLOSE, bar_seconds=seconds, reference=reference)
+    return [p.price for p in prints if p.auction]
+
+
+def test_an_interruption_ends_in_a_single_price():
+    """Silent at 09:06, then 10 % above the open: the single price after two minutes of VI."""
+    assert singles(5_840) == [5_990, 6_600]
+
+
+def test_no_interruption_is_seen_where_none_can_be():
+    """Without the law, or in bars too wide to show two silent minutes."""
+    assert singles(0) == [5_990]
+    assert singles(5_840, seconds=300) == [5_990]

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from trading.domain.order import OrderType, Side
 from trading.errors import SchemaError
+from trading.wire import accounts, fields
 from trading.wire import domestic_account as money
 from trading.wire import domestic_bars as bars
 from trading.wire import domestic_company as company
 from trading.wire import domestic_index as indices
 from trading.wire import domestic_investors as investors
-from trading.wire import domestic_orders as orders
 from trading.wire import domestic_quotes as quotes
 from trading.wire import domestic_rankings as rankings
-from trading.wire import fields
+from trading.wire import domestic_reserves as reserves
 from trading.wire.domestic_investors import Flow, FlowDay, Investor
 from trading.wire.domestic_keys import _KEYS, whole_row
 from trading.wire.fields import DAY, FLAG, NUMBER, TEXT, TIME, WHOLE, WON
@@ -59,7 +59,7 @@ RECORDED = [
     (money.ProfitSums, TRADING + "inquire-period-profit", "output2"),
     (money.ProfitTrade, TRADING + "inquire-period-trade-profit", "output1"),
     (money.ProfitSums, TRADING + "inquire-period-trade-profit", "output2"),
-    (orders.ReservedOrder, TRADING + "order-resv-ccnl", "output"),
+    (reserves.ReservedOrder, TRADING + "order-resv-ccnl", "output"),
 ]
 # What the workbook documents and no answer was recorded of, beside those above.
 DOCUMENTED = [
@@ -198,7 +198,7 @@ def test_documented_rows():
     """Zero-padded shares, exact ratios, and a reservation are read in domain terms."""
     estimate = fields.read(investors.FlowEstimate, ESTIMATE)
     ratio = fields.read(company.FinancialRatio, RATIO)
-    reserved = fields.read(orders.ReservedOrder, RESERVED)
+    reserved = fields.read(reserves.ReservedOrder, RESERVED)
 
     assert (estimate.foreign_net, estimate.institution_net) == (-30_000, 121_000)
     assert (ratio.period, ratio.return_on_equity) == ("202312", Decimal("4.14"))
@@ -222,7 +222,7 @@ def test_absent_values_stay_absent():
     with pytest.raises(SchemaError, match="stck_prpr"):
         fields.read(quotes.PriceDetail, {"stck_prpr": ""})
     with pytest.raises(SchemaError):
-        fields.read(orders.ReservedOrder, {**RESERVED, "ord_dvsn_cd": "99"})
+        fields.read(reserves.ReservedOrder, {**RESERVED, "ord_dvsn_cd": "99"})
 
 
 @pytest.mark.parametrize("record", _KEYS)
@@ -256,9 +256,9 @@ _VALUES = {
     WON: st.integers(-(10**15), 10**15),
     NUMBER: st.decimals(-(10**9), 10**9, places=2),
     FLAG: st.booleans(),
-    company.SYMBOL: st.from_regex(r"[0-9]{6}|Q[0-9]{6}", fullmatch=True),
-    orders.SIDE: st.sampled_from(Side),
-    orders._ORDER_TYPE: st.sampled_from(
+    accounts.SYMBOL: st.from_regex(r"[0-9]{6}|Q[0-9]{6}", fullmatch=True),
+    accounts.SIDE: st.sampled_from(Side),
+    reserves._ORDER_TYPE: st.sampled_from(
         [OrderType.LIMIT, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.AFTER_MARKET_BEST]
     ),
 }

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from copy import deepcopy
 from datetime import UTC, date, datetime
 
 import pytest
@@ -23,7 +24,11 @@ from trading.wire import (
     domestic_quotes,
     domestic_rankings,
     endpoints,
-    overseas,
+    overseas_account,
+    overseas_bars,
+    overseas_lists,
+    overseas_orders,
+    overseas_quotes,
     stream,
 )
 from trading.wire.endpoints import Generation, Profile
@@ -127,15 +132,19 @@ def test_korean_account(example):
 
 def test_american_quotes(example):
     """Dollars become 1/10,000 dollars exactly."""
-    price = overseas.parse_price(example("overseas-quote.quotations.price"), "TSLA", NOW)
-    detail = overseas.parse_price(example("overseas-quote.quotations.price-detail"), "TSLA", NOW)
-    book = overseas.parse_book(example("overseas-quote.quotations.inquire-asking-price"), "TSLA")
-    bars = overseas.parse_daily(example("overseas-quote.quotations.dailyprice"))
-    minutes = overseas.parse_minute(
+    price = overseas_quotes.parse_price(example("overseas-quote.quotations.price"), "TSLA", NOW)
+    detail = overseas_quotes.parse_price(
+        example("overseas-quote.quotations.price-detail"), "TSLA", NOW
+    )
+    book = overseas_quotes.parse_book(
+        example("overseas-quote.quotations.inquire-asking-price"), "TSLA"
+    )
+    bars = overseas_bars.parse_daily(example("overseas-quote.quotations.dailyprice"))
+    minutes = overseas_bars.parse_minute(
         example("overseas-quote.quotations.inquire-time-itemchartprice")
     )
-    found = overseas.parse_volume_rank(example("overseas-quote.quotations.inquire-search"))
-    settled = overseas.parse_settlements(example("overseas.quotations.countries-holiday"))
+    found = overseas_lists.parse_volume_rank(example("overseas-quote.quotations.inquire-search"))
+    settled = overseas_lists.parse_settlements(example("overseas.quotations.countries-holiday"))
 
     assert (price.price, price.open) == (10_912_600, 0)
     assert (detail.price, detail.high, detail.previous_close) == (2_450_100, 2_590_794, 2_580_800)
@@ -150,10 +159,12 @@ def test_american_quotes(example):
 
 def test_american_account(example):
     """Orders, holdings and an empty listing are read; blank rows are dropped."""
-    still_open = overseas.parse_open_orders(example("overseas.trading.inquire-nccs"))
-    listed = overseas.parse_orders(example("overseas.trading.inquire-ccnl"))
-    held = overseas.parse_holdings(example("overseas.trading.inquire-balance"))
-    cash = overseas.parse_present_balance(example("overseas.trading.inquire-present-balance"))
+    still_open = overseas_orders.parse_open_orders(example("overseas.trading.inquire-nccs"))
+    listed = overseas_orders.parse_orders(example("overseas.trading.inquire-ccnl"))
+    held = overseas_account.parse_holdings(example("overseas.trading.inquire-balance"))
+    cash = overseas_account.parse_present_balance(
+        example("overseas.trading.inquire-present-balance")
+    )
     ack = accounts.parse_ack(example("overseas.trading.order"), NOW)
 
     assert [row.order.limit for row in still_open] == [2_000_000, 2_000_000]
@@ -289,38 +300,38 @@ RENDERED = {
     "domestic.trading.inquire-psbl-order": domestic_account.render_buying_power(
         BuyingPower(amount=1, quantity=2, price=3)
     ),
-    "overseas-quote.quotations.price": overseas.render_price(US_QUOTE, APPLE, value=None),
-    "overseas-quote.quotations.price-detail": overseas.render_price_detail(
+    "overseas-quote.quotations.price": overseas_quotes.render_price(US_QUOTE, APPLE, value=None),
+    "overseas-quote.quotations.price-detail": overseas_quotes.render_price_detail(
         US_QUOTE, APPLE, value=1, tick=100
     ),
-    "overseas-quote.quotations.inquire-asking-price": overseas.render_book(
+    "overseas-quote.quotations.inquire-asking-price": overseas_quotes.render_book(
         Book(symbol="AAPL"), US_QUOTE, APPLE, NOW
     ),
-    "overseas-quote.quotations.dailyprice": overseas.render_daily([DAY], APPLE),
-    "overseas-quote.quotations.inquire-time-itemchartprice": overseas.render_minute(
+    "overseas-quote.quotations.dailyprice": overseas_bars.render_daily([DAY], APPLE),
+    "overseas-quote.quotations.inquire-time-itemchartprice": overseas_bars.render_minute(
         [MINUTE], APPLE, opens=NOW, closes=NOW, has_more=False
     ),
-    "overseas-quote.quotations.inquire-search": overseas.render_volume_rank([RANK]),
+    "overseas-quote.quotations.inquire-search": overseas_lists.render_volume_rank([RANK]),
     "overseas.trading.order": accounts.render_ack(
         OrderAck(venue_order_id="0000000001", branch="01790", ts_event=NOW)
     ),
     "overseas.trading.inquire-nccs": {
-        **overseas.render_open_orders([US_ORDER], INSTRUMENTS),
+        **overseas_orders.render_open_orders([US_ORDER], INSTRUMENTS),
         **accounts.render_page(PAGE, 200),
     },
     "overseas.trading.inquire-ccnl": {
-        **overseas.render_orders([ListedOrder(order=US_ORDER)], INSTRUMENTS),
+        **overseas_orders.render_orders([ListedOrder(order=US_ORDER)], INSTRUMENTS),
         **accounts.render_page(PAGE, 200),
     },
     "overseas.trading.inquire-balance": {
-        **overseas.render_holdings("1234567801", [HOLDING]),
+        **overseas_account.render_holdings("1234567801", [HOLDING]),
         **accounts.render_page(PAGE, 200),
     },
-    "overseas.trading.inquire-present-balance": overseas.render_present_balance(
+    "overseas.trading.inquire-present-balance": overseas_account.render_present_balance(
         BALANCE, unsettled_bought=1, unsettled_sold=2
     ),
     "overseas.quotations.countries-holiday": {
-        **overseas.render_settlements(
+        **overseas_lists.render_settlements(
             [
                 SettlementRow(
                     country="840", market_name="나스닥", local_settlement=NOW.date(),
@@ -353,11 +364,16 @@ def test_rendered_answers_have_every_recorded_field(example, name):
 def test_quotes_come_back():
     """What the venue renders the client reads as it was."""
     krx = domestic_quotes.parse_price(RENDERED["domestic.quotations.inquire-price"], "005930", NOW)
-    us = overseas.parse_price(RENDERED["overseas-quote.quotations.price-detail"], "AAPL", NOW)
+    us = overseas_quotes.parse_price(
+        RENDERED["overseas-quote.quotations.price-detail"], "AAPL", NOW
+    )
     book = Book(symbol="AAPL", asks=(BookLevel(price=896_300, quantity=5),))
 
     assert (krx, us) == (KRX_QUOTE, US_QUOTE)
-    assert overseas.parse_book(overseas.render_book(book, US_QUOTE, APPLE, NOW), "AAPL") == book
+    assert (
+        overseas_quotes.parse_book(overseas_quotes.render_book(book, US_QUOTE, APPLE, NOW), "AAPL")
+        == book
+    )
     won = Book(symbol="005930", bids=(BookLevel(price=71_900, quantity=5),))
     assert (
         domestic_quotes.parse_book(domestic_quotes.render_book(won, KRX_QUOTE, "120000"), "005930")
@@ -390,7 +406,10 @@ def test_orders_come_back():
         list(domestic_orders.parse_orders(domestic_orders.render_orders(korean, INSTRUMENTS)))
         == korean
     )
-    assert list(overseas.parse_orders(overseas.render_orders(american, INSTRUMENTS))) == american
+    assert (
+        list(overseas_orders.parse_orders(overseas_orders.render_orders(american, INSTRUMENTS)))
+        == american
+    )
 
 
 def test_balances_come_back():
@@ -399,16 +418,16 @@ def test_balances_come_back():
     balance = Balance(cash=3, cash_next=2, cash_final=1, holdings=(HOLDING, gone), bought_today=9)
 
     korean = domestic_account.parse_balance(domestic_account.render_balance(balance))
-    american = overseas.parse_present_balance(
-        overseas.render_present_balance(balance, unsettled_bought=7, unsettled_sold=5)
+    american = overseas_account.parse_present_balance(
+        overseas_account.render_present_balance(balance, unsettled_bought=7, unsettled_sold=5)
     )
 
     assert (korean.cash, korean.cash_next, korean.cash_final) == (3, 2, 1)
     assert [row.cost for row in korean.holdings] == [HOLDING.cost]
     assert (american.cash, american.cash_final) == (3, 3 + 5 - 7)
-    assert overseas.parse_holdings(overseas.render_holdings("1234567801", [HOLDING, gone])) == (
-        HOLDING,
-    )
+    assert overseas_account.parse_holdings(
+        overseas_account.render_holdings("1234567801", [HOLDING, gone])
+    ) == (HOLDING,)
 
 
 def test_unknown_symbols_are_missing():
@@ -416,7 +435,7 @@ def test_unknown_symbols_are_missing():
     with pytest.raises(MissingDataError):
         domestic_quotes.parse_price(domestic_quotes.render_unknown_price(), "999999", NOW)
     with pytest.raises(MissingDataError):
-        overseas.parse_price(overseas.render_unknown_price(), "NONE", NOW)
+        overseas_quotes.parse_price(overseas_quotes.render_unknown_price(), "NONE", NOW)
 
 
 def test_tr_ids():
@@ -441,7 +460,7 @@ def test_requests_are_read_in_either_case():
     with pytest.raises(SchemaError, match="FID_INPUT_ISCD"):
         domestic_quotes.parse_symbol_request({"fid_cond_mrkt_div_code": "J"})
     with pytest.raises(SchemaError, match="거래소"):
-        overseas.parse_symbol_request({"EXCD": "HKS", "SYMB": "00003"})
+        overseas_quotes.parse_symbol_request({"EXCD": "HKS", "SYMB": "00003"})
 
 
 def test_unknown_codes_are_not_retried():
@@ -488,7 +507,7 @@ def test_damaged_answers_are_read_or_refused(name, data):
             if data.draw(st.booleans()):
                 break
         if inside is not None:
-            inside[key] = data.draw(st.sampled_from(JUNK))
+            inside[key] = deepcopy(data.draw(st.sampled_from(JUNK)))
 
     with suppress(TradingError):
         KOREAN[name](body)
