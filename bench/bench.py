@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import Process, Queue
 from pathlib import Path
-from time import perf_counter_ns
+from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from measure import Result, Spread, show, time_calls
@@ -232,6 +232,7 @@ def decision() -> list[Result]:
 
     desk = Desk()
     orders: list[int] = []
+    work: list[int] = []
     quiet: list[int] = []
     gc.collect()
     gc.freeze()
@@ -240,14 +241,16 @@ def decision() -> list[Result]:
         begin = perf_counter_ns()
         assert desk.order_bytes(still) is None
         quiet.append(perf_counter_ns() - begin)
-        begin = perf_counter_ns()
+        begin, worked = perf_counter_ns(), thread_time_ns()
         sent = desk.order_bytes(text)
+        work.append(thread_time_ns() - worked)
         orders.append(perf_counter_ns() - begin)
         assert sent is not None
         desk.forget()
     commits = desk.commits(300)
     spreads = {
         "frame to order bytes (stop, all guards)": Spread.of(orders[200:]),
+        "the same, processor time alone": Spread.of(work[200:]),
         "frame to decision, nothing to do": Spread.of(quiet[200:]),
         "commit of the intent, synchronous=FULL": Spread.of(commits),
     }

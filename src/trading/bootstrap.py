@@ -867,7 +867,7 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
     today = WallClock().now().astimezone(ZoneInfo(market.timezone_name)).date()
     session = session or today
     if not calendar.is_session(session):
-        raise MissingDataError(f"{session}은(는) {MARKET_TEXT[market]} 시장의 거래일이 아닙니다.")
+        raise NothingLeftError(f"{session}은(는) {MARKET_TEXT[market]} 시장의 거래일이 아닙니다.")
     instruments = _instruments(settings, market)
     if not instruments:
         raise ConfigError(

@@ -47,7 +47,7 @@ class MissingDataError(DataError):
 
 
 class NothingLeftError(MissingDataError):
-    """Every recorded session was traded; a sentence, not a failure."""
+    """No session is to be traded: all recorded ones are, or it is a holiday. Not a failure."""
 
 
 class SchemaError(DataError):

@@ -54,6 +54,9 @@ async def collect(context: DayContext, symbols: Sequence[str]) -> None:
     """Ask the venue for the session's daily bars and store them through the quality gate."""
     import pandas as pd
 
+    if not symbols:
+        log.info("선별된 종목이 없어 받을 일봉이 없음", session=str(context.session))
+        return
     async with context.connect(symbols) as connection:
         frames = [
             connection.client.daily_bars(symbol, context.session, context.session)

@@ -174,7 +174,7 @@ def test_a_holiday(venue: Venue, tmp_path: Path) -> None:
 
     answer = run_paper(home)
 
-    assert answer.code == FAILURE
+    assert answer.code == FINDING
     assert "미국 시장의 거래일이 아닙니다" in answer.err
     assert not (home / "data" / "broker").exists()
     assert intents(home) == 0

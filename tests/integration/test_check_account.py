@@ -78,7 +78,7 @@ def test_a_paper_account_lacks_what_paper_accounts_lack(
         "KIS_LACKS": "info",
         "KIS_RATE": "ok",
     }
-    assert "EGW02006" in found["KIS_OPEN_ORDERS"]["cause"]
+    assert "모의투자에 없는 기능" in found["KIS_OPEN_ORDERS"]["cause"]
     assert "주문·체결 내역에서" in found["KIS_OPEN_ORDERS"]["action"]
     assert "해외 미체결 주문" in found["KIS_LACKS"]["cause"]
 

@@ -8,7 +8,7 @@ calls (bars, ranking, holidays) block and belong outside the session's event loo
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -490,8 +490,8 @@ class KisClient:
     def _is_streamed(self, tr_id: str) -> bool:
         return self.profile is Profile.REAL or tr_id in PAPER_TRS
 
-    async def _todays_minutes(self, symbol: str) -> Sequence[MinuteRow]:
-        return await asyncio.to_thread(self._calls.data.minutes, symbol)
+    async def _todays_minutes(self, symbol: str, since: datetime) -> Sequence[MinuteRow]:
+        return await asyncio.to_thread(self._calls.data.minutes, symbol, since)
 
     async def _approve(self) -> str:
         answer = await asyncio.wrap_future(self._transport.approval_key())

@@ -129,14 +129,15 @@ class DomesticData:
         request = bars.recent_bars_request(symbol, adjusted=adjusted, period=period)
         return self._rows(at.KRX_RECENT_BARS, request, bars.RecentBar)
 
-    def minutes(self, symbol: str) -> list[MinuteRow]:
-        """Return today's minute bars so far, oldest first."""
+    def minutes(self, symbol: str, since: datetime | None = None) -> list[MinuteRow]:
+        """Return today's minute bars so far, oldest first; not asked for far before ``since``."""
         today, clock_text = values.date_and_time(self._clock.now(), Market.KRX)
         # Asked for a later time than now, KIS fills the gap with the current price.
         return self._minutes(
             today,
             min(clock_text, _LAST_MINUTE),
             lambda time_text: self._ask(at.KRX_MINUTE, bars.minute_request(symbol, time_text)),
+            since,
         )
 
     def past_minutes(self, symbol: str, session: date) -> list[MinuteRow]:
@@ -150,7 +151,11 @@ class DomesticData:
         )
 
     def _minutes(
-        self, day: str, time_text: str, ask: Callable[[str], Mapping[str, Any]]
+        self,
+        day: str,
+        time_text: str,
+        ask: Callable[[str], Mapping[str, Any]],
+        since: datetime | None = None,
     ) -> list[MinuteRow]:
         found: dict[datetime, MinuteRow] = {}
         while values.seconds_of(time_text) >= _FIRST_SECOND:
@@ -162,6 +167,8 @@ class DomesticData:
             if not new:
                 break
             found.update(new)
+            if since is not None and min(new) <= since:
+                break
             time_text = bars.earlier_minute(values.date_and_time(min(new), Market.KRX)[1])
         return [found[start] for start in sorted(found)]
 

@@ -123,12 +123,16 @@ class OverseasData:
 
         return walk_back(page, first, last, at.US_DAILY.page_real, period)
 
-    def minutes(self, symbol: str) -> list[MinuteRow]:
-        """Return today's minute bars so far, oldest first; empty on paper accounts."""
+    def minutes(self, symbol: str, since: datetime | None = None) -> list[MinuteRow]:
+        """Return today's minute bars so far, oldest first; empty on paper accounts.
+
+        They are not asked for far before ``since``.
+        """
         if not at.US_MINUTE.is_offered(self._profile):
             log.warning("모의투자에는 해외 분봉이 없음", symbol=symbol)
             return []
-        return self._minutes(symbol, values.local_date(self._clock.now(), Market.US), None, 1)
+        today = values.local_date(self._clock.now(), Market.US)
+        return self._minutes(symbol, today, None, 1, since)
 
     def past_minutes(self, symbol: str, session: date, *, minutes: int = 1) -> list[MinuteRow]:
         """Return the bars of a past session, oldest first; KIS keeps about a month of them."""
@@ -249,7 +253,12 @@ class OverseasData:
         return self._transport.start(endpoint, request, priority=Priority.QUOTE).result().body
 
     def _minutes(
-        self, symbol: str, session: date, before: datetime | None, minutes: int
+        self,
+        symbol: str,
+        session: date,
+        before: datetime | None,
+        minutes: int,
+        since: datetime | None = None,
     ) -> list[MinuteRow]:
         instrument = self.instrument(symbol)
         found: dict[datetime, MinuteRow] = {}
@@ -264,6 +273,6 @@ class OverseasData:
             }
             found.update(new)
             is_last = len(rows) < bars.MINUTES_PER_CALL or min(dates.values()) < session
-            if not new or is_last:
+            if not new or is_last or (since is not None and min(new) <= since):
                 return [found[start] for start in sorted(found)]
             before = min(new) - timedelta(minutes=minutes)

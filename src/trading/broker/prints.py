@@ -152,7 +152,9 @@ class PrintTrack:
     def _mended(self, hole: Hole, rows: Sequence[MinuteRow], received: datetime) -> list[Tick]:
         total, ticks = hole.first, []
         for bar in rows:
-            if bar.start + _MINUTE <= hole.since or bar.start > hole.until:
+            is_outside = bar.start + _MINUTE <= hole.since or bar.start > hole.until
+            if is_outside or bar.volume <= 0:
+                # A minute without trades repeats the price before it.
                 continue
             for at, price, volume in self._pieces(bar):
                 # Never more than was missed: the bar may hold what came after it was asked for.

@@ -51,6 +51,8 @@ _NO_CONNECTION = "증권사에 연결하지 못함: 네트워크와 config/kis.y
 # PROTOCOL 4: the services that hand out keys take one call a second.
 _KEY_LIMIT = 1
 _NOBODY, _OTHERS = -1, -2
+# KIS writes numbers as text; should one come bare, it is read as the text it was.
+_READER = json.JSONDecoder(parse_int=str, parse_float=str)
 _NO_TOKEN = frozenset({TOKEN.name, REVOKE.name, APPROVAL.name, HASHKEY.name})
 _MORE = frozenset({"F", "M"})
 
@@ -527,8 +529,7 @@ class RestTransport:
         finally:
             self._used_at = monotonic_seconds()
             self._own_budget.answered(slot)
-        # KIS writes numbers as text; should one come bare, it is read as the text it was.
-        body = json.loads(response.data, parse_int=str, parse_float=str)
+        body = _READER.decode(response.data.decode("utf-8-sig"))
         if not isinstance(body, dict):
             raise ValueError("응답이 JSON 객체가 아님")
         return _Reply(

@@ -68,8 +68,8 @@ class KisStream:
     account : str
         Ten digits: notices of other accounts of the same HTS id are left out.
     quote, minutes : callable, optional
-        The current price and today's minute bars of a symbol, from which missed prints are
-        mended; without them holes stay.
+        The current price of a symbol and its minute bars since an instant, from which missed
+        prints are mended; without them holes stay.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class KisStream:
         clock: Clock,
         rng: random.Random,
         quote: Callable[[str], Awaitable[Quote]] | None = None,
-        minutes: Callable[[str], Awaitable[Sequence[MinuteRow]]] | None = None,
+        minutes: Callable[[str, datetime], Awaitable[Sequence[MinuteRow]]] | None = None,
     ) -> None:
         self._url = url
         self._settings = settings
@@ -566,7 +566,7 @@ class KisStream:
         if not track.holes:
             return
         try:
-            bars = await self._minutes(track.symbol)
+            bars = await self._minutes(track.symbol, min(hole.since for hole in track.holes))
         except TradingError as error:
             log.error("놓친 체결 복구 실패", symbol=track.symbol, reason=str(error))
             return

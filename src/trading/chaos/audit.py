@@ -20,6 +20,8 @@ class Verdict:
     """What the comparison found. Money in minor units; ``findings`` are Korean sentences.
 
     ``faults`` counts what the exchange did on purpose, by number and variant.
+    ``cost_differences`` counts holdings whose average cost differs although every fill is there:
+    a listing tells what was filled, not in which order, and an average depends on the order.
     """
 
     orders: int = 0
@@ -28,6 +30,7 @@ class Verdict:
     lost: int = 0
     doubled: int = 0
     money_difference: int = 0
+    cost_differences: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
 
@@ -267,10 +270,19 @@ def _compare_account(end: Mapping[str, Any], book: Mapping[str, Any], verdict: V
     verdict.money_difference += abs(ours["cash"] - book["cash"])
     if ours["cash"] != book["cash"]:
         verdict.findings.append(f"현금이 다름: 장부 {ours['cash']} 거래소 {book['cash']}")
-    if ours["positions"] != book["positions"]:
-        verdict.findings.append(f"보유가 다름: 장부 {ours['positions']} 거래소 {book['positions']}")
+    shares, theirs = _shares(ours), _shares(book)
+    if shares != theirs:
+        verdict.findings.append(f"보유가 다름: 장부 {shares} 거래소 {theirs}")
+    verdict.cost_differences += sum(
+        ours["positions"][symbol] != book["positions"][symbol]
+        for symbol in shares.keys() & theirs.keys()
+    )
     if end["differences"]:
         verdict.findings.append(f"세션이 스스로 찾은 차이: {end['differences']}")
+
+
+def _shares(account: Mapping[str, Any]) -> dict[str, int]:
+    return {symbol: quantity for symbol, (quantity, _) in account["positions"].items()}
 
 
 def _recompute_cash(

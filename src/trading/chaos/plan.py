@@ -24,9 +24,9 @@ MINUTE_SHARE = 0.02
 PAPER_SHARE, OLD_SHARE, CURIOUS_SHARE = 0.3, 0.3, 0.4
 # A request that the exchange begins to look at when the client has long given up; see ``trader``.
 LATE_SECONDS = 0.5
-_SALT = 20261120
 # Longer than an answer is waited for, and than an absent order is asked for.
 LONGEST_FREEZE = 0.8
+_SALT = 20261120
 _BOTH = (Party.CLIENT, Party.EXCHANGE)
 # Most kills strike early passings, where orders are on their way; a day has few of them.
 _LATEST = 8
@@ -49,7 +49,6 @@ class Plan:
     ``mishaps`` come in this order.
     """
 
-    seed: int
     world: World
     profile: Profile
     order_ids: Generation
@@ -75,7 +74,6 @@ def draw(worlds: Sequence[World], seed: int) -> Plan:
     faults = _faults(world, order_ids, seed, rng)
     wealth = int(rng.choice([1, 50, 50]))
     return Plan(
-        seed=seed,
         world=world,
         profile=profile,
         order_ids=order_ids,
@@ -185,15 +183,15 @@ def _kills(seed: int, rng: np.random.Generator) -> tuple[Kill, ...]:
     """Return this seed's deaths: the boundaries in turn first, then some at random."""
     points = tuple(Point)
     turn = points[seed % len(points)]
-    chosen = [Kill(point=turn, nth=int(rng.integers(1, 3)), victims=_victims(turn, rng))]
+    chosen = [Kill(point=turn, nth=int(rng.integers(1, 3)), victims=_victims(rng))]
     for _ in range(int(rng.integers(1, 4))):
         point = points[int(rng.integers(len(points)))]
         nth = int(rng.integers(1, _LATEST + 1))
-        chosen.append(Kill(point=point, nth=nth, victims=_victims(point, rng)))
+        chosen.append(Kill(point=point, nth=nth, victims=_victims(rng)))
     return tuple(chosen)
 
 
-def _victims(point: Point, rng: np.random.Generator) -> tuple[Party, ...]:
+def _victims(rng: np.random.Generator) -> tuple[Party, ...]:
     options: tuple[tuple[Party, ...], ...] = ((Party.CLIENT,), (Party.EXCHANGE,), _BOTH)
     return options[int(rng.choice(3, p=[0.45, 0.4, 0.15]))]
 

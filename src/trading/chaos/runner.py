@@ -65,6 +65,7 @@ class Result:
     lost: int = 0
     doubled: int = 0
     money_difference: int = 0
+    cost_differences: int = 0
     findings: Sequence[str] = field(default_factory=tuple)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -146,6 +147,7 @@ def summarize(
         "lost": sum(result.lost for result in results),
         "doubled": sum(result.doubled for result in results),
         "money_difference": sum(result.money_difference for result in results),
+        "cost_differences": sum(result.cost_differences for result in results),
         "seconds": round(seconds, 1),
         "seconds_a_seed": _spread([result.seconds for result in results]),
         "cpu_seconds_a_seed": _spread([result.cpu_seconds for result in results]),
@@ -229,6 +231,7 @@ def play(
         lost=verdict.lost,
         doubled=verdict.doubled,
         money_difference=verdict.money_difference,
+        cost_differences=verdict.cost_differences,
         findings=(*findings, *verdict.findings),
         seconds=round(monotonic_seconds() - began, 3),
         cpu_seconds=round(_cpu_seconds() - worked, 3),

@@ -23,7 +23,7 @@ from trading.wire import domestic_rankings as rankings
 from trading.wire import values
 from trading.wire.accounts import render_page
 from trading.wire.domestic_bars import Period, RecentBar
-from trading.wire.domestic_company import MarketTime, ProductInfo
+from trading.wire.domestic_company import MarketTime
 from trading.wire.domestic_index import INDEX_CODES, IndexBar, IndexQuote
 from trading.wire.domestic_keys import whole_row
 from trading.wire.domestic_quotes import PriceDetail, RecentTrade, TimedTrade, WatchedPrice
@@ -418,16 +418,11 @@ class DomesticQuotes(Desk):
         return self.answer("found", {"output": whole_row(info)})
 
     def _product_info(self, call: Call) -> Answer:
-        instrument = self.venue.instruments.get(company.parse_info_request(call.params))
-        if instrument is None:
+        product_type, symbol = company.parse_product_info_request(call.params)
+        instrument = self.venue.instruments.get(symbol)
+        if instrument is None or product_type != company.SHARE_TYPE:
             return self.answer("empty", {"output": {}})
-        info = ProductInfo(
-            symbol=instrument.symbol,
-            product_type=company.SHARE_TYPE,
-            name=instrument.name,
-            full_name=instrument.name,
-        )
-        return self.answer("found", {"output": whole_row(info)})
+        return self.answer("found", {"output": whole_row(company.product_info(instrument))})
 
     def _holidays(self, call: Call) -> Answer:
         first, asked = company.parse_holidays_request(call.params)

@@ -13,12 +13,18 @@ from trading.domain.market import Quote
 from trading.exchange.desk import Answer, Call, Desk, daily_row, newest
 from trading.exchange.periods import grouped, merged, widened
 from trading.exchange.replay import FIRST_DAY
+from trading.wire import domestic_company, values
 from trading.wire import overseas_bars as bars
 from trading.wire import overseas_lists as lists
 from trading.wire import overseas_quotes as quotes
-from trading.wire import values
+from trading.wire.domestic_keys import whole_row
 from trading.wire.overseas_bars import IndexBar, IndexNow
-from trading.wire.overseas_codes import QUOTE_CODES, TRADE_CODES, UNITED_STATES
+from trading.wire.overseas_codes import (
+    QUOTE_CODES,
+    TRADE_CODES,
+    UNITED_STATES,
+    exchange_of_product_type,
+)
 from trading.wire.overseas_lists import Criterion, FoundShare, ProductInfo, Range
 from trading.wire.overseas_quotes import TradeRow
 from trading.wire.records import Book, MinuteRow, RankRow, SettlementRow
@@ -66,6 +72,8 @@ class OverseasQuotes(Desk):
             "us_change_rank": self._change_rank,
             "us_search": self._search,
             "us_product_info": self._product_info,
+            # The Korean path knows products of every market, by their type.
+            "krx_product_info": self._product_of_type,
             "us_holidays": self._settlements,
         }
 
@@ -277,6 +285,15 @@ class OverseasQuotes(Desk):
             delisted_on=instrument.delisted if is_gone else None,
         )
         return self.answer("found", lists.render_product_info(info))
+
+    def _product_of_type(self, call: Call) -> Answer:
+        product_type, symbol = domestic_company.parse_product_info_request(call.params)
+        exchange = exchange_of_product_type(product_type)
+        instrument = self._instrument(exchange, symbol)
+        if instrument is None:
+            return self.answer("empty", {"output": {}})
+        info = domestic_company.product_info(instrument, product_type)
+        return self.answer("found", {"output": whole_row(info)})
 
     def _settlements(self, call: Call) -> Answer:
         day, _ = lists.parse_settlement_request(call.params)

@@ -32,6 +32,7 @@ from trading.errors import SchemaError, TradingError, UsageError
 from trading.exchange.control import Control
 from trading.exchange.desk import Call
 from trading.exchange.domestic import DomesticDesk
+from trading.exchange.elsewhere import Elsewhere
 from trading.exchange.faults import FaultSchedule, Injector
 from trading.exchange.faulty_calls import FaultyCalls
 from trading.exchange.faulty_market import FaultyMarket
@@ -121,7 +122,10 @@ class ExchangeServer:
         )
         self._faulty = FaultyCalls(self._injector, self._gate, self._hub, self.venue)
         desk = DomesticDesk if options.market is Market.KRX else OverseasDesk
-        self._services = desk(self.venue, options.profile).services
+        self._services = {
+            **Elsewhere(self.venue, options.profile).services,
+            **desk(self.venue, options.profile).services,
+        }
         self._control = Control(
             self.venue,
             self._hub,

@@ -1,7 +1,7 @@
 """How a session's facts are written to the ledger and read back after a restart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -514,7 +514,8 @@ def _updated(order: Order, body: Mapping[str, Any]) -> Order:
             ts_event=datetime.fromisoformat(body["ts_event"]),
         )
         return order.acknowledged(ack)
-    return order.moved(status, reason=body["reason"]) if order.status is not status else order
+    # What was written was legal when it was: a ledger must be readable whatever happened.
+    return replace(order, status=status, reason=body["reason"] or order.reason)
 
 
 def _fill_from(body: Mapping[str, Any]) -> RecordedFill:

@@ -506,6 +506,9 @@ class RecordedSource:
         path = self.directory / file
         if not path.is_file():
             raise MissingDataError(f"기록 파일이 없음: {path}")
+        # An empty list of values has no type, which Arrow refuses; no row can match it.
+        if any(operator == "in" and not values for _, operator, values in filters or []):
+            return pq.read_schema(path).empty_table().select(columns)
         return pq.read_table(path, columns=columns, filters=filters)
 
 

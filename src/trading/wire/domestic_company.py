@@ -1,4 +1,3 @@
-
 """Korean companies, their statements, business days and news over REST, in both directions."""
 
 from collections.abc import Mapping, Sequence
@@ -119,6 +118,7 @@ class ProductInfo:
     """What a product of the broker is: share, fund or foreign share."""
 
     symbol: str = kis("pdno", SYMBOL, required=True)
+    short_symbol: str | None = kis("shtn_pdno", TEXT)
     product_type: str | None = kis("prdt_type_cd", TEXT)
     name: str | None = kis("prdt_abrv_name", TEXT)
     full_name: str | None = kis("prdt_name", TEXT)
@@ -143,6 +143,23 @@ def parse_info_request(params: Mapping[str, Any]) -> str:
     fields = values.upper_keys(params)
     values.required(fields, "PRDT_TYPE_CD", "PDNO")
     return listed_symbol(fields["PDNO"].strip())
+
+
+def parse_product_info_request(params: Mapping[str, Any]) -> tuple[str, str]:
+    """Read the product type and the symbol asked for."""
+    symbol = parse_info_request(params)
+    return values.upper_keys(params)["PRDT_TYPE_CD"].strip(), symbol
+
+
+def product_info(instrument: Instrument, product_type: str = SHARE_TYPE) -> ProductInfo:
+    """Return what is known of ``instrument`` as a product; all else stays unsaid."""
+    return ProductInfo(
+        symbol=instrument.symbol,
+        short_symbol=instrument.symbol,
+        product_type=product_type,
+        name=instrument.name or None,
+        full_name=instrument.name or None,
+    )
 
 
 def stock_info(instrument: Instrument, *, halted: bool) -> StockInfo:

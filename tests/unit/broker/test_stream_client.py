@@ -458,7 +458,7 @@ async def test_a_hole_is_mended_from_minute_bars(start, venue):
     """The print that does not begin where the last one ended brings what lies between."""
     asked = []
 
-    async def minutes(symbol):
+    async def minutes(symbol, since):
         asked.append(symbol)
         return [bar(0, 90, 130, 90, 110, volume=20), bar(1, 110, 140, 80, 120, volume=40)]
 
@@ -482,7 +482,7 @@ async def test_a_late_print_closes_its_hole(start, venue):
     """What was only out of order is not asked for."""
     asked = []
 
-    async def minutes(symbol):
+    async def minutes(symbol, since):
         asked.append(symbol)
         return []
 
@@ -498,7 +498,7 @@ async def test_a_late_print_closes_its_hole(start, venue):
 async def test_what_was_missed_over_a_cut_is_mended(start, venue):
     """After a reconnection the current price tells of prints that nothing followed."""
 
-    async def minutes(symbol):
+    async def minutes(symbol, since):
         return [bar(0, 100, 100, 95, 99, volume=30)]
 
     async def quote(symbol):
@@ -524,7 +524,7 @@ async def test_a_broken_look_up_leaves_the_hole(start, venue):
     """When REST fails too, the hole stays and the next print tries again."""
     answers = [TransientBrokerError("없음"), [bar(0, 1, 9, 1, 5, volume=9)]]
 
-    async def minutes(symbol):
+    async def minutes(symbol, since):
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

@@ -213,6 +213,17 @@ def test_other_holdings_are_a_finding(audit):
     assert not verdict.is_clean
 
 
+def test_another_average_cost_is_only_counted(audit):
+    """The order of fills that a listing told is not known: quantity and money are the same."""
+    records = ledger()
+    records[-1][2]["engine"]["account"]["positions"] = {"IBM": [1, 499]}
+
+    verdict = audit(records, venue())
+
+    assert verdict.is_clean
+    assert verdict.cost_differences == 1
+
+
 def test_an_exchange_that_lost_a_fill_is_found(audit):
     """The exchange's own orders must add up to its own cash."""
     facts = venue()

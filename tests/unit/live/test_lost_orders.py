@@ -475,3 +475,20 @@ async def test_a_moment_that_has_passed(day):
     first = day.recorded.orders[day.decision.intents[0].intent_id]
     assert first.reason == "나가지 못한 채 때를 놓침"
     assert day.venue.sent.count(first.intent.intent_id) == 1
+
+
+async def test_lost_killed_and_sent_after_all(day):
+    """UNKNOWN in the ledger, proven absent after a restart: it leaves, and the ledger stays readable."""
+    first = day.decision.intents[0]
+    journal = Journal(day.ledger, day.start.session, day.venue.clock)
+    await _written(day, journal, first)
+    journal.moved(first.intent_id, OrderStatus.UNKNOWN, "응답 없음")
+    day.venue.fate = ["unsent", "unsent"]
+    day.plan(1, lambda: fill_everything(day))
+    day.plan(10, lambda: fill_everything(day))
+
+    outcome = await day.run()
+
+    assert day.recorded.orders[first.intent_id].venue_order_id
+    assert len([r for r in day.venue.rows.values() if r.symbol == first.symbol]) == 1
+    assert (outcome.fills, outcome.differences) == (day.count, ())
