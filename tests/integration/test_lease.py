@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from trading import bootstrap
-from trading.config import Env
+from trading.config import Env, resolve_root
 from trading.domain.instrument import Market
 from trading.errors import LeaseLostError, SessionBusyError
 from trading.ports import Record, RecordKind
@@ -21,12 +21,12 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from trading import bootstrap
-from trading.config import Env
+from trading.config import Env, resolve_root
 from trading.domain.instrument import Market
 from trading.errors import LeaseLostError
 from trading.ports import Record, RecordKind
 
-home = bootstrap.open_home(Path(sys.argv[1]), console=False).home
+home = resolve_root(Path(sys.argv[1]))
 lease = bootstrap._lease(home, "demo-us")
 ledger = bootstrap.open_ledger(home, Env.DEMO, Market.US)
 ledger.claim()
@@ -65,7 +65,7 @@ def test_a_stopped_holder_wakes_up_without_its_account(tmp_path):
         ask("first")
         assert holder.stdout.readline() == "sent first\n"
         os.kill(holder.pid, signal.SIGSTOP)
-        home = bootstrap.open_home(tmp_path, console=False).home
+        home = resolve_root(tmp_path)
 
         with pytest.raises(SessionBusyError, match="다른 실행이 이 계좌로 거래하는 중"):
             bootstrap._lease(home, "demo-us")
@@ -100,7 +100,7 @@ def test_a_dead_holder_leaves_the_account_free(tmp_path):
     holder.kill()
     holder.wait()
 
-    home = bootstrap.open_home(tmp_path, console=False).home
+    home = resolve_root(tmp_path)
     lease = bootstrap._lease(home, "demo-us")
     first = bootstrap.open_ledger(home, Env.DEMO, Market.US)
     second = bootstrap.open_ledger(home, Env.DEMO, Market.US)

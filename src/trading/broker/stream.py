@@ -290,6 +290,13 @@ class KisStream:
                 for track in list(self._tracks.values()):
                     self._start(self._look_back(track))
             keeper = asyncio.create_task(self._keep(socket))
+
+            def ended(one: "asyncio.Task[None]") -> None:
+                # Without its keeper a connection could die unnoticed.
+                if not one.cancelled():
+                    socket.transport.abort()
+
+            keeper.add_done_callback(ended)
             try:
                 await self._read(socket)
             finally:
@@ -439,6 +446,8 @@ class KisStream:
         if reply.code == _NOT_FOUND:
             # Given back twice: it is gone, as was wished.
             return
+        if is_live:
+            self._trouble = None
         if is_live and key == self._notice and self.connections > 1:
             self._doubt("")
         if was_audited and reply.ok:

@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -48,7 +47,7 @@ MOST_STARTS = 60
 # Below this many seeds a boundary may by chance not have been met.
 COUNTED_SEEDS = 200
 LEAST_ORDERS_PER_SEED = 5
-_REST_SECONDS = 0.002
+_REST_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +255,7 @@ class _Match:
         self._level = level
         self._port = _free_port()
         self._life = os.pipe()
+        self._dead: dict[int, Party] = {}
         self._mishaps = list(plan.mishaps)
         self._frozen: dict[int, float] = {}
         self._began = monotonic_seconds()
@@ -284,18 +284,18 @@ class _Match:
                     return ["같은 자리를 맴돎: " + self._failure()]
                 self._start(party)
         finally:
-            for party in Party:
-                self._end(party)
-            for end in self._life:
-                os.close(end)
+            self._end()
 
     def _failure(self) -> str:
         return _last_lines(self._folder / trader.FAILURE_FILE)
 
     def _start(self, party: Party) -> None:
         self.starts += 1
+        dead, alive = os.pipe()
         pid = os.fork()
         if pid:
+            os.close(alive)
+            self._dead[dead] = party
             self._arena.set_pid(party, pid)
             return
         _end_with_parent(*self._life)
@@ -320,22 +320,21 @@ class _Match:
     def _ended(self) -> tuple[Party, int] | None:
         """Wait for a process to end, bringing the mishaps about; ``None`` on time-out."""
         while (elapsed := monotonic_seconds() - self._began) < SEED_SECONDS:
-            for party in Party:
-                code = self._reaped(party)
-                if code is not None:
-                    return party, code
             self._befall(elapsed)
-            time.sleep(_REST_SECONDS)
+            # The other end of each pipe is held by a process for as long as it lives.
+            for dead in select.select(list(self._dead), [], [], _REST_SECONDS)[0]:
+                return self._buried(dead)
         return None
 
-    def _reaped(self, party: Party) -> int | None:
+    def _buried(self, dead: int) -> tuple[Party, int]:
+        os.close(dead)
+        party = self._dead.pop(dead)
         pid = self._arena.pid(party)
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            return None
+        # Before it is buried: afterwards its number may be a stranger's.
         self._arena.set_pid(party, 0)
         self._frozen.pop(pid, None)
         _, status = os.waitpid(pid, 0)
-        return os.waitstatus_to_exitcode(status)
+        return party, os.waitstatus_to_exitcode(status)
 
     def _befall(self, elapsed: float) -> None:
         for pid, until in list(self._frozen.items()):
@@ -352,12 +351,12 @@ class _Match:
                 self._frozen[pid] = elapsed + mishap.frozen_seconds
                 os.kill(pid, signal.SIGSTOP)
 
-    def _end(self, party: Party) -> None:
-        pid = self._arena.pid(party)
-        if pid:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            self._arena.set_pid(party, 0)
+    def _end(self) -> None:
+        for dead, party in list(self._dead.items()):
+            os.kill(self._arena.pid(party), signal.SIGKILL)
+            self._buried(dead)
+        for end in self._life:
+            os.close(end)
 
 
 class _Results:
@@ -369,11 +368,16 @@ class _Results:
         self.added = 0
         if fresh:
             path.unlink(missing_ok=True)
-        if path.exists():
-            for line in path.read_text("utf-8").splitlines():
-                # A run that was killed may have left half a line.
-                with contextlib.suppress(ValueError, TypeError):
-                    self._keep(Result(**json.loads(line)))
+        if not path.exists():
+            return
+        text = path.read_text("utf-8")
+        for line in text.splitlines():
+            # A run that was killed may have left half a line.
+            with contextlib.suppress(ValueError, TypeError):
+                self._keep(Result(**json.loads(line)))
+        if text and not text.endswith("\n"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")
 
     def add(self, line: str) -> None:
         """Keep one more result, in memory and in the file."""

@@ -18,7 +18,7 @@ from trading.domain.instrument import Instrument, Market
 from trading.domain.market import RawPanel
 from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
-from trading.errors import MissingDataError
+from trading.errors import MissingDataError, TradingError
 from trading.execution.decide import Policy, Views
 from trading.ports import BarSource
 from trading.sessions import SessionCalendar
@@ -190,20 +190,27 @@ def _kept(installation: Installation, market: Market, dataset: Path | None) -> K
     receiving, sending = context.Pipe(duplex=False)
 
     def read() -> None:
-        source = cast(RecordedDays, bootstrap.open_source(installation, dataset))
-        recorded = source.sessions(market)[-MAX_SESSIONS:]
-        sending.send(Kept(source, market, recorded))
+        try:
+            source = cast(RecordedDays, bootstrap.open_source(installation, dataset))
+            recorded = source.sessions(market)[-MAX_SESSIONS:]
+            if len(recorded) <= HISTORY_SESSIONS:
+                raise MissingDataError(f"{MARKET_TEXT[market]} 시장의 기록이 모자랍니다: {dataset}")
+            sending.send(Kept(source, market, recorded))
+        except TradingError as error:
+            sending.send(error)
 
     reader = context.Process(target=read)
     reader.start()
     sending.close()
     try:
-        kept: Kept = receiving.recv()
+        kept: Kept | TradingError = receiving.recv()
     except EOFError:
         raise MissingDataError(f"{MARKET_TEXT[market]} 시장의 기록을 읽지 못했습니다.") from None
     finally:
         reader.join()
         receiving.close()
+    if isinstance(kept, TradingError):
+        raise kept
     return kept
 
 

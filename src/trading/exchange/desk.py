@@ -15,9 +15,19 @@ from trading.exchange.replay import DayBar
 from trading.exchange.venue import Phase, Venue
 from trading.wire import codes
 from trading.wire.endpoints import Endpoint, Profile
-from trading.wire.records import Balance, BuyingPower, DailyRow, Holding, MinuteRow, Page, RankRow
+from trading.wire.records import (
+    Balance,
+    BuyingPower,
+    DailyRow,
+    Holding,
+    MinuteRow,
+    Page,
+    RankRow,
+    YearRange,
+)
 
 RANK_ROWS = 30
+_YEAR = timedelta(weeks=52)
 T = TypeVar("T")
 _CODES = {
     # (real, paper) of PROTOCOL 3.2 and 3.3
@@ -143,6 +153,18 @@ class Desk:
             quantity=affordable(amount, price, self.venue.fees(instrument.exchange)),
             price=price,
         )
+
+    def year_range(self, symbol: str) -> YearRange | None:
+        """Return the range of the last 52 weeks; ``None`` where nothing is recorded."""
+        venue = self.venue
+        today = venue.today
+        bars = venue.daily_bars(symbol, today - _YEAR, today, adjusted=True)
+        traded = [bar for bar in bars if bar.volume]
+        if not traded:
+            return None
+        high = max(traded, key=lambda bar: bar.high)
+        low = min(traded, key=lambda bar: bar.low)
+        return YearRange(high=high.high, high_on=high.session, low=low.low, low_on=low.session)
 
     def minute_rows(self, symbol: str) -> list[MinuteRow]:
         """Return today's minute bars so far, oldest first, made of the prints of the replay."""

@@ -334,11 +334,16 @@ class DomesticDesk(DomesticQuotes):
             orders = list(group)
             day, sold = _profit_day(session, orders), _sales(orders)
             quantity, amount = _filled(sold)
+            cost, shares = day.bought or 0, day.bought_quantity or 0
+            if quantity:
+                cost = amount - sum(_costs(order) + order.realized for order in sold)
+                shares = quantity
             rows.append(
                 ProfitTrade(
                     session=session,
                     symbol=symbol,
                     name=self.venue.instruments[symbol].name,
+                    purchase_price=Decimal(cost // shares),
                     bought_quantity=day.bought_quantity,
                     bought=day.bought,
                     sale_price=Decimal(amount // quantity) if quantity else Decimal(0),

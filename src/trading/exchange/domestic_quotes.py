@@ -107,6 +107,7 @@ class DomesticQuotes(Desk):
             value=self.venue.traded_value(symbol),
             tick=tick,
             lot=lot,
+            year=self.year_range(symbol),
         )
         return self.answer("quote", body)
 
@@ -242,7 +243,12 @@ class DomesticQuotes(Desk):
         size = call.endpoint.page_size(self.profile)
         period = bars.parse_period(call.params)
         rows = self._bars(symbol, first, last, adjusted=adjusted, period=period)
-        return self.answer("quote", bars.render_daily(rows[: -size - 1 : -1], *found))
+        earlier = rows[:-size] or self._bars(
+            symbol, FIRST_DAY, first - timedelta(days=1), adjusted=adjusted, period=Period.DAY
+        )
+        before = earlier[-1].close if earlier else None
+        body = bars.render_daily(rows[: -size - 1 : -1], *found, before=before)
+        return self.answer("quote", body)
 
     def _recent_bars(self, call: Call) -> Answer:
         symbol, adjusted, period = bars.parse_recent_bars_request(call.params)

@@ -24,7 +24,8 @@ from trading.wire.records import Balance, BuyingPower, Page
 
 _NOTHING = Balance(cash=0, cash_next=0, cash_final=0)
 _NO_POWER = BuyingPower(amount=0, quantity=0, price=0)
-_NO_KOREAN_PROFIT = {"output1": [], "output2": whole_row(ProfitSums())}
+_NO_SUMS = ProfitSums(**dict.fromkeys(ProfitSums.__slots__, 0))
+_NO_KOREAN_PROFIT = {"output1": [], "output2": whole_row(_NO_SUMS)}
 _BODIES: Mapping[Market, Mapping[str, Mapping[str, Any]]] = {
     Market.KRX: {
         "krx_open_orders": domestic_orders.render_open_orders([], {}),

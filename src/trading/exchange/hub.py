@@ -340,6 +340,9 @@ class Hub:
                 high=tape.high[index],
                 low=tape.low[index],
                 previous_close=venue.replay.reference(event.symbol),
+                open_ts=tape.times[0],
+                high_ts=tape.times[tape.high_at[index]],
+                low_ts=tape.times[tape.low_at[index]],
             ),
             venue.instruments[event.symbol],
         )

@@ -98,7 +98,10 @@ class OverseasQuotes(Desk):
         tick, _ = self.venue.units(quote.symbol, quote.price)
         value = self.venue.traded_value(quote.symbol)
         return self.answer(
-            "quote", quotes.render_price_detail(quote, instrument, value=value, tick=tick)
+            "quote",
+            quotes.render_price_detail(
+                quote, instrument, value=value, tick=tick, year=self.year_range(quote.symbol)
+            ),
         )
 
     def _prices(self, call: Call) -> Answer:
@@ -152,7 +155,9 @@ class OverseasQuotes(Desk):
         )
         size = call.endpoint.page_size(self.profile)
         rows = merged([daily_row(bar) for bar in recorded], period)
-        return self.answer("quote", bars.render_daily(rows[: -size - 1 : -1], instrument))
+        before = rows[-size - 1].close if len(rows) > size else None
+        body = bars.render_daily(rows[: -size - 1 : -1], instrument, before=before)
+        return self.answer("quote", body)
 
     def _minute(self, call: Call) -> Answer:
         exchange, symbol, minutes, count, before = bars.parse_minute_request(call.params)

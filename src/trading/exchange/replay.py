@@ -45,7 +45,7 @@ class DayBar(NamedTuple):
 class Tape:
     """The prints of one instrument in one session, with the running figures after each."""
 
-    __slots__ = ("high", "low", "prints", "times", "value", "volume")
+    __slots__ = ("high", "high_at", "low", "low_at", "prints", "times", "value", "volume")
 
     def __init__(self, prints: list[Print]) -> None:
         self.prints = prints
@@ -54,17 +54,24 @@ class Tape:
         self.value: list[int] = []
         self.high: list[int] = []
         self.low: list[int] = []
-        volume = value = high = 0
+        # The prints that made them.
+        self.high_at: list[int] = []
+        self.low_at: list[int] = []
+        volume = value = high = high_at = low_at = 0
         low = prints[0].price if prints else 0
-        for trade in prints:
+        for k, trade in enumerate(prints):
             volume += trade.volume
             value += trade.volume * trade.price
-            high = max(high, trade.price)
-            low = min(low, trade.price)
+            if trade.price > high:
+                high, high_at = trade.price, k
+            if trade.price < low:
+                low, low_at = trade.price, k
             self.volume.append(volume)
             self.value.append(value)
             self.high.append(high)
             self.low.append(low)
+            self.high_at.append(high_at)
+            self.low_at.append(low_at)
 
     def index_at(self, now: datetime) -> int:
         """Return the index of the last print up to ``now``, -1 before the first."""

@@ -42,6 +42,7 @@ from trading.exchange.journal import Journal
 from trading.exchange.overseas import OverseasDesk
 from trading.exchange.refusals import OrderRefused
 from trading.exchange.venue import Event, Venue
+from trading.exchange.zeros import with_zeros
 from trading.log import get_logger
 from trading.ports import BarSource
 from trading.sessions import SessionCalendar
@@ -253,7 +254,8 @@ class ExchangeServer:
                 is_next_page=head.is_next_page,
             )
         )
-        return _json(200, answer.body, tr_id=head.tr_id, has_next=answer.has_next)
+        body = with_zeros(endpoint.name, answer.body)
+        return _json(200, body, tr_id=head.tr_id, has_next=answer.has_next)
 
     def _variant(self, endpoint: Endpoint, tr_id: str) -> str:
         profile = self.options.profile

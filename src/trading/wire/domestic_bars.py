@@ -79,8 +79,13 @@ _DAILY_SNAPSHOT_BLANKS = (
 )
 
 
-def render_daily(bars: Sequence[DailyRow], quote: Quote, instrument: Instrument) -> dict[str, Any]:
-    """Answer daily bars, given newest first; ``quote`` fills the snapshot."""
+def render_daily(
+    bars: Sequence[DailyRow], quote: Quote, instrument: Instrument, *, before: int | None = None
+) -> dict[str, Any]:
+    """Answer daily bars, given newest first; ``quote`` fills the snapshot.
+
+    ``before`` is the close before the oldest bar, where it is known.
+    """
     snapshot = values.blanks(_DAILY_SNAPSHOT_BLANKS)
     snapshot.update(
         change_fields(quote.price, quote.previous_close, quote.upper_limit, quote.lower_limit),
@@ -97,7 +102,7 @@ def render_daily(bars: Sequence[DailyRow], quote: Quote, instrument: Instrument)
     )
     rows = []
     for number, bar in enumerate(bars):
-        older = bars[number + 1].close if number + 1 < len(bars) else None
+        older = bars[number + 1].close if number + 1 < len(bars) else before
         rows.append(
             {
                 "stck_bsop_date": values.day_text(bar.session),
@@ -127,8 +132,8 @@ def parse_daily(body: Mapping[str, Any]) -> tuple[DailyRow, ...]:
             high=values.to_minor_rounded(row.get("stck_hgpr"), _KRX),
             low=values.to_minor_rounded(row.get("stck_lwpr"), _KRX),
             close=values.to_minor_rounded(row.get("stck_clpr"), _KRX),
-            volume=values.integer(row.get("acml_vol")),
-            value=optional_won(row.get("acml_tr_pbmn")),
+            volume=(volume := values.integer(row.get("acml_vol"))),
+            value=values.turnover(optional_won(row.get("acml_tr_pbmn")), volume),
         )
         for row in values.rows(body.get("output2"))
         if row.get("stck_bsop_date")

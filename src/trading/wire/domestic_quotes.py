@@ -1,4 +1,3 @@
-
 """Prices of Korean shares and indices over REST, in both directions."""
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from trading.wire.fields import DAY, FLAG, NUMBER, TEXT, TIME, WHOLE, WON, kis
 from trading.wire.records import (
     Book,
     BookLevel,
+    YearRange,
 )
 
 _KRX = Market.KRX
@@ -52,9 +52,18 @@ _PRICE_KEYS = (
 
 
 def render_price(
-    quote: Quote, instrument: Instrument, *, value: int, tick: int, lot: int
+    quote: Quote,
+    instrument: Instrument,
+    *,
+    value: int,
+    tick: int,
+    lot: int,
+    year: YearRange | None = None,
 ) -> dict[str, Any]:
-    """Answer the current price; ``value`` is the turnover so far."""
+    """Answer the current price; ``value`` is the turnover so far.
+
+    No share of a replay is under a warning or overheated: the record knows of none.
+    """
     output = values.blanks(_PRICE_KEYS)
     output.update(
         change_fields(quote.price, quote.previous_close, quote.upper_limit, quote.lower_limit),
@@ -74,7 +83,16 @@ def render_price(
         aspr_unit=str(tick),
         hts_deal_qty_unit_val=str(lot),
         stck_shrn_iscd=quote.symbol,
+        mrkt_warn_cls_code="00",
+        short_over_yn="N",
     )
+    if year is not None:
+        output.update(
+            w52_hgpr=str(year.high),
+            w52_hgpr_date=values.day_text(year.high_on),
+            w52_lwpr=str(year.low),
+            w52_lwpr_date=values.day_text(year.low_on),
+        )
     return {"output": output}
 
 

@@ -388,10 +388,10 @@ def parse_period_profit_request(params: Mapping[str, Any]) -> tuple[str, date, d
 
 
 def render_period_profit(rows: Sequence[ProfitRow], total: ProfitTotal | None) -> dict[str, Any]:
-    """Answer realized profit, under the capital names of KIS's document."""
+    """Answer realized profit; KIS's document writes the names with a capital, clients read none."""
     return {
-        "Output1": [{"frst_bltn_exrt": "", **write(row)} for row in rows],
-        "Output2": {} if total is None else write(total),
+        "output1": [{"frst_bltn_exrt": "", **write(row)} for row in rows],
+        "output2": {} if total is None else write(total),
     }
 
 

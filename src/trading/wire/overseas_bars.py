@@ -57,11 +57,16 @@ def parse_daily_request(
     return exchange, symbol, last, fields["MODP"] == "1", period
 
 
-def render_daily(bars: Sequence[DailyRow], instrument: Instrument) -> dict[str, Any]:
-    """Answer daily bars, given newest first; closing quotes were not recorded and are blank."""
+def render_daily(
+    bars: Sequence[DailyRow], instrument: Instrument, *, before: int | None = None
+) -> dict[str, Any]:
+    """Answer daily bars, given newest first; closing quotes were not recorded and are blank.
+
+    ``before`` is the close before the oldest bar, where it is known.
+    """
     rows = []
     for number, bar in enumerate(bars):
-        older = bars[number + 1].close if number + 1 < len(bars) else None
+        older = bars[number + 1].close if number + 1 < len(bars) else before
         rows.append(
             {
                 "xymd": values.day_text(bar.session),
@@ -95,8 +100,8 @@ def parse_daily(body: Mapping[str, Any]) -> tuple[DailyRow, ...]:
             high=values.to_minor_rounded(row.get("high"), _US),
             low=values.to_minor_rounded(row.get("low"), _US),
             close=values.to_minor_rounded(row.get("clos"), _US),
-            volume=values.integer(row.get("tvol")),
-            value=optional_minor(row.get("tamt")),
+            volume=(volume := values.integer(row.get("tvol"))),
+            value=values.turnover(optional_minor(row.get("tamt")), volume),
         )
         for row in values.rows(body.get("output2"))
         if row.get("xymd")

@@ -135,11 +135,11 @@ def open_orders_request(account: str, page: Page) -> dict[str, str]:
 
 
 def parse_open_orders_request(params: Mapping[str, Any]) -> tuple[str, Exchange | None, Page]:
-    """Read account, exchange (``None``: all) and page."""
+    """Read account, exchange (``None``: all, also for a blank one) and page."""
     fields = values.upper_keys(params)
     values.required(fields, "OVRS_EXCG_CD")
     code = fields["OVRS_EXCG_CD"].strip()
-    exchange = None if code == "NASD" else exchange_of_trade(code)
+    exchange = None if code in ("", "NASD") else exchange_of_trade(code)
     return parse_account(fields), exchange, parse_page_request(params, 200)
 
 

@@ -15,7 +15,7 @@ from trading.errors import MissingDataError, SchemaError
 from trading.wire import values
 from trading.wire.fields import DOLLAR, NUMBER, TEXT, TIME, WHOLE, Kind, kis, read, write
 from trading.wire.overseas_codes import QUOTE_CODES, exchange_of_quote, stream_key
-from trading.wire.records import Book, BookLevel
+from trading.wire.records import Book, BookLevel, YearRange
 
 _US = Market.US
 _LEVELS = 10
@@ -64,9 +64,14 @@ _DETAIL_KEYS = (
 
 
 def render_price_detail(
-    quote: Quote, instrument: Instrument, *, value: int | None, tick: int
+    quote: Quote,
+    instrument: Instrument,
+    *,
+    value: int | None,
+    tick: int,
+    year: YearRange | None = None,
 ) -> dict[str, Any]:
-    """Answer the current price with the day's range."""
+    """Answer the current price with the range of the day and of the year."""
     output = values.blanks(_DETAIL_KEYS)
     output.update(
         rsym=stream_key(instrument),
@@ -78,6 +83,8 @@ def render_price_detail(
         low=values.from_minor(quote.low, _US),
         last=values.from_minor(quote.price, _US),
         base=values.from_minor(quote.previous_close, _US),
+        # In won it rises and falls by the same rate, which is not recorded.
+        t_xsgn=values.change_sign(quote.price, quote.previous_close),
         uplp="0.0000",
         dnlp="0.0000",
         e_ordyn="매매 불가" if quote.halted else "매매 가능",
@@ -86,6 +93,13 @@ def render_price_detail(
         tvol=str(quote.volume),
         tamt=whole_dollars(value),
     )
+    if year is not None:
+        output.update(
+            h52p=values.from_minor(year.high, _US),
+            h52d=values.day_text(year.high_on),
+            l52p=values.from_minor(year.low, _US),
+            l52d=values.day_text(year.low_on),
+        )
     return {"output": output}
 
 

@@ -82,6 +82,16 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class YearRange:
+    """The highest and the lowest price of a year, in minor units, and the days of them."""
+
+    high: int
+    high_on: date
+    low: int
+    low_on: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DailyRow:
     """One daily bar; ``value`` is the turnover, ``None`` where none was recorded."""
 

@@ -286,7 +286,8 @@ def text_of(data: bytes) -> str:
 class Print:
     """A trade as the venue tells it, with the day so far. Prices in minor units.
 
-    ``value`` is the turnover so far; ``previous_close`` is the day's base price.
+    ``value`` is the turnover so far; ``previous_close`` is the day's base price. ``open_ts``,
+    ``high_ts`` and ``low_ts`` say when these prices were first paid.
     """
 
     symbol: str
@@ -299,11 +300,18 @@ class Print:
     high: int
     low: int
     previous_close: int
+    open_ts: datetime | None = None
+    high_ts: datetime | None = None
+    low_ts: datetime | None = None
 
 
 def render_trade(market: Market, trade: Print, instrument: Instrument) -> str:
-    """Write one trade record; unrecorded fields (book, sides, ratios) are blank."""
+    """Write one trade record; what is not recorded (book, sides, ratios) is zero or blank."""
     return _render_krx(trade) if market is Market.KRX else _render_us(trade, instrument)
+
+
+# Sides and book of a trade: KIS leaves none of these numbers blank.
+_KRX_ZEROS = (16, 17, 19, 20, 36, 37, 38, 39, 41)
 
 
 def _render_krx(trade: Print) -> str:
@@ -311,6 +319,8 @@ def _render_krx(trade: Print) -> str:
     price, base = trade.price, trade.previous_close
     average = f"{trade.value / trade.cumulative_volume:.2f}" if trade.cumulative_volume else "0.00"
     record = [""] * 46
+    for index in _KRX_ZEROS:
+        record[index] = "0"
     record[:16] = [
         trade.symbol,
         clock,
@@ -322,14 +332,19 @@ def _render_krx(trade: Print) -> str:
         str(trade.open),
         str(trade.high),
         str(trade.low),
-        "",
-        "",
+        "0",
+        "0",
         str(trade.volume),
         str(trade.cumulative_volume),
         str(trade.value),
-        "",
+        "0",
     ]
-    for index, level in ((25, trade.open), (28, trade.high), (31, trade.low)):
+    for index, level, ts in (
+        (25, trade.open, trade.open_ts),
+        (28, trade.high, trade.high_ts),
+        (31, trade.low, trade.low_ts),
+    ):
+        record[index - 1] = "" if ts is None else values.korean_time(ts)
         record[index] = values.change_sign(price, level)
         record[index + 1] = str(price - level)
     record[33:36] = [day, "20", "N"]
@@ -359,16 +374,11 @@ def _render_us(trade: Print, instrument: Instrument) -> str:
             values.change_sign(price, base),
             dollars(abs(price - base), Market.US),
             values.ratio_text(price - base, base),
-            "",
-            "",
-            "",
-            "",
+            *("0.0000", "0.0000", "0", "0"),
             str(trade.volume),
             str(trade.cumulative_volume),
             str(trade.value // 10_000),
-            "",
-            "",
-            "",
+            *("0", "0", ""),
             "1",
         )
     )

@@ -194,6 +194,11 @@ def required(fields: Mapping[str, Any], *names: str) -> None:
             raise SchemaError(f"필수 항목 없음: {name}")
 
 
+def turnover(minor: int | None, volume: int) -> int | None:
+    """Return what was paid for ``volume``; ``None`` for the zero that stands for unknown."""
+    return None if volume and not minor else minor
+
+
 def blanks(names: str) -> dict[str, str]:
     """Return blank fields for space-separated ``names``."""
     return dict.fromkeys(names.split(), "")
