@@ -1,7 +1,10 @@
 """Prefect flows: the day, its stages, and what runs beside it."""
 
+import asyncio
 import os
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 _SERVICES = (
     "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM", "EVENT_LOGGER", "EVENT_PERSISTER",
@@ -33,3 +36,14 @@ def use_local_api(data_dir: Path) -> None:
         # A server that lives as long as one command schedules, cleans and alarms nothing.
         **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _SERVICES},
     }
+
+
+def run_here(flow: Coroutine[Any, Any, None]) -> None:
+    """Run a flow to its end; SIGTERM ends it as Ctrl+C does, with ``KeyboardInterrupt``."""
+    from prefect.exceptions import TerminationSignal
+
+    try:
+        asyncio.run(flow)
+    except TerminationSignal as signaled:
+        # While a flow runs, SIGTERM raises this: no ``Exception``, and nobody else knows it.
+        raise KeyboardInterrupt from signaled

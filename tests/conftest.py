@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from trading.domain.actions import CorporateAction
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from trading.execution.decide import Policy, Views
     from trading.sessions import SessionCalendar
     from trading.strategies.base import Evaluation
+
+# How long an example takes says how busy the machine is, not whether the law holds.
+settings.register_profile("trading", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trading")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 GUARDED = ("data", "mlruns", "logs")

@@ -8,8 +8,8 @@ Only the address of a request changes: the hosts of KIS become the local exchang
 becomes ``http``. Everything else goes to where it was meant.
 
 Clients compare the venue's dates (a token's end, "today's" orders) with the clock of the machine.
-``KIS_LOCAL_NOW=2025-09-08T08:31:00+09:00`` lets that clock begin at the replayed instant; it needs
-the package ``time-machine``.
+``KIS_LOCAL_NOW=2025-09-08T08:31:00+09:00`` lets that clock begin at the replayed instant, and show
+the time of Korea as most clients expect; it needs the package ``time-machine``.
 """
 
 import importlib.abc
@@ -18,6 +18,7 @@ import os
 import sys
 from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
 
 LOCAL = os.environ.get("KIS_LOCAL", "")
 NOW = os.environ.get("KIS_LOCAL_NOW", "")
@@ -40,6 +41,7 @@ def local(url):
 
 
 def redirect_requests(module):
+    """Change the address of every REST call as it leaves."""
     original = module.Session.send
 
     def send(self, request, **options):
@@ -53,6 +55,7 @@ def redirect_requests(module):
 
 
 def redirect_websocket(module):
+    """Change the address that websocket-client connects to."""
     original = module.WebSocketApp.__init__
 
     def init(self, url, *rest, **options):
@@ -62,6 +65,7 @@ def redirect_websocket(module):
 
 
 def redirect_websockets(module):
+    """Change the address that websockets connects to."""
     original = module.connect
 
     def connect(uri, *rest, **options):
@@ -81,6 +85,7 @@ class Finder(importlib.abc.MetaPathFinder):
     """Redirects a library in the moment a client imports it."""
 
     def find_spec(self, name, path=None, target=None):
+        """Return the library's own loader, with the redirection behind it."""
         if name not in REDIRECTS:
             return None
         sys.meta_path.remove(self)
@@ -105,4 +110,5 @@ if LOCAL:
     if NOW:
         import time_machine
 
-        time_machine.travel(datetime.fromisoformat(NOW), tick=True).start()
+        now = datetime.fromisoformat(NOW).astimezone(ZoneInfo("Asia/Seoul"))
+        time_machine.travel(now, tick=True).start()

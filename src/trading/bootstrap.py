@@ -777,9 +777,10 @@ def reconcile(
         When another process trades this account.
     """
     env = installation.settings.app.env
+    # Where nothing was ever traded, nothing is written.
+    open_ledger(installation.home, env, market, read_only=True).close()
     lease = _lease(installation.home, f"{env}-{market}")
     try:
-        open_ledger(installation.home, env, market, read_only=True).close()
         ledger = open_ledger(installation.home, env, market)
         try:
             found = open_differences(ledger)
@@ -807,7 +808,7 @@ def unmet_conditions(installation: Installation, env: Env) -> list[str]:
     found = [f"환경 변수 {name}이(가) 없습니다." for name in missing]
     if installation.settings.app.env is not env:
         found.append(
-            f"config/app.yaml의 env가 {env}이어야 합니다(지금 {installation.settings.app.env})."
+            f"config/app.yaml의 env를 {env}로 바꿔야 합니다(지금 {installation.settings.app.env})."
         )
     if env is Env.REAL:
         found += _real_conditions(installation)

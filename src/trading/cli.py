@@ -32,7 +32,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = KoreanTyper(help="한국투자증권 OpenAPI로 한국·미국 주식을 자동으로 거래합니다.")
 data_app = KoreanTyper(help="시세 저장소: 들여오기, 상태.")
-exchange_app = KoreanTyper(help="로컬 거래소: 혼자 띄우기.")
+exchange_app = KoreanTyper(help="로컬 거래소: 혼자 띄우기, 답하는 기능.")
 app.add_typer(data_app, name="data")
 app.add_typer(exchange_app, name="exchange")
 
@@ -97,6 +97,16 @@ def _day(text: str) -> date:
         raise typer.BadParameter(f"날짜는 YYYY-MM-DD로 적어 주세요: {text}") from None
 
 
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise typer.BadParameter(f"배속은 0보다 큰 숫자로 적어 주세요: {text}")
+    return speed
+
+
 def _date_option(name: str, text: str) -> Any:
     return typer.Option(name, parser=_day, metavar="YYYY-MM-DD", help=text)
 
@@ -116,6 +126,7 @@ def _main(
             "  trading run --env paper|real   한국투자증권 계좌로 오늘을 거래합니다\n"
             "  trading backtest    과거 기록으로 전략을 시험합니다\n"
             "  trading check       설치와 설정을 점검합니다\n"
+            "  trading explain     코드의 뜻과 할 일을 알려 줍니다\n"
             "  trading --help      모든 명령"
         )
 
@@ -419,6 +430,8 @@ def chaos(
     from trading.chaos.plants import Plant
 
     installation = bootstrap.open_home(_State.root, console=False)
+    # A wrong folder is told before anything is written.
+    bootstrap.open_source(installation, dataset)
     planted = Plant(plant) if plant is not None else None
     if seed is not None:
         result = runner.play_one(installation, seed, dataset=dataset, plant=planted)
@@ -508,10 +521,18 @@ def exchange_serve(
     ] = ProfileName.REAL,
     dataset: DatasetOption = None,
     speed: Annotated[
-        float | None, typer.Option("--speed", help="벽시계의 몇 배로 갈지 (없으면 한 걸음씩).")
+        float | None,
+        typer.Option(
+            "--speed",
+            parser=_speed,
+            metavar="<float>",
+            help="벽시계의 몇 배로 갈지 (없으면 한 걸음씩).",
+        ),
     ] = None,
-    start: Annotated[date | None, _date_option("--start", "벽시계일 때 첫 거래일.")] = None,
-    port: Annotated[int, typer.Option("--port", help="포트 (0: 아무거나).")] = 0,
+    start: Annotated[
+        date | None, _date_option("--start", "벽시계일 때 첫 거래일 (처음 띄울 때 꼭 필요).")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="포트 (0: 아무거나).")] = 0,
     faults: FaultsOption = None,
     notice_fields: Annotated[
         NoticeFieldsName,
@@ -520,6 +541,8 @@ def exchange_serve(
 ) -> None:
     from trading import bootstrap
     from trading.domain.instrument import Market
+    from trading.domain.wording import MARKET_TEXT
+    from trading.errors import MissingDataError
     from trading.exchange.server import serve
 
     installation = bootstrap.open_home(_State.root)
@@ -536,7 +559,12 @@ def exchange_serve(
         faults=faults,
         notice_fields=str(notice_fields),
     )
-    serve(bootstrap.open_source(installation, dataset), rules, calendar, options)
+    source = bootstrap.open_source(installation, dataset)
+    if not source.sessions(chosen):
+        raise MissingDataError(
+            f"{MARKET_TEXT[chosen]} 시장의 기록이 없습니다. --dataset으로 기록 폴더를 주십시오."
+        )
+    serve(source, rules, calendar, options)
 
 
 @contextmanager
@@ -619,6 +647,7 @@ def _guarded(command: Callable[[], int]) -> int:
     except (SessionBusyError, NothingLeftError) as error:
         return _say(str(error), EXIT_FINDING)
     except BrokerError as error:
+        _record("증권사와의 통신 실패로 끝남")
         return _say(_with_advice(error), EXIT_FAILURE)
     except TradingError as error:
         return _say(str(error), EXIT_FAILURE)
@@ -662,13 +691,18 @@ def _of_the_machine(error: OSError | sqlite3.Error) -> str | None:
     return None
 
 
-def _report_bug(error: Exception) -> int:
-    """Keep the stack in the error log and tell the user where it is."""
+def _record(event: str) -> None:
+    """Keep the error that is being handled, with its stack, in the error log."""
     from trading.log import get_logger
 
     # On a full disk the log itself may be what fails.
     with suppress(OSError):
-        get_logger(__name__).exception("예상하지 못한 오류")
+        get_logger(__name__).exception(event)
+
+
+def _report_bug(error: Exception) -> int:
+    """Keep the stack in the error log and tell the user where it is."""
+    _record("예상하지 못한 오류")
     print(  # noqa: T201
         f"예상하지 못한 오류가 났습니다: {type(error).__name__}: {error}\n"
         "자세한 내용은 logs/errors.jsonl에 있습니다.",

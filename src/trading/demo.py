@@ -3,7 +3,6 @@
 The stages of one day are ``day``; which run a command works on is ``bootstrap``.
 """
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def _left(installation: Installation, begun: Run) -> int:
 
 def _day_by_prefect(home: Home, market: Market) -> None:
     """Call the parent flow through an API that lives as long as this process."""
-    from flows import use_local_api
+    from flows import run_here, use_local_api
 
     use_local_api(home.data_dir)
 
@@ -81,7 +80,7 @@ def _day_by_prefect(home: Home, market: Market) -> None:
             raise TradingError(state.message or "건너뛰었습니다.")
         await state.aresult()
 
-    asyncio.run(one_day())
+    run_here(one_day())
 
 
 def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:

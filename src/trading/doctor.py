@@ -14,6 +14,7 @@ from trading.domain.wording import MARKET_TEXT
 from trading.errors import TradingError
 from trading.probes import Finding
 from trading.probes import finding as _finding
+from trading.wire.endpoints import Profile
 
 MIN_FREE_GB = 5.0
 _SEVERITY_TEXT = {"ok": "정상", "info": "참고", "error": "문제"}
@@ -40,10 +41,14 @@ def examine(
     findings = [check(installation) for check in checks]
     findings += _keys(installation, env)
     wanted = Env(env) if env is not None else Env.DEMO
+    if wanted is Env.DEMO:
+        return findings
+    asked = market or installation.settings.app.market
     profile: Literal["real", "paper"] = "real" if wanted is Env.REAL else "paper"
-    if wanted is not Env.DEMO and not installation.secrets.missing(profile):
-        findings += _account(installation, wanted, market or installation.settings.app.market)
-    return findings
+    if not installation.secrets.missing(profile):
+        return findings + _account(installation, wanted, asked)
+    # What the environment lacks is known without an account.
+    return findings + probes.gaps(Profile(profile), asked)
 
 
 def text(findings: list[Finding]) -> str:

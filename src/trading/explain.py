@@ -214,7 +214,8 @@ def page() -> str:
         sections.append(_venue_table(prefix))
     sections.append("## 모의투자에 없는 기능")
     sections.append(
-        "`trading check --env paper` 가 같은 표를 보여 줍니다. 부르면 보내기 전에 이 까닭으로 끝납니다."
+        "`trading check --env paper` 가 그 시장의 것을 늘어놓습니다. "
+        "부르면 보내기 전에 이 까닭으로 끝납니다."
     )
     sections.append(
         _table(

@@ -87,7 +87,7 @@ async def _probe(installation: Installation, env: Env, market: Market) -> list[F
         for code, title, question in _QUESTIONS:
             if (market, code) not in _ELSEWHERE:
                 found.append(await _answered(code, title, question, subject))
-        found += _gaps(subject)
+        found += gaps(client.profile, market)
         found.append(_rate(installation, subject))
         return found
     finally:
@@ -266,11 +266,10 @@ async def _stream(subject: _Subject) -> Finding:
     return finding("KIS_STREAM", "ok", "실시간에 접속해 체결 통보를 등록했습니다.")
 
 
-def _gaps(subject: _Subject) -> list[Finding]:
+def gaps(profile: Profile, market: Market) -> list[Finding]:
+    """Return what accounts of ``profile`` lack in ``market``; no account is asked."""
     lacking = [
-        endpoint.title
-        for endpoint in at.lacking(subject.client.profile)
-        if endpoint.name.startswith(f"{subject.market}_")
+        endpoint.title for endpoint in at.lacking(profile) if endpoint.name.startswith(f"{market}_")
     ]
     if not lacking:
         return []

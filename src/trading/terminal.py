@@ -25,7 +25,7 @@ _HELP = (
     ("Arguments:\n", "인자:\n"),
     ("Commands:\n", "명령:\n"),
     ("Show this message and exit.", "이 도움말을 보여 줍니다."),
-    ("[default: ", "[기본: "),
+    ("[default:", "[기본:"),
     ("[required]", "[꼭 필요]"),
     # As wide on a terminal as what they stand for: the columns stay in line.
     ("<path>", "<경로>"),
@@ -51,6 +51,7 @@ _USAGE = tuple(
         (r"Invalid value for '?([^':]+)'?: .*'(.+?)' is not one of (.+)$",
          "{0}에 쓸 수 없는 값입니다: {1} (쓸 수 있는 값: {2})"),
         (r"Invalid value for '?([^':]+)'?: .*greater than or equal to (\S+)", "{0}은(는) {1} 이상이어야 합니다."),
+        (r"Invalid value for '?([^':]+)'?: .*less than or equal to (\S+)", "{0}은(는) {1} 이하여야 합니다."),
         (r"Invalid value for '?([^':]+)'?: .*valid integer", "{0}에는 정수를 적어 주세요."),
         (r"Invalid value for '?([^':]+)'?: .*valid number", "{0}에는 숫자를 적어 주세요."),
         (r"Invalid value for '?([^':]+)'?: (.*[가-힣].*)$", "{0}: {1}"),

@@ -190,6 +190,9 @@ def test_no_network_at_the_start(tmp_path: Path) -> None:
     assert (
         "증권사에 연결하지 못함: 네트워크와 config/kis.yaml의 주소" in answer.err.splitlines()[-1]
     )
+    kept = json.loads((home / "logs" / "errors.jsonl").read_text("utf-8").splitlines()[-1])
+    assert "TransientBrokerError" in kept["error"]
+    assert "Traceback" in kept["stack"]
     assert intents(home) == 0
 
 
@@ -240,7 +243,7 @@ def test_the_wrong_environment(tmp_path: Path) -> None:
     answer = trading(home, "run", "--env", "real", timeout=60, **KEYS)
 
     assert answer.code == USAGE
-    assert "env가 real이어야 합니다" in answer.err
+    assert "env를 real로 바꿔야 합니다" in answer.err
 
 
 # --- the control door ------------------------------------------------------------------------

@@ -121,6 +121,19 @@ def test_backfill_and_research(prefect_server, home):
     )  # NYSE sessions of the first half of 2004, without Reagan's day
 
 
+def test_being_asked_to_end_is_no_failure():
+    """What Prefect makes of SIGTERM ends the command line as Ctrl+C does."""
+    from prefect.exceptions import TerminationSignal
+
+    from flows import run_here
+
+    async def flow() -> None:
+        raise TerminationSignal(signal=15)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_here(flow())
+
+
 def test_failure_is_told(prefect_server, home):
     """A flow that fails puts a message into the outbox."""
     from flows.backfill import backfill

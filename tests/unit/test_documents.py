@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import typer.core
+import typer.main
 import yaml
 
+from trading.cli import app
 from trading.domain.decision import Verdict
 from trading.risk.guards import GuardCode
 
@@ -22,7 +25,9 @@ def test_every_test_named_as_a_guard_exists():
         f"{path}::{name}"
         for path, name in named
         if not (CHECKOUT / path).is_file()
-        or f"def {name}(" not in (CHECKOUT / path).read_text("utf-8")
+        or not re.search(
+            rf"^\s*(async )?(def {name}\(|{name} = )", (CHECKOUT / path).read_text("utf-8"), re.M
+        )
     ]
 
     assert len(named) > 30
@@ -44,6 +49,48 @@ def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8"))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_named_in_passing_exist(page):
+    """A test that a page names without its file is somewhere."""
+    named = set(re.findall(r"`(test_\w+)`", page.read_text("utf-8")))
+    there = {
+        name
+        for path in (CHECKOUT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", path.read_text("utf-8"))
+    }
+
+    assert named - there == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_there(page):
+    """Each command and option of a shell block is one that ``trading`` has, each target one of make's."""
+    blocks = re.findall(r"```(?:bash)?\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+    lines = [re.split(r"\s+#", line)[0] for block in blocks for line in block.split("\n")]
+    targets = re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text("utf-8"), flags=re.M)
+
+    for line in lines:
+        program, *words = line.removeprefix(".venv/bin/").split() or [""]
+        if program == "make":
+            assert words[0] in targets, line
+        if program == "trading":
+            assert _unknown_words(words) == [], line
+
+
+def _unknown_words(words: list[str]) -> list[str]:
+    """Return the words of a command line of ``trading`` that it does not know."""
+    command = typer.main.get_command(app)
+    unknown = []
+    for word in words:
+        if word in getattr(command, "commands", {}):
+            command = command.commands[word]
+        elif word.startswith("--") and word != "--help":
+            unknown += [] if any(word in p.opts for p in command.params) else [word]
+        elif isinstance(command, typer.core.TyperGroup):
+            unknown += [word] if word != "--help" else []
+    return unknown
 
 
 def test_every_code_is_explained():

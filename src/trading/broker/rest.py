@@ -53,6 +53,7 @@ _KEY_LIMIT = 1
 _NOBODY, _OTHERS = -1, -2
 # KIS writes numbers as text; should one come bare, it is read as the text it was.
 _READER = json.JSONDecoder(parse_int=str, parse_float=str)
+_CHUNK = 2**16
 _NO_TOKEN = frozenset({TOKEN.name, REVOKE.name, APPROVAL.name, HASHKEY.name})
 _MORE = frozenset({"F", "M"})
 
@@ -519,7 +520,7 @@ class RestTransport:
             self._line.close()
             self._line = _Line(self._base)
         try:
-            response = self._line.send(
+            response, content = self._line.send(
                 endpoint,
                 fields,
                 headers,
@@ -529,7 +530,7 @@ class RestTransport:
         finally:
             self._used_at = monotonic_seconds()
             self._own_budget.answered(slot)
-        body = _READER.decode(response.data.decode("utf-8-sig"))
+        body = _READER.decode(content.decode("utf-8-sig"))
         if not isinstance(body, dict):
             raise ValueError("응답이 JSON 객체가 아님")
         return _Reply(
@@ -604,12 +605,13 @@ class _Line:
         *,
         connect_seconds: float,
         answer_seconds: float,
-    ) -> "BaseHTTPResponse":
-        """Send one request, once, and return its whole answer."""
+    ) -> tuple["BaseHTTPResponse", bytes]:
+        """Send one request, once, and return its answer and the whole content of that."""
         from urllib3 import Timeout
+        from urllib3.exceptions import ReadTimeoutError
 
         is_query = endpoint.method == "GET"
-        return self._pool.urlopen(
+        response = self._pool.urlopen(
             endpoint.method,
             self._prefix + endpoint.path + (f"?{urlencode(fields)}" if is_query else ""),
             body=None if is_query else json.dumps(fields).encode(),
@@ -617,7 +619,19 @@ class _Line:
             retries=False,
             redirect=False,
             timeout=Timeout(connect=connect_seconds, read=answer_seconds),
+            preload_content=False,
         )
+        # The timeout is one of each read: an answer that trickles in would take for ever, and
+        # every cancel would wait behind it.
+        ends = monotonic_seconds() + answer_seconds
+        content = b""
+        while chunk := response.read1(_CHUNK):
+            content += chunk
+            if monotonic_seconds() > ends:
+                response.close()
+                raise ReadTimeoutError(self._pool, endpoint.path, "답이 제때 끝나지 않음")
+        response.release_conn()
+        return response, content
 
     def close(self) -> None:
         """Close the connection."""

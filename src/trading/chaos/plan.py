@@ -15,8 +15,10 @@ from trading.execution.decide import Policy
 from trading.strategies.base import Evaluation
 from trading.wire.endpoints import Generation, Profile
 
-# The fault of FAULTS.md that refuses one generation of order ids.
-ORDER_IDS = 21
+# Faults that need something of the plan: the generation of order ids that is refused, a request
+# that waits, and pages so small that there is another.
+ORDER_IDS, LATE, SMALL_PAGE, CONTINUATION = 21, "1/late", "7/small_page", "continuation"
+SMALL_PAGES = 5
 
 LONGEST = 4
 # A session of one-minute bars has hundreds of instants: a few seeds have one.
@@ -164,7 +166,10 @@ def _faults(
     faults = []
     for number in dict.fromkeys(chosen):
         kind = drawn[number][int(rng.integers(len(drawn[number])))]
-        options = {"seconds": LATE_SECONDS} if kind.name == "1/late" else {}
+        if kind.calls == CONTINUATION:
+            # A second page is asked for only where the first was too small.
+            faults.append(Fault(kind=KINDS[SMALL_PAGE], count=SMALL_PAGES))
+        options = {"seconds": LATE_SECONDS} if kind.name == LATE else {}
         nth = 1 + int(rng.integers(max(1, kind.span)))
         # One that would last for good is cut short, or there would be nothing left to compare.
         faults.append(Fault(kind=kind, nth=nth, count=kind.count or 1, options=options))

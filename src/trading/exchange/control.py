@@ -113,6 +113,8 @@ class Control:
             self._clock = ScaledClock(self._venue.now, speed=self._speed)
         elif self._start is not None:
             self.open_session({"session": self._start.isoformat()})
+        else:
+            raise UsageError("벽시계로 처음 띄울 때는 첫 거래일이 필요합니다 (--start).")
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.touch()

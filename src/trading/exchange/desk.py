@@ -81,9 +81,12 @@ class Desk:
         return Answer(body=codes.success(body, self._code(outcome)), has_next=has_next)
 
     def page(self, call: Call, rows: Sequence[T], asked: Page) -> tuple[Sequence[T], Page]:
-        """Return the rows of the page asked for, and the keys of the next (blank at the end)."""
+        """Return the rows of the page asked for, and the keys of the next (blank at the end).
+
+        The keys alone say which page: some clients leave out the header that goes with them.
+        """
         size = call.endpoint.page_size(self.profile)
-        start = int(asked.nk) if call.is_next_page and asked.nk.isdecimal() else 0
+        start = int(asked.nk) if asked.nk.isdecimal() else 0
         end = start + size
         more = end < len(rows)
         return rows[start:end], Page(fk=asked.fk or str(len(rows)), nk=str(end) if more else "")

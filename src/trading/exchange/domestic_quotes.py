@@ -300,6 +300,8 @@ class DomesticQuotes(Desk):
         self, call: Call, found: tuple[Quote, Instrument], session: date, time_text: str
     ) -> Answer:
         quote, instrument = found
+        # No bar ends at midnight: clients that name no time send it, and get the newest bars.
+        time_text = time_text if time_text.strip("0") else "235959"
         last = values.instant(values.day_text(session), time_text, self.venue.market)
         size = call.endpoint.page_size(self.profile)
         rows = newest(self._minutes_of(quote.symbol, session), last, size)

@@ -29,6 +29,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The files that SQLite puts beside it get the rights that it has when they are made.
+        path.touch(mode=0o600)
         # Held by one thread at a time (the server's loop), but opened by another in tests.
         self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5, check_same_thread=False)
         try:
@@ -47,7 +49,6 @@ class Journal:
             raise UsageError(
                 f"이 이름의 거래소가 이미 실행 중이라 기록을 열 수 없음: {path.parent}"
             ) from error
-        path.chmod(0o600)
 
     def commit(self, *facts: Fact) -> None:
         """Write the facts in one transaction, each replacing what its key held before."""

@@ -159,16 +159,26 @@ class ExchangeServer:
             timeout_graceful_shutdown=1,
         )
         self._server = _AnnouncedServer(config, lambda: self._announce(port))
-        driver = asyncio.create_task(self._control.drive())
+        driver = asyncio.create_task(self._drive())
         try:
             await self._server.serve(sockets=[listening])
-        finally:
             driver.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await driver
+        finally:
+            driver.cancel()
             self.port_file.unlink(missing_ok=True)
             listening.close()
             self._journal.close()
+
+    async def _drive(self) -> None:
+        try:
+            await self._control.drive()
+        except Exception:
+            # A venue whose clock stands still answers as if nothing were wrong; ``run`` raises it.
+            log.exception("거래소의 시간이 멈춰 종료")
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Ask ``run`` to return; may be called from another thread."""

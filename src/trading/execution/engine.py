@@ -222,6 +222,8 @@ class TradingEngine:
         self._exited: set[str] = set()
         self._by_venue_id: dict[str, str] = {}
         self._ticked: dict[str, datetime] = {}
+        # Why the last exit of a symbol was refused by a guard.
+        self._kept_back: dict[str, GuardCode | None] = {}
         self._stop = basis_points(policy.exits.stop_loss)
         self._trail = basis_points(policy.exits.trailing_stop)
         self._profit = basis_points(policy.exits.take_profit)
@@ -347,6 +349,7 @@ class TradingEngine:
         self.unclear.clear()
         self._exited.clear()
         self._ticked.clear()
+        self._kept_back.clear()
         self.decisions.clear()
         self.booked.clear()
 
@@ -434,15 +437,23 @@ class TradingEngine:
             reason=rule.name.lower(),
         )
         self._exited.add(tick.symbol)
+        code = self._refusal(intent, tick.ts_event)
+        if code is not None and code is self._kept_back.get(tick.symbol):
+            # Refused for the same reason at every print: once is enough to know.
+            return commands
+        self._kept_back[tick.symbol] = code
         if any(o.intent.side is Side.BUY and o.filled_quantity for o in here):
             # Entry and exit inside one bar: which came first was not recorded; it is a loss.
             self.ambiguous_fills += 1
-        return [*commands, self.guarded(intent, tick.ts_event)]
+        return [*commands, self._admitted(intent, code)]
 
     def _check(self, ts: datetime) -> list[Command]:
         """Look at the whole portfolio; a broken loss limit stops purchases for the session."""
-        if self._session is None or self.risk.state is not TradingState.ACTIVE:
+        if self._session is None:
             return []
+        if self.risk.state is not TradingState.ACTIVE:
+            # What could not be canceled before.
+            return self._cancel_buys()
         equity = self.equity()
         verdict = Verdict(
             breach(
@@ -462,7 +473,10 @@ class TradingEngine:
         order = self.orders[event.intent_id].acknowledged(event.ack)
         self.orders[event.intent_id] = order
         self._by_venue_id[event.ack.venue_order_id] = event.intent_id
-        return []
+        # A purchase whose answer was lost may come to light after purchases were stopped.
+        if self._session is None or self.risk.state is TradingState.ACTIVE:
+            return []
+        return self._cancel_buys()
 
     def _on_fill(self, fill: Fill) -> list[Command]:
         order = self.order_of(fill.venue_order_id)
@@ -514,6 +528,9 @@ class TradingEngine:
 
     def guarded(self, intent: OrderIntent, ts: datetime) -> Command:
         """Return the command for an intent: its submission, or its refusal by a guard."""
+        return self._admitted(intent, self._refusal(intent, ts))
+
+    def _refusal(self, intent: OrderIntent, ts: datetime) -> GuardCode | None:
         context = OrderContext(
             now=ts,
             is_open=self._session is not None and ts < self._session.close_ts,
@@ -527,7 +544,9 @@ class TradingEngine:
             is_known=intent.intent_id in self.orders,
             is_frozen=intent.symbol in self.frozen,
         )
-        code = self._guards.refuse(intent, context)
+        return self._guards.refuse(intent, context)
+
+    def _admitted(self, intent: OrderIntent, code: GuardCode | None) -> Submit | Deny:
         if code is None:
             self.orders[intent.intent_id] = Order(intent=intent).moved(OrderStatus.SUBMITTED)
             return Submit(intent=intent)

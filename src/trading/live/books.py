@@ -45,6 +45,8 @@ log = get_logger(__name__)
 
 # Listings that may fail in a row, and be asked for in all, while nothing else can be done.
 _PATIENCE, _MOST_LOOKS = 3, 500
+# Listings in a row that lack a known order before nothing more is asked for because of that.
+_MOST_BARE = 30
 # How long back trades by hand are looked for, and how long a dividend may be under way.
 _LONGEST_GAP, _LONGEST_PENDING = timedelta(days=30), timedelta(days=60)
 # What a venue may hold back for fees beside the price of a working purchase.
@@ -116,7 +118,7 @@ class Bookkeeper:
         self._inquiries = Inquiries(
             listings=supervision.absence_listings, seconds=supervision.absence_seconds
         )
-        self._failures = 0
+        self._failures = self._bare = 0
         self._doubts = False
         self._listed_at: dict[str, datetime] = {}
         # Shares booked from a listing whose notices may still be on their way.
@@ -146,7 +148,6 @@ class Bookkeeper:
             self._set_aside[start.session, number] = listed
         self._engine.quarantined |= recorded.quarantined
         self._engine.quarantined |= {listed.symbol for listed in self._set_aside.values()}
-        self._engine.unclear |= recorded.unclear
 
     @property
     def is_in_doubt(self) -> bool:
@@ -252,16 +253,28 @@ class Bookkeeper:
         """Book what a complete listing holds and no notice has told: fills, ends, trades by hand."""
         now = self._clock.now()
         self.mark = mark_of(listing, self.mark)
-        self._doubts = False
+        is_whole = self._is_whole(listing)
+        self._bare = 0 if is_whole else self._bare + 1
+        self._doubts = 0 < self._bare < _MOST_BARE
         claimed = {order.venue_order_id for order in self._engine.orders.values()}
         claimed |= {number for day, number in self._set_aside if day == self._session}
-        for answer in self._inquiries.hear(listing, claimed=claimed, at=monotonic_seconds()):
-            await self._take_answer(answer)
+        if is_whole:
+            at = monotonic_seconds()
+            for answer in self._inquiries.hear(listing, claimed=claimed, at=at):
+                await self._take_answer(answer)
         for listed in listing:
             is_known = self._engine.order_of(listed.venue_order_id) is not None
             if is_known or self._takes_by_hand(listed):
                 await self._take_listed(listed, now)
         self._give_up_strangers()
+
+    def _is_whole(self, listing: Sequence[VenueOrder]) -> bool:
+        """Whether a listing holds at least what is known; else its silence proves no absence."""
+        known = {order.venue_order_id for order in self._engine.orders.values()} - {""}
+        missing = known - {listed.venue_order_id for listed in listing}
+        if missing:
+            log.warning("목록에 아는 주문이 없음", missing=sorted(missing))
+        return not missing
 
     async def _take_answer(self, answer: Answer) -> None:
         intent = answer.order.intent
@@ -324,7 +337,10 @@ class Bookkeeper:
         if tries is not None and tries < self._supervision.absence_listings:
             self._lost_cancels[intent_id] = tries + 1
             await self._desk.cancel(order)
-        elif 0 < self._refused_cancels[intent_id] <= self._supervision.absence_listings:
+        elif (
+            tries is not None
+            or 0 < self._refused_cancels[intent_id] <= self._supervision.absence_listings
+        ):
             await self._move(order, listed, OrderStatus.ACCEPTED, now)
 
     async def _move(
@@ -342,7 +358,7 @@ class Bookkeeper:
 
     def _ended(self, order: Order, listed: VenueOrder) -> OrderStatus:
         """Return how an order ended; KIS lists what expired at the close as canceled."""
-        if listed.rejected_quantity:
+        if listed.rejected_quantity and not listed.filled_quantity:
             return OrderStatus.REJECTED
         is_over = self._close_ts is not None and self._clock.now() >= self._close_ts
         if is_over and order.status is not OrderStatus.PENDING_CANCEL:
@@ -421,15 +437,15 @@ class Bookkeeper:
         self._notifier.send("error", {"message": text})
 
     async def traded_before(self) -> list[tuple[date, VenueOrder]]:
-        """Return by day what somebody traded by hand since the last session and the books lack.
+        """Return by day what was traded since the last session that ended and the books lack.
 
-        Empty when the balances agree; then nothing but them is asked for.
+        By hand, or by a session that was killed and never finished. Empty when the balances agree; then nothing but them is asked for.
         """
         adopts = self._supervision.manual_trades is ManualTrades.ADOPT
         trades = dict(self._set_aside) if adopts else {}
         if not trades and not await self._differs():
             return []
-        last = self._journal.last_closed()
+        last = self._journal.books_from()
         day = max(last, self._session - _LONGEST_GAP) if last is not None else self._session
         while day < self._session:
             known = self._journal.booked_on(day)
@@ -449,11 +465,13 @@ class Bookkeeper:
     def book_before(
         self, trades: Sequence[tuple[date, VenueOrder]]
     ) -> list[tuple[date, VenueOrder, Booking]]:
-        """Take earlier trades by hand into the account, or set them aside; return those booked."""
+        """Take earlier trades into the account, or set them aside; return those booked."""
         booked = []
         for day, listed in trades:
             exchange = self._exchanges.get(listed.symbol)
-            if self._supervision.manual_trades is not ManualTrades.ADOPT or exchange is None:
+            is_ours = listed.venue_order_id in self._journal.ours_on(day)
+            adopts = is_ours or self._supervision.manual_trades is ManualTrades.ADOPT
+            if not adopts or exchange is None:
                 self._put_aside(day, listed, is_known=exchange is not None)
                 continue
             if self._set_aside.pop((day, listed.venue_order_id), None) is not None:
@@ -462,7 +480,16 @@ class Bookkeeper:
             price = listed.filled_amount // listed.filled_quantity
             self._engine.last_price.setdefault(listed.symbol, price)
             booked.append((day, listed, booking))
-            self._tell_by_hand(listed, "장부에 반영했습니다")
+            if is_ours:
+                log.warning(
+                    "끝나지 않은 세션의 체결을 장부에 반영",
+                    day=str(day),
+                    venue_order_id=listed.venue_order_id,
+                    symbol=listed.symbol,
+                    filled_quantity=listed.filled_quantity,
+                )
+            else:
+                self._tell_by_hand(listed, "장부에 반영했습니다")
         return booked
 
     def _book(self, account: Account, day: date, listed: VenueOrder) -> Booking:

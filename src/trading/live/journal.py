@@ -238,25 +238,34 @@ class Journal:
         """Write the end of the session."""
         self._write(RecordKind.SESSION, CLOSED, body)
 
-    def last_closed(self) -> date | None:
-        """Return the last session before this one that is over."""
-        earlier = [s for s in closed_sessions(self._ledger) if s < self._session]
-        return earlier[-1] if earlier else None
+    def books_from(self) -> date | None:
+        """Return the first day that today's books may lack something of.
+
+        The last session before this one that is over, or the first begun where none is.
+        """
+        begun = [r.session for r in self._ledger.read(RecordKind.SESSION)]
+        closed = [s for s in closed_sessions(self._ledger) if s < self._session]
+        return closed[-1] if closed else min((s for s in begun if s < self._session), default=None)
+
+    def ours_on(self, day: date) -> set[str]:
+        """Return the numbers of our own orders of ``day``."""
+        return {o.venue_order_id for o in read_session(self._ledger, day).orders.values()} - {""}
 
     def booked_on(self, day: date) -> dict[str, tuple[int, int]]:
-        """Return quantity and amount that the books hold of each order number of ``day``."""
+        """Return quantity and amount that the books hold of each order number of ``day``.
+
+        A session that never ended left its books to nobody: what it booked is not in ours.
+        """
         known: dict[str, tuple[int, int]] = {}
-        recorded = read_session(self._ledger, day)
-        numbers = [o.venue_order_id for o in (*recorded.orders.values(), *recorded.manual.values())]
+        closed = set(closed_sessions(self._ledger))
         later = [
             (r.body["venue_order_id"], r.body["filled_quantity"], r.body["filled_amount"])
             for r in self._ledger.read(RecordKind.MANUAL_FILL)
-            if r.body.get("day") == day.isoformat()
+            if r.body.get("day") == day.isoformat() and r.session in closed
         ]
-        fills = [
-            (one.fill.venue_order_id, one.fill.quantity, one.fill.amount) for one in recorded.booked
-        ]
-        for number, quantity, amount in (*((n, 0, 0) for n in numbers), *fills, *later):
+        booked = read_session(self._ledger, day).booked if day in closed else []
+        fills = [(one.fill.venue_order_id, one.fill.quantity, one.fill.amount) for one in booked]
+        for number, quantity, amount in (*fills, *later):
             q, a = known.get(number, (0, 0))
             known[number] = (q + quantity, a + amount)
         return known
@@ -264,15 +273,16 @@ class Journal:
     def still_aside(self) -> list[tuple[date, VenueOrder]]:
         """Return the orders of earlier sessions that are still out of the books, by day."""
         aside: dict[tuple[str, str], VenueOrder] = {}
+        kept = {self._session, *closed_sessions(self._ledger)}
         for record in self._ledger.read(RecordKind.QUARANTINE, RecordKind.MANUAL_FILL):
             body = record.body
-            if "day" not in body or record.session >= self._session:
+            if "day" not in body:
                 continue
             key = (body["day"], body["venue_order_id"])
-            if record.kind is RecordKind.QUARANTINE:
-                aside[key] = _listed_from(body)
-            else:
+            if record.kind is RecordKind.MANUAL_FILL and record.session in kept:
                 aside.pop(key, None)
+            elif record.kind is RecordKind.QUARANTINE and record.session < self._session:
+                aside[key] = _listed_from(body)
         return [(date.fromisoformat(day), listed) for (day, _), listed in aside.items()]
 
     def actions_since(self, day: date) -> list[Mapping[str, Any]]:

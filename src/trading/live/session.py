@@ -257,6 +257,9 @@ class LiveSession:
             await self._feed.poll(wanted)
         except (BrokerError, DataError, UsageError) as error:
             log.warning("현재가 조회 실패", reason=str(error))
+        except Exception:
+            # Nobody would ask for prices any more, and no stop would follow.
+            log.exception("현재가 조회 중 예상하지 못한 오류")
 
     async def _watch(self, start: SessionStart) -> None:
         await self._pace.settle(self._feed, self._pump)
@@ -367,6 +370,7 @@ class LiveSession:
         for intent, code in recorded.denied:
             # Refused is refused: the guards are not asked again because a process died.
             self._engine.adopt(Order(intent=intent).moved(OrderStatus.DENIED, reason=code))
+        self._engine.unclear |= recorded.unclear
         for known in recorded.booked:
             self._engine.handle(known.fill)
         self._left_after = dict(recorded.highest_before)
@@ -393,12 +397,14 @@ class LiveSession:
             await self._catch_up(view)
 
     def _ask_for_lost(self, recorded: RecordedSession) -> None:
-        """Open the question about orders that a killed process left without an answer.
+        """Open the question about orders and cancels that a killed process left without an answer.
 
-        One that provably never arrived may leave now, if its moment is not over.
+        An order that provably never arrived may leave now, if its moment is not over.
         """
         for order in self._engine.open_orders():
             intent_id = order.intent.intent_id
+            if order.status is OrderStatus.PENDING_CANCEL:
+                self._books.cancel_lost(order)
             is_lost = order.status in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
             if not is_lost or intent_id in recorded.unclear:
                 continue
@@ -586,7 +592,7 @@ class LiveSession:
     async def accept(self, intent: OrderIntent, ack: OrderAck) -> None:
         """See ``books.Desk``."""
         self._journal.accepted(intent.intent_id, ack)
-        self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack))
+        commands = self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack))
         _log_trade("주문 접수", self._engine.orders[intent.intent_id])
         self._notifier.send(
             "order_submitted",
@@ -597,6 +603,7 @@ class LiveSession:
                 "limit": intent.limit,
             },
         )
+        await self._carry(commands)
 
     async def cancel(self, order: Order) -> None:
         """Write that an order is being canceled and send that; see ``books.Desk``."""
@@ -605,6 +612,9 @@ class LiveSession:
         self._books.moved = True
         try:
             await self._broker.cancel(order)
+        except OrderNotSentError as error:
+            log.warning("취소가 나가지 못함", intent_id=intent_id, reason=str(error))
+            self._books.cancel_lost(order)
         except OrderRejectedError as error:
             # It was filled or gone already, or may not be canceled now: the listing says which.
             log.warning("취소 거부", intent_id=intent_id, reason=str(error))

@@ -198,7 +198,7 @@ def test_korean_quotations(market: Client, history: RecordedSource):
     assert len(daily) == 100 and daily[0]["stck_bsop_date"] == "20240115"
     assert daily[0]["stck_clpr"] == str(bar["open"])  # so far, only the opening print
     assert [row["stck_cntg_hour"] for row in minutes] == ["090000"]
-    assert book["rt_cd"] == "0" and book["output1"]["askp1"] == ""
+    assert book["rt_cd"] == "0" and book["output1"]["askp1"] == "0"
     assert len(rank) == 30 and all(row["mksc_shrn_iscd"].endswith("0") for row in rank)
     values = [int(row["acml_tr_pbmn"]) for row in rank]
     assert values == sorted(values, reverse=True)

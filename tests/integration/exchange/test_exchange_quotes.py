@@ -118,7 +118,7 @@ def test_minute_bars_are_made_of_the_prints(market: Client):
 
 
 def test_a_book_was_never_recorded(market: Client):
-    """Levels are blank, never invented."""
+    """Its levels are zeros, as KIS writes a level that does not exist."""
     body = market.get(QUOTES + "inquire-asking-price", "HHDFS76200100", AAPL).json()
     unknown = market.get(
         QUOTES + "inquire-asking-price", "HHDFS76200100", {**AAPL, "SYMB": "NONE"}
@@ -127,7 +127,8 @@ def test_a_book_was_never_recorded(market: Client):
     assert body["rt_cd"] == "0" and body["output1"]["last"] == "44.4950"
     levels = body["output2"]
     first = levels[0] if isinstance(levels, list) else levels
-    assert first["pbid1"] == first["pask10"] == ""
+    assert first["pbid1"] == first["pask10"] == "0.0000"
+    assert first["vbid1"] == first["vask10"] == "0"
     assert unknown["output2"] == []
 
 

@@ -5,9 +5,11 @@ import struct
 import threading
 from collections.abc import Callable
 
-# Given the bytes to send, the connection goes on; ``None`` closes it, ``RESET`` resets it.
+# Given the bytes to send, the connection goes on; ``None`` closes it, ``RESET`` resets it, and
+# what follows ``TRICKLE`` is sent byte by byte.
 RESET = b"\0reset"
 HANG = b"\0hang"
+TRICKLE = b"\0trickle"
 Reply = bytes | None
 
 
@@ -74,7 +76,21 @@ class RawServer:
                     )
                 if answer in (None, RESET, HANG):
                     return
+                if answer.startswith(TRICKLE):
+                    self._trickle(connection, answer.removeprefix(TRICKLE))
+                    return
                 connection.sendall(answer)
                 if self._close_after:
                     # Without a word of it in the answer, as an idle connection ends.
                     return
+
+    def _trickle(self, connection: socket.socket, answer: bytes) -> None:
+        head, end, content = answer.partition(b"\r\n\r\n")
+        connection.sendall(head + end)
+        for byte in content:
+            if self._done.wait(0.1):
+                return
+            try:
+                connection.sendall(bytes([byte]))
+            except OSError:
+                return

@@ -36,6 +36,7 @@ from trading.wire import (
     domestic_account,
     domestic_bars,
     domestic_company,
+    domestic_index,
     domestic_orders,
     domestic_quotes,
     domestic_rankings,
@@ -249,6 +250,11 @@ async def test_korean_data(start):
         page = [bar for bar in minutes if f"{bar.start + timedelta(hours=9):%H%M%S}" <= last][:30]
         return domestic_bars.render_minute(page, QUOTE, SAMSUNG)
 
+    def index_daily(fields):
+        _, _, last, _ = domestic_index.parse_index_daily_request(fields)
+        close = IndexBar(session=days[-1], close=Decimal("2642.07"))
+        return {"output1": {}, "output2": [whole_row(close)] if last >= days[-1] else []}
+
     answers = {
         "krx_daily": daily,
         "krx_minute": minute,
@@ -258,10 +264,7 @@ async def test_korean_data(start):
         ),
         "krx_holidays": domestic_company.render_holidays([HolidayRow(day=days[0], is_open=False)]),
         "krx_past_minute": {"output1": {}, "output2": []},
-        "krx_index_daily": {
-            "output1": {},
-            "output2": [whole_row(IndexBar(session=days[-1], close=Decimal("2642.07")))],
-        },
+        "krx_index_daily": index_daily,
     }
     client, _ = start(answers)
     source = KisBarSource(client)

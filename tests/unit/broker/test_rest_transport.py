@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_server import HANG, RESET, RawServer, http
+from raw_server import HANG, RESET, TRICKLE, RawServer, http
 from scripted_server import ScriptedServer
 
 from trading.broker import rest
@@ -293,6 +293,21 @@ def test_a_broken_answer_to_an_order_is_never_followed_by_another_order(raw, cal
         transport.start(endpoint, {"PDNO": "005930"}, priority=priority, variant=variant).result(9)
 
     assert [path for path in server.paths if not path.endswith("tokenP")] == [endpoint.path]
+
+
+def test_an_answer_that_trickles_in_is_not_waited_for(raw):
+    """Each byte comes in time, the answer does not: the order is unknown, the cancel goes next."""
+    slow, quick = TRICKLE + http(200, ORDER_OK), http(200, ORDER_OK)
+    transport, server = raw(lambda path: slow if path.endswith("order-cash") else quick)
+    order = transport.start(
+        endpoints.KRX_ORDER, {"PDNO": "005930"}, priority=Priority.ORDER, variant="buy"
+    )
+    cancel = transport.start(endpoints.KRX_CHANGE, {"PDNO": "005930"}, priority=Priority.CANCEL)
+
+    with pytest.raises(OrderUnknownError):
+        order.result(3)
+    assert cancel.result(3).body["output"]["ODNO"] == "0000000001"
+    assert server.count("order-cash") == 1
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)

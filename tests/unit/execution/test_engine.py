@@ -256,16 +256,19 @@ def test_no_stop_without_a_market(desk):
 
 
 def test_an_exit_that_is_denied_is_tried_again(desk):
-    """A halt keeps the stop back at every print, each refusal under its own number."""
+    """A halt keeps the stop back, which is said once; at the first print after it the stop leaves."""
     d = desk(held={"AAPL": [100, 45_000_000]}, exits={"stop_loss": 0.08})
     d.engine.handle(Timer(ts=d.open_ts, view=d.content()))
     d.engine.handle(Halt(ts=d.open_ts, state=TradingState.HALTED))
 
-    denied = [d.tick("AAPL", 1)[-1] for _ in range(2)]
+    (denied,), *later = [d.tick("AAPL", 1) for _ in range(3)]
+    d.engine.risk = replace(d.engine.risk, state=TradingState.ACTIVE)
+    (sent,) = d.tick("AAPL", 1)
 
-    assert [x.code for x in denied] == [GuardCode.HALTED] * 2
-    assert len({x.intent.intent_id for x in denied}) == 2
-    assert all(d.status(x.intent) is S.DENIED for x in denied)
+    assert (denied.code, d.status(denied.intent)) == (GuardCode.HALTED, S.DENIED)
+    assert later == [[], []]
+    assert d.status(sent.intent) is S.SUBMITTED
+    assert denied.intent.intent_id != sent.intent.intent_id
 
 
 def test_a_broken_loss_limit_stops_purchases(desk):

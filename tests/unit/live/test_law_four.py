@@ -1,16 +1,16 @@
 """What would lose, double or forget an order: cancels that never left, stale listings, late news."""
 
+import asyncio
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from small_venue import QUICK, Day
 
 from trading.domain.decision import TradingState
-from trading.domain.order import OrderStatus, OrderUpdate, Side
-from trading.errors import OrderNotSentError
-from trading.live.journal import Evidence, Journal
-from trading.ports import RecordKind
+from trading.domain.order import Order, OrderDoubt, OrderStatus, Side
+from trading.errors import OrderNotSentError, OrderUnknownError
+from trading.live.inquiry import Inquiries, Verdict
+from trading.risk.guards import GuardCode
 from trading.store.ledger import MemoryLedger
 
 
@@ -174,6 +174,25 @@ async def test_a_bare_listing_after_a_restart_doubles_nothing(day):
     assert day.venue.sent.count(second.intent_id) == 1
 
 
+async def test_a_bare_listing_at_the_close(day):
+    """The last fills are in a listing that holds what is known, not in one that holds nothing."""
+    first = day.decision.intents[0]
+    listings, bare = day.venue.orders, []
+
+    async def orders(session):
+        if day.venue.clock.now() > day.start.close_ts and len(bare) < 5:
+            bare.append(1)
+            return []
+        return await listings(session)
+
+    day.venue.orders = orders
+    day.plan(385, lambda: day.venue.fill_all(day.venue.number_of(first.symbol), told=False))
+
+    outcome = await day.run()
+
+    assert (len(bare), outcome.fills, outcome.differences) == (5, 1, ())
+
+
 async def test_a_stop_that_may_not_leave_is_refused_once(day):
     """Not once a print: each refusal is a commit, a mail and an order in memory."""
     first = day.decision.intents[0]
@@ -190,3 +209,235 @@ async def test_a_stop_that_may_not_leave_is_refused_once(day):
     assert len(refused) == 1
     sales = [r for r in day.venue.rows.values() if r.side is Side.SELL]
     assert [(r.symbol, r.quantity) for r in sales] == [(first.symbol, first.quantity)]
+
+
+async def test_cancels_that_get_lost_are_tried_at_the_next_check_too(day):
+    """After a loss limit a purchase that still works is asked back until the venue carries it out."""
+    first, other = day.decision.intents[:2]
+    day.plan(1, lambda: day.venue.fill_all(day.venue.number_of(other.symbol)))
+    day.plan(2, lambda: day.venue.tick(other.symbol, 1))
+    usual, tries = day.venue.cancel, []
+
+    async def cancel(order):
+        if order.intent != first:
+            return await usual(order)
+        tries.append(day.venue.clock.now())
+        if len(tries) <= 2 * QUICK.absence_listings:
+            raise OrderUnknownError("응답 없음")
+        return await usual(order)
+
+    day.venue.cancel = cancel
+
+    await day.run()
+
+    assert day.recorded.state is TradingState.REDUCING
+    assert len(set(tries)) > 1
+    assert day.recorded.orders[first.intent_id].status is OrderStatus.CANCELED
+
+
+async def test_a_purchase_refused_after_a_part_of_it_was_filled(day):
+    """What was filled stays, the rest is over."""
+    first = day.decision.intents[0]
+    day.plan(1, lambda: day.venue.fill(day.venue.number_of(first.symbol), 5, first.limit))
+
+    def refuse():
+        number = day.venue.number_of(first.symbol)
+        row = day.venue.rows[number]
+        day.venue.rows[number] = replace(row, rejected_quantity=row.open_quantity)
+
+    day.plan(2, refuse)
+    seen = {}
+    day.plan(70, lambda: seen.update(day.engine.orders))
+
+    outcome = await day.run()
+
+    assert seen[first.intent_id].status is OrderStatus.CANCELED
+    assert outcome.differences == ()
+
+
+async def test_asking_for_prices_goes_on_after_an_error(day):
+    """A quote that cannot be read must not leave every stop blind for the rest of the day."""
+    day.waits = False
+    day.venue.polls_prices = True
+    asked = []
+
+    async def poll(symbols):
+        asked.append(day.venue.clock.now())
+        raise KeyError("last")
+
+    day.venue.poll = poll
+    day.plan(5, lambda: None)
+
+    await day.run()
+
+    assert len(asked) > 1
+
+
+def test_absence_takes_its_time(day):
+    """However many listings agree, one from before the request arrived proves nothing."""
+    order = Order(intent=day.decision.intents[0]).moved(OrderStatus.SUBMITTED)
+    inquiries = Inquiries(listings=2, seconds=5.0)
+    inquiries.ask(order, highest_before="")
+
+    early = [inquiries.hear([], claimed=(), at=at) for at in (100.0, 101.0, 102.0, 104.9)]
+    (answer,) = inquiries.hear([], claimed=(), at=105.0)
+
+    assert early == [[]] * 4
+    assert (answer.verdict, answer.may_leave) == (Verdict.ABSENT, False)
+    assert not inquiries
+
+
+async def test_a_session_that_is_canceled_with_an_order_on_the_wire(day):
+    """Ended from outside while it waits for the answer, it leaves the question in the ledger."""
+    first = day.decision.intents[0]
+    submit, sent = day.venue.submit, asyncio.Event()
+
+    async def hanging(intent):
+        await submit(intent)
+        sent.set()
+        await asyncio.Event().wait()
+
+    day.venue.submit = hanging
+    session = asyncio.create_task(day.run())
+    await sent.wait()
+    session.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await session
+    assert day.recorded.orders[first.intent_id].status is OrderStatus.SUBMITTED
+    day.venue.submit = submit
+    day.plan(1, lambda: [day.venue.fill_all(n) for n in list(day.venue.rows)])
+
+    outcome = await day.run()
+
+    assert day.venue.sent.count(first.intent_id) == 1
+    assert outcome.fills == day.count
+    assert day.agrees()
+
+
+async def test_a_notice_from_before_a_restart(day):
+    """What a listing had told the killed process is not booked again when its notice comes late."""
+    first = day.decision.intents[0]
+    late = []
+
+    def untold():
+        day.venue.fill(day.venue.number_of(first.symbol), 5, first.limit)
+        late.append(day.venue.notices.pop())
+        day.venue.notices.append(OrderDoubt(ts_recv=day.venue.clock.now()))
+
+    def kill():
+        raise Killed
+
+    day.plan(1, untold)
+    day.plan(5, kill)
+    with pytest.raises(Killed):
+        await day.run()
+    day.plan(6, lambda: day.venue.notices.extend(late))
+
+    outcome = await day.run()
+
+    assert [b.fill.quantity for b in day.engine.booked] == [5]
+    assert outcome.differences == ()
+    assert day.agrees()
+
+
+async def test_equal_executions_are_asked_about_at_once(day):
+    """Not at the next comparison of the books: a stop may hang on the second one."""
+    first = day.decision.intents[0]
+
+    def twice():
+        for _ in range(2):
+            day.venue.fill(day.venue.number_of(first.symbol), 5, first.limit)
+
+    seen = {}
+    day.plan(1, twice)
+    day.plan(2, lambda: seen.update(held=day.engine.account.positions[first.symbol].quantity))
+
+    await day.run()
+
+    assert seen == {"held": 10}
+
+
+async def test_a_share_is_frozen_while_its_order_is_asked_about(day):
+    """Nothing else leaves for it: neither another purchase nor a sale of what it may have bought."""
+    first = day.decision.intents[0]
+    day.waits = False
+    day.venue.fate = ["lost"]
+    booked = day.venue.submit
+
+    async def submit(intent):
+        day.venue.failing = 20
+        return await booked(intent)
+
+    day.venue.submit = submit
+    seen = {}
+
+    def ask():
+        again = replace(first, intent_id="again")
+        seen["while"] = day.engine.guarded(again, day.venue.clock.now()).code
+        day.venue.failing = 0
+
+    day.plan(1, ask)
+    day.plan(20, lambda: seen.update(after=set(day.engine.frozen)))
+
+    await day.run()
+
+    assert seen == {"while": GuardCode.SYMBOL_FROZEN, "after": set()}
+
+
+async def test_an_order_that_nobody_can_tell_apart_over_a_restart(day):
+    """It stays set apart: not asked about again, not sent, its share not bought."""
+    first = day.decision.intents[0]
+    booked = day.venue.submit
+
+    async def submit(intent):
+        if intent == first:
+            day.venue.place(first.symbol, first.side, first.quantity, first.limit)
+        return await booked(intent)
+
+    def kill():
+        raise Killed
+
+    day.venue.submit = submit
+    day.venue.fate = ["lost"]
+    day.plan(5, kill)
+    with pytest.raises(Killed):
+        await day.run()
+    seen = {}
+
+    def look():
+        again = replace(first, intent_id="again")
+        seen["again"] = day.engine.guarded(again, day.venue.clock.now()).code
+        seen["promised"] = day.engine._free_cash()
+
+    day.plan(6, look)
+
+    outcome = await day.run()
+
+    assert day.venue.sent.count(first.intent_id) == 1
+    assert seen["again"] is GuardCode.REDUCING
+    assert day.recorded.orders[first.intent_id].status is OrderStatus.UNKNOWN
+    assert outcome.differences == ()
+    # The money of the two that were adopted is promised, that of the one in doubt is not.
+    bought = [i for i in day.decision.intents if i != first]
+    promised = 2 * first.quantity * first.limit + sum(i.quantity * i.limit for i in bought)
+    assert seen["promised"] == day.cash - promised
+
+
+async def test_an_error_after_the_request_has_left(day):
+    """Whatever went wrong here, the venue may have the order: it is asked, and has it."""
+    first = day.decision.intents[0]
+    booked = day.venue.submit
+
+    async def submit(intent):
+        ack = await booked(intent)
+        if intent == first:
+            raise ZeroDivisionError("뜻밖")
+        return ack
+
+    day.venue.submit = submit
+    day.plan(1, lambda: [day.venue.fill_all(n) for n in list(day.venue.rows)])
+
+    outcome = await day.run()
+
+    assert day.recorded.orders[first.intent_id].status is OrderStatus.ACCEPTED
+    assert (day.recorded.manual, outcome.fills) == ({}, day.count)

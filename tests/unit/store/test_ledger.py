@@ -133,6 +133,16 @@ os.kill(os.getpid(), 9)
     assert [r.key for r in SqliteLedger(tmp_path / "book.db").read()] == ["0", "1", "2"]
 
 
+def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path):
+    """An intent must outlive the machine that loses its power a moment later."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+
+    # 2 is FULL (sqlite.org/pragma.html#pragma_synchronous).
+    assert ledger._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert ledger._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    ledger.close()
+
+
 def test_who_lost_the_fence_writes_no_more(tmp_path: Path):
     """Who claims the account last writes it; a handle that only reads takes nothing over."""
     first, second = SqliteLedger(tmp_path / "book.db"), SqliteLedger(tmp_path / "book.db")
