@@ -330,12 +330,12 @@ def reconcile(
         typer.echo("매매를 막는 차이가 없습니다.")
     elif accept:
         typer.echo(
-            f"{found[0]} 세션의 차이를 거래소의 값으로 받아들였습니다: {listed_text(differences)}. "
+            f"{found[0]} 세션의 차이를 거래소의 값으로 받아들였습니다: {listed_text(differences, chosen)}. "
             "같은 실행 명령을 다시 치면 시작합니다."
         )
     else:
         typer.echo(
-            f"{found[0]} 세션이 시작하지 못했습니다: {listed_text(differences)}. 까닭을 아는 차이면 "
+            f"{found[0]} 세션이 시작하지 못했습니다: {listed_text(differences, chosen)}. 까닭을 아는 차이면 "
             "--accept를 붙여 받아들이십시오."
         )
     raise typer.Exit(EXIT_FINDING if differences and not accept else 0)
@@ -631,6 +631,8 @@ def _guarded(command: Callable[[], int]) -> int:
         BrokerError,
         ConfigError,
         NothingLeftError,
+        OrderStateError,
+        ReconciliationError,
         SessionBusyError,
         TradingError,
     )
@@ -649,6 +651,9 @@ def _guarded(command: Callable[[], int]) -> int:
     except BrokerError as error:
         _record("증권사와의 통신 실패로 끝남")
         return _say(_with_advice(error), EXIT_FAILURE)
+    except (ReconciliationError, OrderStateError) as error:
+        _record("장부와 거래소가 맞지 않아 끝남")
+        return _say(str(error), EXIT_FAILURE)
     except TradingError as error:
         return _say(str(error), EXIT_FAILURE)
     except (OSError, sqlite3.Error) as error:

@@ -46,9 +46,11 @@ class _Call:
     serve: Serve
 
     def served(self, **changes: Any) -> Response:
-        """Return the venue's answer, to another endpoint or head where given."""
+        """Return the venue's answer, to another endpoint, head or parameters where given."""
         return self.serve(
-            changes.get("endpoint", self.endpoint), changes.get("head", self.head), self.params
+            changes.get("endpoint", self.endpoint),
+            changes.get("head", self.head),
+            changes.get("params", self.params),
         )
 
 
@@ -149,7 +151,8 @@ class FaultyCalls:
                 return call.served(endpoint=_short(call.endpoint, call.fault.option("rows")))
             case "7/repeated_page":
                 head = replace(call.head, is_next_page=False)
-                response = call.served(endpoint=_short(call.endpoint, 1), head=head)
+                first = {key: "" if _is_page_key(key) else v for key, v in call.params.items()}
+                response = call.served(endpoint=_short(call.endpoint, 1), head=head, params=first)
                 response.headers["tr_cont"] = "M"
                 return response
             case "7/lost_key":
@@ -313,6 +316,10 @@ _REFUSALS: Mapping[str, Callable[[Profile], tuple[int, Mapping[str, Any]]]] = {
     "17/wrong_exchange": lambda profile: (200, OrderRefused(Reason.UNKNOWN_SYMBOL).body(profile)),
     "20/once_a_day": lambda _: (500, codes.refusal("EGW00201")),
 }
+
+
+def _is_page_key(name: str) -> bool:
+    return name.upper().startswith("CTX_AREA_")
 
 
 def _short(endpoint: Endpoint, rows: int) -> Endpoint:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from trading.clock import monotonic_seconds
 from trading.domain.account import VenueAccount
-from trading.domain.instrument import Exchange
+from trading.domain.instrument import Exchange, Market
 from trading.domain.order import (
     Fill,
     Order,
@@ -23,6 +23,7 @@ from trading.domain.order import (
     OrderUpdate,
     VenueOrder,
 )
+from trading.domain.wording import money_text
 from trading.errors import BrokerError, DataError, TransientBrokerError
 from trading.execution.engine import BOUNDARY_MANUAL, Event, Refused, SessionStart, TradingEngine
 from trading.execution.orders import ManualTrades
@@ -600,7 +601,7 @@ class Bookkeeper:
         return one.is_cash and 0 < one.ours - one.theirs <= most
 
     def _tell_difference(self, one: Difference) -> None:
-        text = f"장부와 거래소가 다릅니다: {listed_text([one])}"
+        text = f"장부와 거래소가 다릅니다: {listed_text([one], self._engine.account.market)}"
         log.error("장부와 거래소가 다름", what=one.what, ours=one.ours, theirs=one.theirs)
         if one.is_cash:
             self._notifier.send("error", {"message": text})
@@ -614,6 +615,13 @@ class Bookkeeper:
         self._notifier.send("error", {"message": f"{reason} 이 종목은 줄이는 주문만 냅니다."})
 
 
-def listed_text(found: Sequence[Difference]) -> str:
-    """Return differences as the operator reads them; cash in minor units."""
-    return ", ".join(f"{d.what} 장부 {d.ours:,} / 거래소 {d.theirs:,}" for d in found)
+def listed_text(found: Sequence[Difference], market: Market) -> str:
+    """Return differences as the operator reads them."""
+
+    def amount(difference: Difference, units: int) -> str:
+        return money_text(units, market.currency) if difference.is_cash else f"{units:,}주"
+
+    return ", ".join(
+        f"{'현금' if d.is_cash else d.what} 장부 {amount(d, d.ours)} / 거래소 {amount(d, d.theirs)}"
+        for d in found
+    )

@@ -356,7 +356,7 @@ class LiveSession:
             }
         )
         if found:
-            listed = listed_text(found)
+            listed = listed_text(found, self._engine.account.market)
             log.error("장부와 거래소 잔고가 다름", differences=listed)
             self._notifier.send("error", {"message": f"장부와 거래소 잔고가 다릅니다: {listed}"})
         return outcome
@@ -385,8 +385,9 @@ class LiveSession:
             found, _ = await self._books.confirmed()
             if found:
                 self._journal.differs(found)
+                listed = listed_text(found, self._engine.account.market)
                 raise ReconciliationError(
-                    f"장부와 거래소의 계좌가 달라 거래하지 않았습니다: {listed_text(found)}. 한쪽 기록이 "
+                    f"장부와 거래소의 계좌가 달라 거래하지 않았습니다: {listed}. 한쪽 기록이 "
                     "지워진 데모라면 --fresh로 새 계좌를 시작하십시오. 입출금처럼 아는 까닭이면 "
                     "trading reconcile --accept 로 거래소의 값을 받아들인 뒤 다시 실행하십시오."
                 )

@@ -53,7 +53,8 @@ async def test_prices(bench, client):
 
     assert (price.price, price.previous_close) == (AAPL_OPEN, AAPL_BASE)
     assert (detail.price, detail.open, detail.previous_close) == (AAPL_OPEN, AAPL_OPEN, AAPL_BASE)
-    assert (detail.currency, detail.tick, detail.year_high) == ("USD", 100, None)
+    # The highest price of the year before: 90.88 dollars on 2005-02-17.
+    assert (detail.currency, detail.tick, detail.year_high) == ("USD", 100, 908_800)
     assert [(row.symbol, row.exchange_code) for row in rows] == [("AAPL", "NAS"), ("IBM", "NYS")]
     assert (rows[0].change, rows[0].change_percent) == (6_900, Decimal("0.78"))  # 0.69 / 88.93
     # 09:30 in New York is 23:30 in Seoul; a quarter of the day's volume (replay rule).

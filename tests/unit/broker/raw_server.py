@@ -26,6 +26,8 @@ class RawServer:
     def __init__(self, reply: Callable[[str], Reply], *, close_after: bool = False) -> None:
         self.paths: list[str] = []
         self.connections = 0
+        # Released once for each connection that is closed.
+        self.closed = threading.Semaphore(0)
         self._reply = reply
         self._close_after = close_after
         self._done = threading.Event()
@@ -57,6 +59,12 @@ class RawServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        try:
+            self._answer(connection)
+        finally:
+            self.closed.release()
+
+    def _answer(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream:
             while line := stream.readline():
                 length = 0

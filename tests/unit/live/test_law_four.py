@@ -2,11 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from small_venue import QUICK, Day
 
 from trading.domain.decision import TradingState
+from trading.domain.market import Tick
 from trading.domain.order import Order, OrderDoubt, OrderStatus, Side
 from trading.errors import OrderNotSentError, OrderUnknownError
 from trading.live.inquiry import Inquiries, Verdict
@@ -87,11 +89,19 @@ async def test_a_purchase_found_after_a_loss_limit_broke_is_taken_back(day):
     day.venue.orders = late
     day.plan(1, lambda: day.venue.fill_all(day.venue.number_of(other.symbol)))
     day.plan(2, lambda: day.venue.tick(other.symbol, 1))
+    usual, canceled = day.venue.cancel, {}
+
+    async def cancel(order):
+        canceled[order.intent.symbol] = day.venue.clock.now()
+        return await usual(order)
+
+    day.venue.cancel = cancel
 
     await day.run()
 
     assert day.recorded.state is TradingState.REDUCING
-    assert day.venue.number_of(first.symbol) in day.venue.canceled
+    # At the check that broke the limit, not at the next one.
+    assert canceled[first.symbol] == day.at(30)
 
 
 async def test_an_order_refused_while_it_is_being_canceled(day):
@@ -441,3 +451,28 @@ async def test_an_error_after_the_request_has_left(day):
 
     assert day.recorded.orders[first.intent_id].status is OrderStatus.ACCEPTED
     assert (day.recorded.manual, outcome.fills) == ({}, day.count)
+
+
+async def test_a_print_that_is_mended_after_the_close_stops_nothing(day):
+    """It is of the session, and no order may follow from it any more."""
+    first = day.decision.intents[0]
+    day.waits = False
+    day.plan(1, lambda: day.venue.fill_all(day.venue.number_of(first.symbol)))
+
+    async def heal():
+        missed = day.start.close_ts - timedelta(minutes=1)
+        now = day.venue.clock.now()
+        day.venue.notices.append(
+            Tick(
+                symbol=first.symbol, price=first.limit // 2, volume=1, cumulative_volume=1,
+                ts_event=missed, ts_recv=now,
+            )
+        )  # fmt: skip
+
+    day.venue.heal = heal
+
+    outcome = await day.run()
+
+    assert all(row.side is Side.BUY for row in day.venue.rows.values())
+    assert day.engine.last_price[first.symbol] == first.limit // 2
+    assert outcome.differences == ()
