@@ -1,4 +1,3 @@
-
 """A Korean account over REST, in both directions: holdings, cash, what may be traded, profit."""
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,3 @@
-
 """Bars of Korean shares over REST, in both directions: days to years, minutes of today and before."""
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,3 @@
-
 """Korean indices over REST: their present, their days and their minutes.
 
 Index points are exact decimals with the digits that the venue wrote. Volume is in thousand

@@ -1,4 +1,3 @@
-
 """Who bought and sold Korean shares, by class of investor, over REST.
 
 Shares are whole (thousands where a whole market is meant), amounts in million won. The many

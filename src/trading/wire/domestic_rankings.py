@@ -1,4 +1,3 @@
-
 """Who leads the Korean market: rankings and volatility interruptions over REST.
 
 KIS answers rankings with at most 30 rows and no next page.

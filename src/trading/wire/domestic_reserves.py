@@ -1,4 +1,3 @@
-
 """Korean orders for the next session (예약주문) over REST, in both directions."""
 
 from collections.abc import Mapping
