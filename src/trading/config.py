@@ -93,7 +93,7 @@ class SupervisionSettings(_Strict):
     exchange_stop_seconds: float = Field(default=10, gt=0)
     frame_wait_seconds: float = Field(default=60, gt=0)
     absence_listings: int = Field(default=3, ge=2)
-    absence_seconds: float = Field(default=5, ge=0)
+    absence_seconds: float = Field(default=15, ge=0)
     absence_wait_seconds: float = Field(default=1, ge=0)
     balance_reads: int = Field(default=3, ge=2)
 

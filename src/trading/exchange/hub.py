@@ -121,7 +121,7 @@ class Hub:
 
     async def serve(self, websocket: Any, venue: Venue) -> None:
         """Talk to one client until it leaves."""
-        from starlette.websockets import WebSocketDisconnect
+        from starlette.websockets import WebSocketDisconnect, WebSocketState
 
         await websocket.accept()
         listener = Listener()
@@ -141,8 +141,12 @@ class Hub:
                 text = message.get("text")
                 if text is not None:
                     self._hear(listener, text, venue)
-        except (WebSocketDisconnect, RuntimeError):
+        except WebSocketDisconnect:
             pass
+        except RuntimeError:
+            # What a socket says that has closed meanwhile; of an open one it is a fault of ours.
+            if websocket.client_state is WebSocketState.CONNECTED:
+                log.exception("실시간 접속 처리 실패")
         finally:
             self._listeners.remove(listener)
             self._tell_watched(venue)
