@@ -91,7 +91,7 @@ test: lint
 	  echo '[5/6] 컴파일되는 함수의 테스트 (컴파일 없이)'; \
 	  NUMBA_DISABLE_JIT=1 $(BIN)/pytest $(COMPILED_TESTS) -n 2 --cov --cov-report= --cov-fail-under=0; fi
 	@echo '[6/6] 전체 테스트'
-	@$(BIN)/pytest -n 2 --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=80
+	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=80
 
 test-slow: setup
 	@$(BIN)/pytest tests/slow -m slow -s
