@@ -263,18 +263,30 @@ def test_asked_to_end(undisturbed, ready):
     assert {k: answer.json[k] for k in SAME} == {k: undisturbed[1].json[k] for k in SAME}
 
 
-@pytest.mark.parametrize("lost", ["exchange", "ledger"])
-def test_one_side_forgot(undisturbed, tmp_path, lost):
-    """When ledger or exchange was deleted, nothing is traded before somebody has looked."""
+def test_the_venue_forgot(undisturbed, tmp_path):
+    """When the exchange's memory was deleted, nothing is traded before somebody has looked."""
     root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
-    shutil.rmtree(root / "data" / lost)
-    words = ("demo", "--no-prefect") if lost == "exchange" else ONE_DAY
+    shutil.rmtree(root / "data" / "exchange")
 
-    answers = [trading(root, *words) for _ in range(2)]
+    answers = [trading(root, "demo", "--no-prefect") for _ in range(2)]
 
     assert [answer.code for answer in answers] == [3, 3]
     assert all("계좌가 달라 거래하지 않았습니다" in answer.err for answer in answers)
-    assert len(venue_orders(root)) == (0 if lost == "exchange" else undisturbed[1].json["orders"])
+    assert len(venue_orders(root)) == 0
+
+
+def test_the_ledger_was_deleted(undisturbed, tmp_path):
+    """Orders that no ledger knows are taken over as somebody else's; none is sent again."""
+    root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
+    shutil.rmtree(root / "data" / "ledger")
+
+    answer = trading(root, *ONE_DAY)
+
+    orders = undisturbed[1].json["orders"]
+    assert answer.code == 1
+    assert answer.err.count("손으로 낸 주문 발견") == orders
+    assert (answer.json["orders"], answer.json["cash_difference"]) == (0, 0)
+    assert len(venue_orders(root)) == orders
 
 
 def test_an_unreadable_ledger(undisturbed, tmp_path):
