@@ -434,6 +434,7 @@ async def test_lost_registrations_are_noticed(start, venue):
 
     assert connections == 1  # "already registered" is as it should be
     assert {key for _, key, _ in venue.registered[-2:]} == {"hts", "005930"}
+    assert await stream.arrived(5.0)
     assert OrderDoubt in {type(event) for event in stream.drain()}
 
 
