@@ -99,19 +99,28 @@ def venue(pipe: Connection, dataset: Path | None, seconds: float) -> None:
         return "^".join(fields)
 
     async def talk(socket: Any) -> None:
-        registered = 0
-        async for text in socket:
-            wish = wire.parse_client_message(text)
-            assert isinstance(wish, wire.Registration)
-            registered += 1
-            await socket.send(
-                wire.reply_message(
-                    wire.Reply(tr_id=wish.tr_id, key=wish.key, ok=True, code="OPSP0000", text="",
-                               encrypted=False, iv="0" * 16, secret="0" * 32)
-                )
-            )  # fmt: skip
-            if registered == SYMBOLS:
-                break
+        registered: set[str] = set()
+        is_complete = asyncio.Event()
+
+        async def answer() -> None:
+            # The client asks again now and then whether its registrations are still known.
+            async for text in socket:
+                wish = wire.parse_client_message(text)
+                assert isinstance(wish, wire.Registration)
+                is_new = wish.key not in registered
+                registered.add(wish.key)
+                await socket.send(
+                    wire.reply_message(
+                        wire.Reply(tr_id=wish.tr_id, key=wish.key, ok=is_new,
+                                   code="OPSP0000" if is_new else "OPSP0002", text="",
+                                   encrypted=False, iv="0" * 16, secret="0" * 32)
+                    )
+                )  # fmt: skip
+                if len(registered) == SYMBOLS:
+                    is_complete.set()
+
+        answering = asyncio.create_task(answer())
+        await is_complete.wait()
         loop = asyncio.get_running_loop()
         begin, frames = loop.time(), 0
         while loop.time() - begin < seconds:
@@ -128,7 +137,7 @@ def venue(pipe: Connection, dataset: Path | None, seconds: float) -> None:
             before = monotonic_ns()
             await asyncio.sleep(PULSE_SECONDS)
             overslept.append(monotonic_ns() - before - int(PULSE_SECONDS * 1e9))
-        await asyncio.sleep(3600)
+        await answering
 
     async def run() -> None:
         async with serve(talk, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
