@@ -63,9 +63,15 @@ async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> Sta
     """Run one stage of the open day ``day`` and publish what it says."""
     from trading import bootstrap
 
-    result = await in_day_thread(stage, bootstrap.current_day(day))
+    context = bootstrap.current_day(day)
+    try:
+        result = await in_day_thread(stage, context)
+    except asyncio.CancelledError:
+        # Ctrl+C, SIGTERM or a time-out: its thread would trade on until the close.
+        context.stop()
+        raise
     log.info("단계 완료", stage=result.stage, message=result.message)
-    market = {"market": str(bootstrap.current_day(day).market)}
+    market = {"market": str(context.market)}
     await publish(f"{result.stage}-{day}", result.message, market | result.summary)
     return result
 

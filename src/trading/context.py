@@ -3,6 +3,8 @@
 The stages that use it are ``day``; how it is built is ``bootstrap``.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -169,6 +171,25 @@ class DayContext:
     connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]]
     panels: tuple[RawPanel, AdjustedPanel, int] | None = None
     prepared: "Prepared | None" = None
+    session_task: asyncio.Task[Any] | None = None
+    is_stopped: bool = False
+
+    def begin_session(self) -> None:
+        """Let the task that calls this be the one that ``stop`` ends."""
+        self.session_task = asyncio.current_task()
+        if self.is_stopped:
+            raise asyncio.CancelledError
+
+    def stop(self) -> None:
+        """End the session from another thread, now or as soon as it begins.
+
+        What it had in flight is settled by the next start, as after ``kill -9``.
+        """
+        self.is_stopped = True
+        if self.session_task is not None:
+            # The loop of a session that has just ended is closed.
+            with contextlib.suppress(RuntimeError):
+                self.session_task.get_loop().call_soon_threadsafe(self.session_task.cancel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

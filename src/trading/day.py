@@ -11,10 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from trading.context import (
+    Client,
+    DayContext,
+    Prepared,
+    heartbeat_path,
+    open_engine,
+    panels,
+    prepare,
+    quality_path,
+    session_event,
+)
 from trading.domain.market import PriceBasis
 from trading.domain.wording import REGIME_TEXT
 from trading.errors import BrokerError, LeaseLostError, LedgerError, ModelError
@@ -29,21 +40,6 @@ from trading.live.session import LiveSession, SessionOutcome, Supervision
 from trading.log import get_logger
 from trading.monitoring import SessionMonitor
 from trading.ports import Notifier, Record, RecordKind
-
-if TYPE_CHECKING:
-    pass
-
-from trading.context import (
-    Client,
-    DayContext,
-    Prepared,
-    heartbeat_path,
-    open_engine,
-    panels,
-    prepare,
-    quality_path,
-    session_event,
-)
 from trading.settlement import collect, parity, summarize, write_report
 from trading.store.intake import ingest
 
@@ -263,6 +259,7 @@ def intraday(context: DayContext) -> StageResult:
 async def _trade(
     context: DayContext, prepared: Prepared, recorded: RecordedSession
 ) -> SessionOutcome:
+    context.begin_session()
     engine = open_engine(context, recorded)
     app = context.settings.app
     about: dict[str, Any] = {

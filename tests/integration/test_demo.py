@@ -238,21 +238,35 @@ def test_a_second_demo_at_once(undisturbed, ready):
     )
 
 
-def test_asked_to_end(undisturbed, ready):
-    """SIGTERM in the middle of a day: a sentence, nobody left behind; the same command goes on."""
+@pytest.mark.parametrize(
+    ("ask", "by_flow"),
+    [
+        pytest.param(signal.SIGTERM, False, id="plain-SIGTERM"),
+        pytest.param(signal.SIGTERM, True, id="flow-SIGTERM"),
+        pytest.param(signal.SIGINT, True, id="flow-SIGINT", marks=pytest.mark.slow),
+    ],
+)
+def test_asked_to_end(undisturbed, ready, ask, by_flow):
+    """In the middle of a day: a sentence, nobody left behind; the same command goes on.
+
+    Prefect runs a day in a thread of its own: that one ends too, and trades no further.
+    """
+    begun = [word for word in ONE_DAY if not (by_flow and word == "--no-prefect")]
     session = subprocess.Popen(
-        command(ready, *ONE_DAY), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        command(ready, *begun), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env=environment(), cwd=ready,
     )  # fmt: skip
     try:
         _wait_for(ready, session, "mark", 10)
         exchange = _exchange_pid(ready)
-        session.terminate()
+        session.send_signal(ask)
         _, said = session.communicate(timeout=90)
     finally:
         session.kill()
 
     assert session.returncode == 1
+    query = "SELECT count(*) FROM journal WHERE kind = 'session' AND key LIKE '%closed'"
+    assert ledger_rows(ready, query) == [(0,)]
     assert "같은 명령을 다시 치면 이어서 합니다" in said
     assert "Traceback" not in said
     assert not psutil.pid_exists(exchange) or (

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import Any
 
-from trading.domain.actions import ActionKind, CorporateAction
+from trading.domain.actions import CorporateAction, in_effect_order
 from trading.domain.arrays import IntArray
 from trading.domain.decision import Decision, TradingState
 from trading.domain.instrument import Exchange
@@ -37,9 +37,6 @@ from trading.sessions import SessionCalendar
 from trading.simulation.account import Account
 from trading.simulation.matching import BASIS_POINTS, Execution, Matcher, WorkingOrder
 from trading.simulation.paths import Print, daily_prints
-
-# A dividend is paid on old shares, so it comes before a split of the same morning.
-_ACTION_ORDER = (ActionKind.CASH_DIVIDEND, ActionKind.SPLIT, ActionKind.DELISTING)
 
 Instants = Sequence[tuple[datetime, Sequence[Print]]]
 
@@ -295,12 +292,9 @@ def actions_by_session(
 ) -> dict[date, tuple[CorporateAction, ...]]:
     """Return actions keyed by ex-date, in the order in which they take effect."""
     found: dict[date, list[CorporateAction]] = {}
-    for action in actions:
+    for action in sorted(actions, key=in_effect_order):
         found.setdefault(action.ex_date, []).append(action)
-    return {
-        day: tuple(sorted(group, key=lambda a: (_ACTION_ORDER.index(a.kind), a.symbol)))
-        for day, group in found.items()
-    }
+    return {day: tuple(group) for day, group in found.items()}
 
 
 def fees_of(rules: MarketRules, calendar: SessionCalendar) -> Callable[[Exchange, date], IntArray]:

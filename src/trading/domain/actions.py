@@ -31,3 +31,14 @@ class CorporateAction:
     amount: int = 0
     source: str = ""
     inferred: bool = False
+
+
+_ORDER = (ActionKind.CASH_DIVIDEND, ActionKind.SPLIT, ActionKind.DELISTING)
+
+
+def in_effect_order(action: CorporateAction) -> tuple[date, int, str]:
+    """Return the sort key of actions as they take effect.
+
+    A dividend is paid per old share, before the split of the same morning; a delisting is last.
+    """
+    return action.ex_date, _ORDER.index(action.kind), action.symbol

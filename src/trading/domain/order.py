@@ -290,11 +290,10 @@ class Order:
     def acknowledged(self, ack: OrderAck) -> "Order":
         """Return the order with the venue's number; a fill that outran it keeps its status."""
         order = replace(self, venue_order_id=ack.venue_order_id, branch=ack.branch)
-        return (
-            order.moved(OrderStatus.ACCEPTED)
-            if order.status in (_S.SUBMITTED, _S.UNKNOWN)
-            else order
-        )
+        if order.status not in (_S.SUBMITTED, _S.UNKNOWN):
+            return order
+        # Why its answer was lost explains nothing that happens to it from now on.
+        return replace(order.moved(OrderStatus.ACCEPTED), reason="")
 
     def with_fill(self, quantity: int, amount: int) -> "Order":
         """Return the order after ``quantity`` more shares for ``amount`` minor units."""

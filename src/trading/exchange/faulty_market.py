@@ -107,7 +107,11 @@ class FaultyMarket:
     def _observe(self) -> None:
         """Count what is special about a session that has begun."""
         venue, replay = self._venue, self._venue.replay
-        if replay.actions:
+        if any(
+            replay.reference(symbol) != bar.close
+            for symbol, bar in replay.previous.items()
+            if symbol in replay.today
+        ):
             self._injector.observe("22/base_price")
         if venue.market is not Market.US:
             return

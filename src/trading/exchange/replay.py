@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from trading.domain.actions import ActionKind, CorporateAction
+from trading.domain.actions import ActionKind, CorporateAction, in_effect_order
 from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.market import PriceBasis
 from trading.domain.rules import MarketRules
@@ -96,14 +96,10 @@ class SessionReplay:
         self.session = session
         self.open_ts = open_ts
         self.close_ts = close_ts
-        self.actions: Sequence[CorporateAction] = sorted(
-            source.actions(market, session, session),
-            # A dividend is paid per old share: before the split of the same morning.
-            key=lambda a: (a.symbol, a.kind is ActionKind.SPLIT, a.amount),
-        )
         self._rules = rules
         self._instruments = instruments
-        frame = source.daily(market, None, session - timedelta(days=LOOKBACK_DAYS), session)
+        first = session - timedelta(days=LOOKBACK_DAYS)
+        frame = source.daily(market, None, first, session)
         self.today: dict[str, DayBar] = {}
         self.previous: dict[str, DayBar] = {}
         for symbol, bar in _day_bars(frame):
@@ -113,6 +109,11 @@ class SessionReplay:
                 self.previous[symbol] = bar
         if not self.today:
             raise UsageError(f"{session}: 이 날의 기록된 시세가 없어 열 수 없음")
+        self._base = {symbol: bar.close for symbol, bar in self.previous.items()}
+        for action in sorted(source.actions(market, first, session), key=in_effect_order):
+            last = self.previous.get(action.symbol)
+            if last is not None and last.session < action.ex_date:
+                self._base[action.symbol] = _restated(self._base[action.symbol], action)
         self._minutes = _minute_bars(source, market, session, sorted(self.today))
         self._bar_seconds = _bar_seconds(self._minutes)
         self._tapes: dict[str, Tape] = {}
@@ -123,13 +124,8 @@ class SessionReplay:
         return self._instruments[symbol].exchange
 
     def reference(self, symbol: str) -> int:
-        """Return the base price: the last close restated for this morning's actions, else 0."""
-        bar = self.previous.get(symbol)
-        price = bar.close if bar is not None else 0
-        for action in self.actions:
-            if action.symbol == symbol and price:
-                price = _restated(price, action)
-        return price
+        """Return the base price: the last close restated for the actions since, else 0."""
+        return self._base.get(symbol, 0)
 
     def limits(self, symbol: str) -> tuple[int, int]:
         """Return the lowest and highest legal price, (0, 0) where there is no limit."""
@@ -258,9 +254,9 @@ class History:
 
 def _restated(price: int, action: CorporateAction) -> int:
     if action.kind is ActionKind.SPLIT:
-        return price * action.denominator // action.numerator
+        return max(price * action.denominator // action.numerator, 1)
     if action.kind is ActionKind.CASH_DIVIDEND:
-        return price - action.amount
+        return max(price - action.amount, 1)
     return price
 
 

@@ -6,11 +6,12 @@ orders meet it in ``floor``.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
+from trading.domain.actions import CorporateAction, in_effect_order
 from trading.domain.arrays import IntArray
 from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.market import Quote
@@ -175,8 +176,9 @@ class Venue:
     def open_session(self, session: date) -> None:
         """Begin ``session`` before its open: actions applied, base prices set.
 
-        Opening the session that is already begun changes nothing. ``UsageError`` for a day that
-        is no session, was not recorded, or comes before the present one is over.
+        The actions of days that were passed over are applied before its own. Opening the session
+        that is already begun changes nothing. ``UsageError`` for a day that is no session, was not
+        recorded, or comes before the present one is over.
         """
         if session == self.session:
             return
@@ -190,6 +192,8 @@ class Venue:
             )
         opened, _ = self.calendar.open_close(session)
         replay = self._read(session)
+        since = self.session + timedelta(days=1) if self.session is not None else session
+        actions = sorted(self._source.actions(self.market, since, session), key=in_effect_order)
         changed = _Changed()
         if self._replay is not None:
             # What lived on after the close on the second exchange ends with its day.
@@ -200,9 +204,9 @@ class Venue:
         self.phase = Phase.PRE_OPEN
         for account in self._accounts.values():
             account.begin_session(session)
-            self._apply_actions(account)
+            self._apply_actions(account, actions)
             changed.accounts[account.number] = account
-        self._send_reserved(changed)
+        self._send_reserved({action.symbol for action in actions}, changed)
         self._commit(changed)
         log.info(
             "거래일 시작",
@@ -662,9 +666,9 @@ class Venue:
         self._instants.clear()
         self._scheduled.clear()
 
-    def _apply_actions(self, account: TradingAccount) -> None:
+    def _apply_actions(self, account: TradingAccount, actions: Sequence[CorporateAction]) -> None:
         replay = self.replay
-        for action in replay.actions:
+        for action in actions:
             effect = account.book.apply_action(
                 action,
                 reference=replay.reference(action.symbol),
@@ -1033,13 +1037,20 @@ class Venue:
             last=tape.prints[index].price if index >= 0 else 0,
         )
 
-    def _send_reserved(self, changed: "_Changed") -> None:
-        """Send what was reserved for this open, in the order it was reserved."""
+    def _send_reserved(self, moved: Set[str], changed: "_Changed") -> None:
+        """Send what was reserved for this open, in the order it was reserved.
+
+        One for an instrument that was ``moved`` by an action since is canceled, as is one whose
+        days have passed.
+        """
         session = self.replay.session
-        moved = {action.symbol for action in self.replay.actions}
         for reserved in list(self._reservations.values()):
             if reserved.request.symbol in moved:
                 self._end_reservation(reserved, ReservedState.CANCELED, "권리 발생", changed)
+                continue
+            if reserved.last is not None and reserved.last < session:
+                ended = ReservedState.SENT if reserved.order_ids else ReservedState.CANCELED
+                self._end_reservation(reserved, ended, "예약 기간이 지남", changed)
                 continue
             rest = reserved.request.quantity - sum(
                 body["filled_quantity"]

@@ -44,8 +44,11 @@ from trading.simulation.account import Account, Booking
 
 log = get_logger(__name__)
 
-# Listings that may fail in a row, and be asked for in all, while nothing else can be done.
-_PATIENCE, _MOST_LOOKS = 3, 500
+# Failed listings in a row after which the venue counts as gone.
+PATIENCE = 3
+NO_LISTING = "거래소의 주문 목록을 받지 못해 멈췄습니다. 같은 명령을 다시 치면 이어서 합니다."
+# Listings that are asked for while nothing else can be done.
+_MOST_LOOKS = 500
 # Listings in a row that lack a known order before nothing more is asked for because of that.
 _MOST_BARE = 30
 # How long back trades by hand are looked for, and how long a dividend may be under way.
@@ -230,7 +233,7 @@ class Bookkeeper:
         Asked between two orders when the answer to the first was lost: the second would be too.
         """
         while not await self.look():
-            if self._failures >= _PATIENCE:
+            if self._failures >= PATIENCE:
                 return False
             await asyncio.sleep(self._supervision.absence_wait_seconds)
         return True
@@ -243,12 +246,10 @@ class Bookkeeper:
         for _ in range(_MOST_LOOKS):
             if await self.look() and not self.is_in_doubt:
                 return
-            if self._failures >= _PATIENCE:
+            if self._failures >= PATIENCE:
                 break
             await asyncio.sleep(self._supervision.absence_wait_seconds)
-        raise TransientBrokerError(
-            "거래소의 주문 목록을 받지 못해 멈췄습니다. 같은 명령을 다시 치면 이어서 합니다."
-        )
+        raise TransientBrokerError(NO_LISTING)
 
     async def take_over(self, listing: Sequence[VenueOrder]) -> None:
         """Book what a complete listing holds and no notice has told: fills, ends, trades by hand."""
@@ -440,7 +441,8 @@ class Bookkeeper:
     async def traded_before(self) -> list[tuple[date, VenueOrder]]:
         """Return by day what was traded since the last session that ended and the books lack.
 
-        By hand, or by a session that was killed and never finished. Empty when the balances agree; then nothing but them is asked for.
+        By hand, or by a session that was killed and never finished. Empty when the balances
+        agree; then nothing but them is asked for.
         """
         adopts = self._supervision.manual_trades is ManualTrades.ADOPT
         trades = dict(self._set_aside) if adopts else {}

@@ -60,9 +60,10 @@ class RecordedSession:
     the session is not over. ``observed`` maps a symbol to the (open, high, low, close, volume)
     that the session saw: of the whole day when it ``saw_open``, of asked prices when ``polled``.
     ``highest_before`` is the mark of the last complete listing before each intent left, and
-    ``left_at`` when it was written. ``orders`` and ``fills`` are ours; ``manual`` are those that
-    somebody placed by hand and that were taken into the books, ``booked`` the fills of both in
-    order. ``unclear`` are intents that nobody can tell from an order placed by hand.
+    ``due_at`` when it was wished: with the decision, or when it was written. ``orders`` and
+    ``fills`` are ours; ``manual`` are those that somebody placed by hand and that were taken into
+    the books, ``booked`` the fills of both in order. ``unclear`` are intents that nobody can tell
+    from an order placed by hand.
     """
 
     session: date
@@ -71,7 +72,7 @@ class RecordedSession:
     evidence: Evidence
     orders: dict[str, Order]
     highest_before: dict[str, str]
-    left_at: dict[str, datetime]
+    due_at: dict[str, datetime]
     fills: list[RecordedFill]
     manual: dict[str, Order]
     booked: list[RecordedFill]
@@ -308,7 +309,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
     evidence = Evidence()
     orders: dict[str, Order] = {}
     highest_before: dict[str, str] = {}
-    left_at: dict[str, datetime] = {}
+    due_at: dict[str, datetime] = {}
     fills: list[RecordedFill] = []
     manual: dict[str, Order] = {}
     booked: list[RecordedFill] = []
@@ -329,11 +330,12 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
             case RecordKind.DECISION:
                 decision = decision_from(body)
                 evidence = Evidence(**body["evidence"])
+                due_at |= {intent.intent_id: record.ts for intent in decision.intents}
             case RecordKind.INTENT:
                 intent = _intent_from(body)
                 orders[intent.intent_id] = Order(intent=intent).moved(OrderStatus.SUBMITTED)
                 highest_before[intent.intent_id] = body["highest_order_id"]
-                left_at[intent.intent_id] = record.ts
+                due_at.setdefault(intent.intent_id, record.ts)
             case RecordKind.UPDATE:
                 orders[body["intent_id"]] = _updated(orders[body["intent_id"]], body)
             case RecordKind.FILL:
@@ -367,7 +369,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
         evidence=evidence,
         orders=orders,
         highest_before=highest_before,
-        left_at=left_at,
+        due_at=due_at,
         fills=fills,
         manual=manual,
         booked=booked,

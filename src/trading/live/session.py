@@ -53,7 +53,7 @@ from trading.execution.engine import (
     Timer,
     TradingEngine,
 )
-from trading.live.books import Bookkeeper, Supervision, listed_text
+from trading.live.books import NO_LISTING, PATIENCE, Bookkeeper, Supervision, listed_text
 from trading.live.journal import Evidence, Journal, RecordedSession
 from trading.live.pace import Pace
 from trading.live.reconcile import Difference
@@ -67,9 +67,7 @@ trade_log = get_trade_log()
 
 # A replay in lock-step asks for the balance of an idle account only this often.
 _IDLE = timedelta(hours=1)
-# Failed listings in a row after which a venue that stands still for us counts as gone.
-_PATIENCE = 3
-_NO_LISTING = "거래소의 주문 목록을 받지 못해 멈췄습니다. 같은 명령을 다시 치면 이어서 합니다."
+_TOO_LATE = "나가지 못한 채 때를 놓침"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +120,13 @@ class LiveSession:
             exchanges=self._exchanges,
         )
         self._bars = BarBuilder()
-        # The mark before each intent left, when it was written, and whether the last one got lost.
+        # The mark before each intent left, when it was wished, and whether the last one got lost.
         self._left_after: dict[str, str] = {}
-        self._left_at: dict[str, datetime] = {}
+        self._due_at: dict[str, datetime] = {}
         self._is_cut_off = False
         self._asked_at = 0.0
         self._saw_open = True
+        self._open_ts = datetime.min.replace(tzinfo=UTC)
         self._close_ts = datetime.max.replace(tzinfo=UTC)
 
     async def run(
@@ -149,7 +148,7 @@ class LiveSession:
         await self._feed.subscribe(view.symbols)
         # Killed and started again in the middle of a day, it has seen a part of the bars only.
         self._saw_open = self._pace.clock.now() < start.open_ts
-        self._close_ts = start.close_ts
+        self._open_ts, self._close_ts = start.open_ts, start.close_ts
         before = len(self._engine.applied)
         self._books.begin(start, recorded)
         if recorded.opened is None:
@@ -202,7 +201,7 @@ class LiveSession:
         await self._carry(commands)
 
     async def _finish_decision(self, start: SessionStart) -> None:
-        """Send what a killed process had decided and not yet written as an intent."""
+        """Send what a killed process had decided and not yet written, while it is time."""
         intents = [
             intent
             for intent in self._engine.decisions[-1].intents
@@ -210,7 +209,18 @@ class LiveSession:
         ]
         await self._wait_for_market(start, will_send=bool(intents))
         for intent in intents:
-            await self._carry([self._engine.guarded(intent, self._deciding_at(start))])
+            if self._is_too_late(intent):
+                self._journal.intends(intent, highest_order_id=self._books.mark)
+                self._engine.adopt(Order(intent=intent).moved(OrderStatus.SUBMITTED))
+                self._refuse(intent, _TOO_LATE, code="")
+            else:
+                await self._carry([self._engine.guarded(intent, self._deciding_at(start))])
+
+    def _is_too_late(self, intent: OrderIntent) -> bool:
+        """Whether the moment of an intent is over; a morning's lasts from the open on."""
+        now = self._pace.clock.now()
+        due = max(self._due_at.get(intent.intent_id, now), self._open_ts)
+        return now - due > self._supervision.check_interval
 
     async def _wait_for_market(self, start: SessionStart, *, will_send: bool) -> None:
         """Wait for the open where the venue takes no orders before it (US on paper)."""
@@ -305,8 +315,8 @@ class LiveSession:
             await books.look()
         else:
             await books.reconcile()
-        if self._pace.waits and books.failures >= _PATIENCE:
-            raise TransientBrokerError(_NO_LISTING)
+        if self._pace.waits and books.failures >= PATIENCE:
+            raise TransientBrokerError(NO_LISTING)
         return self._pace.waits and (books.is_in_doubt or books.is_suspicious)
 
     async def _close(self, start: SessionStart) -> SessionOutcome:
@@ -374,7 +384,7 @@ class LiveSession:
         for known in recorded.booked:
             self._engine.handle(known.fill)
         self._left_after = dict(recorded.highest_before)
-        self._left_at = dict(recorded.left_at)
+        self._due_at = dict(recorded.due_at)
         restricted: list[Command] = []
         if recorded.state is not None:
             # Before anything leaves again; what is found to be working is canceled below.
@@ -394,7 +404,7 @@ class LiveSession:
         await self._pump()
         if recorded.state is not None:
             await self._carry([*restricted, *self._engine.restrict(recorded.state)])
-        if recorded.decision is not None:
+        if not self._saw_open:
             await self._catch_up(view)
 
     def _ask_for_lost(self, recorded: RecordedSession) -> None:
@@ -525,7 +535,7 @@ class LiveSession:
     async def _submit(self, intent: OrderIntent) -> None:
         """Send an intent that the ledger holds, once, and take the venue's answer over."""
         self._books.moved = True
-        self._left_at.setdefault(intent.intent_id, self._pace.clock.now())
+        self._due_at.setdefault(intent.intent_id, self._pace.clock.now())
         try:
             ack = await self._broker.submit(intent)
         except OrderNotSentError as error:
@@ -545,7 +555,7 @@ class LiveSession:
         """Wait for the venue before the next order leaves, where one was just lost on the way."""
         self._is_cut_off = not await self._books.reach()
         if self._is_cut_off and self._pace.waits:
-            raise TransientBrokerError(_NO_LISTING)
+            raise TransientBrokerError(NO_LISTING)
 
     def _hold(self, intent: OrderIntent, reason: str) -> None:
         """Keep an order that never left until the venue has proven it, and can be reached."""
@@ -577,11 +587,10 @@ class LiveSession:
 
     async def leave_again(self, intent: OrderIntent) -> None:
         """See ``books.Desk``."""
-        now = self._pace.clock.now()
-        if now - self._left_at.get(intent.intent_id, now) > self._supervision.check_interval:
-            self._refuse(intent, "나가지 못한 채 때를 놓침", code="")
+        if self._is_too_late(intent):
+            self._refuse(intent, _TOO_LATE, code="")
             return
-        match self._engine.reconsider(intent, now):
+        match self._engine.reconsider(intent, self._pace.clock.now()):
             case Submit():
                 self._journal.leaves_again(intent)
                 await self._submit(intent)

@@ -71,6 +71,14 @@ def test_every_transition(before, after):
             order.moved(after)
 
 
+@pytest.mark.parametrize("before", [S.SUBMITTED, S.UNKNOWN])
+def test_an_acceptance_ends_the_doubt(before):
+    """Why an answer was lost is no reason of what happens to the order afterwards."""
+    order = Order(intent=INTENT, status=before, reason="시간 초과").acknowledged(ACK)
+
+    assert (order.status, order.venue_order_id, order.reason) == (S.ACCEPTED, "17", "")
+
+
 def test_the_table_knows_every_status():
     """No status is without a row, and an end has no way back to an open one."""
     assert set(TRANSITIONS) == set(S)

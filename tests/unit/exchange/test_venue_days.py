@@ -242,6 +242,52 @@ def test_an_action_cancels_reservations_and_sets_base_and_shares(bench):
     assert row.state is ReservedState.CANCELED and krx.account.orders == {}
 
 
+def test_days_passed_over_leave_their_actions(bench):
+    """Made-up actions: 361 won a share and 3:2 on the 5th, which nobody opens; 100 won on the 6th.
+
+    15 shares get 5,415 won less 833 withheld (15.4 %); 22 of the 22.5 are kept, and half a share
+    is paid at the base price of the 6th, 83,900 less 100; 22 more get 2,200 won less 338.
+    """
+
+    def action(day: int, kind: ActionKind, **terms: int) -> CorporateAction:
+        return CorporateAction(symbol=SAMSUNG, ex_date=date(2021, 1, day), kind=kind, **terms)  # type: ignore[arg-type]
+
+    actions = [
+        action(6, ActionKind.CASH_DIVIDEND, amount=100),
+        action(5, ActionKind.SPLIT, numerator=3, denominator=2),
+        action(5, ActionKind.CASH_DIVIDEND, amount=361),
+    ]
+    krx = bench(date(2021, 1, 4), PublishedBars(actions))
+    krx.order(BUY, SAMSUNG, 15, 81_000)
+    krx.finish()
+    krx.until(datetime(2021, 1, 4, 9, tzinfo=UTC))
+    book = krx.account.book
+    cash, cost = book.cash, book.positions[SAMSUNG].cost
+
+    krx.venue.open_session(date(2021, 1, 6))
+    krx.restart()
+
+    book, held = krx.account.book, krx.account.book.positions[SAMSUNG]
+    assert (held.quantity, held.cost) == (22, cost)
+    assert book.cash - cash == (5_415 - 833) + 41_900 + (2_200 - 338)
+    assert krx.venue.replay.reference(SAMSUNG) == 83_800
+
+
+def test_days_passed_over_end_the_reservations_of_those_days(bench):
+    """Reserved from the 4th to the 5th, which nobody opens: on the 6th nothing is sent for it."""
+    krx = bench(date(2021, 1, 4))
+    krx.finish()
+    krx.until(datetime(2021, 1, 4, 9, tzinfo=UTC))
+    wish = request(1, 82_000, symbol=SAMSUNG, order_type=OrderType.LIMIT)
+    krx.venue.reserve(krx.account, wish, date(2021, 1, 5))
+
+    krx.venue.open_session(date(2021, 1, 6))
+
+    [row] = krx.venue.reserved(krx.account, date(2021, 1, 4), date(2021, 1, 4))
+    assert (row.state, row.order_ids) == (ReservedState.CANCELED, [])
+    assert krx.account.orders == {}
+
+
 def test_a_locked_instrument_sells_to_nobody(bench):
     """로스웰 traded at its upper limit of 2,930 all day: no buyer of ours gets a share."""
     krx = bench(date(2022, 1, 4))

@@ -257,12 +257,14 @@ class VenueLaws(RuleBasedStateMachine):
         return cash, {symbol: shares for symbol, shares in held.items() if shares}
 
     def open_next(self) -> None:
-        """Begin the next day; the model follows its corporate actions."""
+        """Begin the next day; the model follows the corporate actions since the last one."""
         day = self.left.pop(0)
+        since = self.venue.session + timedelta(days=1) if self.venue.session is not None else day
         cash, held = self.expected() if self.venue.is_begun else (self.base_cash, {})
         self.venue.open_session(day)
         actions = sorted(
-            self.source.actions(self.market, day, day), key=lambda a: a.kind is ActionKind.SPLIT
+            self.source.actions(self.market, since, day),
+            key=lambda a: (a.ex_date, a.kind is ActionKind.SPLIT),
         )
         for action in actions:
             shares = held.get(action.symbol, 0)

@@ -220,6 +220,66 @@ async def test_what_left_no_trace_too_long_ago_does_not(day):
     assert day.recorded.orders[first.intent_id].status is OrderStatus.REJECTED
 
 
+@pytest.mark.parametrize(("minutes", "leaves"), [(30, True), (31, False)])
+async def test_what_was_decided_and_never_written(day, minutes, leaves):
+    """Killed between the decision and its intents: they leave while their moment lasts."""
+    journal = Journal(day.ledger, day.start.session, day.venue.clock)
+    journal.opened(day.new_engine().snapshot())
+    journal.decided(day.decision, Evidence())
+    day.venue.clock.set(day.at(minutes))
+    day.plan(minutes + 1, lambda: fill_everything(day))
+
+    outcome = await day.run()
+
+    wished = {i.intent_id for i in day.decision.intents}
+    assert set(day.venue.sent) == (wished if leaves else set())
+    assert day.recorded.orders.keys() == wished
+    assert leaves or set(day.statuses().values()) == {"rejected"}
+    assert outcome.fills == (day.count if leaves else 0)
+    assert day.agrees()
+
+
+async def test_a_decision_made_late_has_its_moment_too(day):
+    """Decided an hour after the open and killed there: half an hour later its orders may leave."""
+    day.venue.clock.set(day.at(60))
+    journal = Journal(day.ledger, day.start.session, day.venue.clock)
+    journal.opened(day.new_engine().snapshot())
+    journal.decided(day.decision, Evidence())
+    day.venue.clock.set(day.at(90))
+
+    await day.run()
+
+    assert set(day.venue.sent) == {i.intent_id for i in day.decision.intents}
+
+
+async def test_a_late_start_is_marked_at_the_prices_of_the_venue(day):
+    """An hour after the open, with a share that prints no more: what it traded at counts."""
+    symbol = "AAPL"
+    before, price = day.start.reference[symbol], day.traded.bars[symbol][1]
+    assert price != before
+    day.venue.book.adjust(symbol=symbol, quantity=100, price=before)
+    without, silent = day.new_engine, day.venue.quote
+
+    def holding():
+        engine = without()
+        engine.account.adjust(symbol=symbol, quantity=100, price=before)
+        engine.last_price[symbol] = before
+        return engine
+
+    async def quote(asked):
+        return replace(await silent(asked), price=price, volume=1)
+
+    day.new_engine, day.venue.quote = holding, quote
+    day.venue.clock.set(day.at(60))
+    marks = {}
+    day.plan(61, lambda: marks.update(day.engine.last_price))
+
+    await day.run()
+
+    assert marks[symbol] == price
+    assert day.recorded.saw_open is False
+
+
 async def test_a_lookalike_keeps_an_intent_home(day):
     """A new order of the same share and side, of whatever size, may be what we sent after all."""
     first = day.decision.intents[0]
@@ -418,7 +478,7 @@ async def test_the_ledger_names_the_newest_order_it_knew(day):
     await day.run()
 
     assert set(day.recorded.highest_before.values()) == {"20050527:1"}
-    assert day.at(0) - timedelta(hours=1) < min(day.recorded.left_at.values())
+    assert day.at(0) - timedelta(hours=1) < min(day.recorded.due_at.values())
 
 
 async def test_a_venue_whose_clock_is_ahead(day):
