@@ -31,9 +31,9 @@ from trading.execution.engine import SessionStart, Submit, TradingEngine
 from trading.live.journal import Journal
 from trading.sessions import SessionCalendar
 from trading.simulation.account import Account
-from trading.store.adjust import assemble_panels
 from trading.store.datasets import EmbeddedSource
 from trading.store.ledger import SqliteLedger
+from trading.store.panels import assemble_panels
 from trading.strategies.evaluation import evaluate
 from trading.wire import auth
 from trading.wire import stream as wire

@@ -58,8 +58,8 @@ def home(tmp_path: Path) -> Path:
 def embedded_panels() -> "tuple[RawPanel, AdjustedPanel]":
     """Return both panels of the embedded US history, with the S&P 500 as benchmark."""
     from trading.domain.instrument import Market
-    from trading.store.adjust import assemble_panels
     from trading.store.datasets import EmbeddedSource
+    from trading.store.panels import assemble_panels
 
     source = EmbeddedSource()
     days = source.sessions(Market.US)

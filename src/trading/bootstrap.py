@@ -39,6 +39,7 @@ from trading.errors import (
     DataError,
     MissingDataError,
     NothingLeftError,
+    SchemaError,
     SessionBusyError,
     TransientBrokerError,
     UsageError,
@@ -53,16 +54,18 @@ from trading.live.journal import (
 from trading.live.pace import ControlDoor, LockStep, Pace, PortFile, WallPace
 from trading.live.reconcile import Difference
 from trading.log import configure, get_logger
-from trading.ports import BarSource, Clock, Ledger, RecordKind
+from trading.ports import BarSource, BulkSource, Clock, Ledger, RecordKind
 from trading.sessions import SessionCalendar
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
     from trading.broker.client import KisClient
+    from trading.broker.history import KisBarSource
     from trading.broker.settings import Credentials
     from trading.exchange.server import ExchangeOptions
     from trading.notify import OutboxNotifier
+    from trading.store.intake import Terms
     from trading.store.ledger import SqliteLedger
 
 log = get_logger(__name__)
@@ -90,7 +93,7 @@ class _OpenDay:
     context: DayContext
     lease: "BaseFileLock"
     notifier: "OutboxNotifier"
-    client: "KisClient | None"
+    clients: "Sequence[KisClient]"
 
 
 _days: dict[str, _OpenDay] = {}
@@ -111,14 +114,35 @@ def configured_market(root: Path | None = None) -> Market:
     return load_settings(resolve_root(root).root).app.market
 
 
-def open_source(installation: Installation, dataset: Path | None = None) -> BarSource:
-    """Return the recorded dataset in ``dataset`` or ``data.dataset``, else the embedded history."""
-    from trading.store.datasets import EmbeddedSource, RecordedSource
+def open_source(installation: Installation, dataset: Path | None = None) -> BulkSource:
+    """Return the dataset at ``dataset`` or ``data.dataset``, else the embedded history."""
+    from trading.store.datasets import EmbeddedSource, open_dataset
 
-    folder = dataset or installation.settings.app.data.dataset
-    if folder is None:
+    path = dataset or installation.settings.app.data.dataset
+    if path is None:
         return EmbeddedSource(installation.settings.universe)
-    return RecordedSource(folder, installation.settings.universe)
+    return open_dataset(path, installation.settings.universe)
+
+
+def recorded_terms(source: BulkSource, folder: Path | None) -> "Terms":
+    """Return how a recorded source is asked; the lake remembers what its folder brought."""
+    from trading.store.intake import Terms
+
+    return Terms(origin=str(folder.resolve()) if folder is not None else source.name)
+
+
+def kis_terms(installation: Installation, market: Market) -> "Terms":
+    """Return how KIS is asked: symbol by symbol, over several connections."""
+    from trading.broker.history import MOMENTARY, SOURCE
+    from trading.store.adjust import KIS_KRX, KIS_US
+    from trading.store.intake import Terms
+
+    return Terms(
+        origin=SOURCE,
+        parallel=installation.settings.kis.history_connections,
+        momentary=MOMENTARY,
+        vendor=KIS_KRX if market is Market.KRX else KIS_US,
+    )
 
 
 def open_ledger(home: Home, env: str, market: Market, *, read_only: bool = False) -> "SqliteLedger":
@@ -426,7 +450,8 @@ def _build(
     session: date | None,
     lease: "BaseFileLock",
 ) -> DayContext:
-    source = open_source(installation, Path(run.dataset) if run.dataset is not None else None)
+    folder = Path(run.dataset) if run.dataset is not None else None
+    source = open_source(installation, folder)
     ledger = open_ledger(installation.home, Env.DEMO, market)
     try:
         ledger.claim()
@@ -441,6 +466,7 @@ def _build(
         session,
         ledger=ledger,
         source=source,
+        terms=recorded_terms(source, folder),
         lease=lease,
         connect=lambda symbols: _connect_demo(installation, run, market, session, symbols),
     )
@@ -453,18 +479,21 @@ def _opened(
     session: date,
     *,
     ledger: Ledger,
-    source: BarSource,
+    source: BulkSource,
+    terms: "Terms",
     lease: "BaseFileLock",
     connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]],
-    client: "KisClient | None" = None,
+    clients: "Sequence[KisClient]" = (),
 ) -> DayContext:
     """Put the day together and keep what ``close_day`` must release."""
+    from trading.store.intake import Intake
     from trading.store.lake import Lake
 
     home, settings, market = installation.home, installation.settings, run.market
     rules, calendar = rules_and_calendar(settings, market)
     notifier = _notifier(installation)
     notifier.start()
+    lake = Lake(home.data_dir / "lake")
     context = DayContext(
         key=f"{env}-{market}-{session}",
         env=env,
@@ -478,13 +507,15 @@ def _opened(
         policy=policy_of(settings, market, calendar),
         clock=WallClock(),
         ledger=ledger,
-        lake=Lake(home.data_dir / "lake"),
+        lake=lake,
         source=source,
         notifier=notifier,
         connect=connect,
+        intake=Intake(lake, home, rules, calendar, source, terms),
+        replays=env is Env.DEMO,
     )
     _days[context.key] = _OpenDay(
-        installation=installation, context=context, lease=lease, notifier=notifier, client=client
+        installation=installation, context=context, lease=lease, notifier=notifier, clients=clients
     )
     return context
 
@@ -543,8 +574,8 @@ def close_day(key: str) -> None:
     if day is None:
         return
     day.notifier.close()
-    if day.client is not None:
-        asyncio.run(day.client.close())
+    for client in day.clients:
+        _close(client)
     day.context.ledger.close()
     name = f"{day.context.env}-{day.context.market}"
     if day.context.env == Env.DEMO and name not in _kept_exchanges:
@@ -748,6 +779,8 @@ def _client(
     credentials: "Credentials",
     clock: Clock,
     instruments: Mapping[str, Any],
+    *,
+    is_background: bool = False,
     **addresses: str,
 ) -> "KisClient":
     from trading.broker.client import KisClient
@@ -760,6 +793,7 @@ def _client(
         credentials=credentials,
         clock=clock,
         cache_dir=installation.home.data_dir / "broker",
+        is_background=is_background,
         **addresses,
     )
 
@@ -881,10 +915,14 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
         ledger = open_ledger(home, env, market)
         undo.callback(ledger.close)
         ledger.claim()
-        client = _client(installation, market, env, credentials, WallClock(), instruments)
-        undo.callback(lambda: asyncio.run(client.close()))
+        clients = [
+            _client(installation, market, env, credentials, WallClock(), instruments)
+            for _ in range(settings.kis.history_connections)
+        ]
+        for client in clients:
+            undo.callback(_close, client)
         run = Run.latest(ledger) or _first_venue_run(
-            client,
+            clients[0],
             ledger,
             market,
             env,
@@ -899,13 +937,18 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
         run,
         session,
         ledger=ledger,
-        source=KisBarSource(client),
+        source=KisBarSource(*clients),
+        terms=kis_terms(installation, market),
         lease=lease,
         connect=lambda symbols: _connect_venue(
             installation, env, market, session, instruments, symbols
         ),
-        client=client,
+        clients=clients,
     )
+
+
+def _close(client: "KisClient") -> None:
+    asyncio.run(client.close())
 
 
 def _first_venue_run(
@@ -951,6 +994,90 @@ def open_account(installation: Installation, env: Env, market: Market) -> tuple[
     instruments = _instruments(installation.settings, market)
     client = _client(installation, market, env, credentials, WallClock(), instruments)
     return client, credentials.account
+
+
+@contextlib.contextmanager
+def open_history(
+    installation: Installation, market: Market, symbols: Sequence[str] | None = None
+) -> "Iterator[KisBarSource]":
+    """Open KIS as a source of history: every listed share, or ``symbols``.
+
+    With the keys for real trading where they are given, which may ask for more; no account is
+    touched.
+
+    Raises
+    ------
+    ConfigError
+        When there are no keys.
+    UsageError
+        When a symbol is not known.
+    """
+    from trading.broker.history import KisBarSource
+    from trading.store.datasets.krx_facts import published_by_rule
+
+    env = _history_env(installation)
+    _, calendar = rules_and_calendar(installation.settings, market)
+    instruments = _listed_instruments(installation, market, symbols)
+    with contextlib.ExitStack() as undo:
+        clients = []
+        for _ in range(installation.settings.kis.history_connections):
+            client = _client(
+                installation,
+                market,
+                env,
+                _credentials(installation, env),
+                WallClock(),
+                instruments,
+                is_background=True,
+            )
+            undo.callback(_close, client)
+            clients.append(client)
+        yield KisBarSource(*clients, published=lambda period: published_by_rule(period, calendar))
+
+
+def _history_env(installation: Installation) -> Env:
+    """Return whose keys ask for history: those of a real account may ask for more."""
+    real, paper = installation.secrets.missing("real"), installation.secrets.missing("paper")
+    if not real:
+        return Env.REAL
+    if not paper:
+        log.warning("실전투자 키가 없어 모의투자 키로 받음: 초당 1회이고 지난 분봉, 순위가 없음")
+        return Env.PAPER
+    raise ConfigError(
+        "한국투자증권에서 시세를 받으려면 키가 있어야 합니다. 없는 환경 변수: "
+        f"{', '.join(real)} (모의투자 키로 받으려면 {', '.join(paper)})"
+    )
+
+
+def _listed_instruments(
+    installation: Installation, market: Market, symbols: Sequence[str] | None
+) -> dict[str, Instrument]:
+    """Return the listed shares, or the named ones; of ``universe.yaml`` without symbol files."""
+    from trading.broker.masters import MasterFiles
+
+    settings = installation.settings
+    files = MasterFiles(
+        settings.kis.master_base,
+        directory=installation.home.data_dir / "broker" / "masters",
+        clock=WallClock(),
+    )
+    known = _instruments(settings, market)
+    try:
+        listed = files.instruments(market, only_shares=symbols is None)
+    except (TransientBrokerError, SchemaError) as error:
+        log.warning("종목 마스터가 없어 config/universe.yaml의 종목만 받음", reason=str(error))
+    else:
+        boards = settings.universe.exchanges[market]
+        shares = {i.symbol: i for i in listed if i.exchange in boards or symbols is not None}
+        known = (known if symbols is not None else {}) | shares
+    if symbols is None:
+        return known
+    unknown = [symbol for symbol in symbols if symbol not in known]
+    if unknown:
+        raise UsageError(
+            f"종목 마스터에도 config/universe.yaml에도 없는 종목: {', '.join(unknown)}"
+        )
+    return {symbol: known[symbol] for symbol in symbols}
 
 
 def _instruments(settings: Settings, market: Market) -> dict[str, Instrument]:

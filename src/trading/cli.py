@@ -7,11 +7,13 @@ elsewhere; everything heavy is imported inside them.
 import errno
 import json
 import os
+import re
 import signal
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
 from enum import StrEnum
@@ -25,13 +27,17 @@ from trading.terminal import EXIT_INTERRUPTED, EXIT_USAGE, KoreanTyper
 if TYPE_CHECKING:
     from trading.errors import BrokerError
     from trading.research import Scope
+    from trading.store.lake import Lake
+    from trading.store.quality import Report
 
 EXIT_FINDING, EXIT_FAILURE = 1, 3
+# How often the progress is told where no bar can be drawn.
+_LINE_SECONDS = 5.0
 # Disk full, quota used up, file too large.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = KoreanTyper(help="한국투자증권 OpenAPI로 한국·미국 주식을 자동으로 거래합니다.")
-data_app = KoreanTyper(help="시세 저장소: 들여오기, 상태.")
+data_app = KoreanTyper(help="시세 저장소: 들여오기, 채우기, 상태.")
 exchange_app = KoreanTyper(help="로컬 거래소: 혼자 띄우기, 답하는 기능.")
 app.add_typer(data_app, name="data")
 app.add_typer(exchange_app, name="exchange")
@@ -82,12 +88,20 @@ MarketOption = Annotated[
     MarketName | None, typer.Option("--market", help="시장: us 또는 krx (기본: 설정 파일).")
 ]
 DatasetOption = Annotated[
-    Path | None, typer.Option("--dataset", help="기록 데이터 폴더 (기본: 내장 기록).")
+    Path | None, typer.Option("--dataset", help="기록 자료의 폴더나 파일 (기본: 내장 기록).")
 ]
 FaultsOption = Annotated[
     str | None,
     typer.Option("--faults", help="거래소가 낼 장애: YAML 파일 또는 seed:N (docs/faults.md)."),
 ]
+
+
+AgainOption = Annotated[bool, typer.Option("--again", help="이미 받은 구간도 다시 받습니다.")]
+KindOption = Annotated[
+    str | None,
+    typer.Option("--kind", help="쉼표로 나눈 자료 종류: daily, minute, index … (기본: 모두)."),
+]
+SymbolsOption = Annotated[str | None, typer.Option("--symbols", help="쉼표로 나눈 종목.")]
 
 
 def _day(text: str) -> date:
@@ -109,6 +123,10 @@ def _speed(text: str) -> float:
 
 def _date_option(name: str, text: str) -> Any:
     return typer.Option(name, parser=_day, metavar="YYYY-MM-DD", help=text)
+
+
+FirstOption = Annotated[date | None, _date_option("--from", "첫 거래일.")]
+LastOption = Annotated[date | None, _date_option("--to", "마지막 거래일.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -455,43 +473,245 @@ def chaos(
 
 
 @data_app.command("status", help="저장소에 무엇이 얼마나 있는지 보여 줍니다.")
-def data_status(as_json: JsonOption = False) -> None:
+def data_status(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="모든 파일을 목록의 해시와 견줍니다.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    lake = _lake()
+    damages = [f"{item.path}: {item.problem}" for item in lake.verify()] if verify else []
+    status = lake.status() | ({"damaged": damages} if verify else {})
+    if as_json:
+        _print_json(status)
+    elif not status["datasets"]:
+        typer.echo("아직 저장된 시세가 없습니다. trading data import 또는 trading demo로 채웁니다.")
+    else:
+        _print_status(status)
+    if verify and not as_json:
+        typer.echo("\n".join(damages) or "모든 파일이 목록의 해시와 같습니다.")
+    if damages:
+        raise typer.Exit(EXIT_FINDING)
+
+
+def _lake() -> "Lake":
     from trading.config import resolve_root
     from trading.store.lake import Lake
 
-    home = resolve_root(_State.root)
-    status = Lake(home.data_dir / "lake").status()
-    if as_json:
-        _print_json(status)
-        return
-    if not status.get("datasets"):
-        typer.echo("아직 저장된 시세가 없습니다. trading data import 또는 trading demo로 채웁니다.")
-        return
-    for item in status["datasets"]:
-        # Corporate actions and instruments are kept whole, not by session.
-        span = f"{item['first']} ~ {item['last']}, " if item["first"] else ""
-        typer.echo(
-            f"{item['market']} {item['layer']} {item['kind']}: {item['rows']:,}행, "
-            f"{span}파일 {item['files']:,}개"
+    return Lake(resolve_root(_State.root).data_dir / "lake")
+
+
+def _print_status(status: dict[str, Any]) -> None:
+    rows = [
+        (
+            item["market"],
+            item["layer"],
+            item["kind"],
+            f"{item['rows']:,}",
+            f"{item['symbols']:,}",
+            # Instruments are kept whole, not by day.
+            f"{item['first']} ~ {item['last']}" if item["first"] else "",
+            f"{item['bytes'] / 1e6:,.1f}",
+            f"{item['files']:,}",
+            ", ".join(item["sources"]),
+            (item["fetched"] or "")[:16].replace("T", " "),
         )
+        for item in status["datasets"]
+    ]
+    heads = ("시장", "층", "종류", "행", "종목", "기간", "MB", "파일", "출처", "받은 때(UTC)")
+    typer.echo(_table(heads, rows))
+    if status["quarantine_files"]:
+        typer.echo(f"격리된 묶음 {status['quarantine_files']:,}개 (trading data quality)")
+
+
+@data_app.command("repair", help="깨진 자료 파일을 치우고, 다시 받을 구간을 알려 줍니다.")
+def data_repair(as_json: JsonOption = False) -> None:
+    found = _lake().repair()
+    if as_json:
+        _print_json(
+            {
+                "repaired": [
+                    {
+                        "market": market.value,
+                        "kind": kind,
+                        "file": str(damage.path),
+                        "problem": damage.problem,
+                        "first": damage.first,
+                        "last": damage.last,
+                    }
+                    for market, kind, damage in found
+                ]
+            }
+        )
+        return
+    for market, kind, damage in found:
+        span = f" {damage.first} ~ {damage.last}" if damage.first else ""
+        typer.echo(f"{market.value} {kind}{span}: {damage.path.name} ({damage.problem})")
+    typer.echo(
+        f"깨진 파일 {len(found):,}개를 치웠습니다. 같은 구간을 trading data backfill로 다시 받으십시오."
+        if found
+        else "깨진 파일이 없습니다."
+    )
+
+
+@data_app.command(
+    "quality",
+    help="저장소의 자료를 검사해 표와 HTML로 보여 줍니다. 격리한 행이 있으면 1로 끝납니다.",
+)
+def data_quality(
+    market: MarketOption = None,
+    kind: KindOption = None,
+    first: FirstOption = None,
+    last: LastOption = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="일봉을 견줄 둘째 기록의 폴더나 파일.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.domain.instrument import Market
+    from trading.errors import UsageError
+    from trading.store import quality
+    from trading.store.datasets import open_dataset
+    from trading.store.quality.audit import audit
+
+    kinds = _listed(kind) or ()
+    if unknown := [name for name in kinds if name not in quality.KINDS]:
+        raise UsageError(
+            f"검사하지 않는 자료 종류: {', '.join(unknown)} ({', '.join(sorted(quality.KINDS))})"
+        )
+    installation = bootstrap.open_home(_State.root)
+    home = installation.home
+    settings = quality.read_settings(home.config_dir)
+    reports = []
+    for one in [Market(market)] if market is not None else list(Market):
+        rules, calendar = bootstrap.rules_and_calendar(installation.settings, one)
+        span = (first or rules.first, last or rules.last)
+        other = None if against is None else open_dataset(against)
+        reports += audit(_lake(), rules, calendar, settings, kinds=kinds, span=span, against=other)
+    page = quality.write_page(reports, home.data_dir / "reports" / "quality") if reports else None
+    if as_json:
+        _print_json(quality.summary(reports) | {"page": str(page) if page else None})
+    elif page is None:
+        typer.echo("검사할 시세가 없습니다. trading data import 또는 trading demo로 채웁니다.")
+    else:
+        _print_quality(reports)
+        typer.echo(f"\n보고서: {page}")
+    if any(report.matters for report in reports):
+        raise typer.Exit(EXIT_FINDING)
+
+
+def _print_quality(reports: "list[Report]") -> None:
+    from trading.store.quality.page import KIND_WORDS, MARKET_WORDS, SEVERITY_WORDS
+
+    for report in reports:
+        title = f"{MARKET_WORDS[report.market.value]} {KIND_WORDS[report.kind]}"
+        typer.echo(
+            f"\n{title}: {report.rows:,}행 검사, {report.quarantined:,}행 격리, "
+            f"종목·계열 {len(report.coverage.symbols):,}"
+        )
+        rows = [
+            (SEVERITY_WORDS[found.severity], f"{found.failed:,}", found.title)
+            for found in report.findings
+        ]
+        rows += [("설명됨", f"{item.rows:,}", item.reason) for item in report.explained.values()]
+        if rows:
+            typer.echo(_table(("처리", "건수", "내용"), rows))
+        else:
+            typer.echo("어긋난 것이 없습니다.")
+        for pair in report.agreements.values():
+            rates = ", ".join(f"{name} {rate:.2%}" for name, rate in pair.rates.items())
+            typer.echo(f"{pair.pair} ({pair.rows:,}건): {rates}")
+
+
+@data_app.command("sql", help="저장소에 SQL로 묻습니다 (읽기만). 표: daily_krx, index_us …")
+def data_sql(
+    query: Annotated[str, typer.Argument(help='예: "SELECT max(session) FROM daily_us"')],
+    rows: Annotated[int, typer.Option("--rows", min=1, help="화면에 보일 행의 수.")] = 40,
+    csv: Annotated[Path | None, typer.Option("--csv", help="모든 행을 쓸 CSV 파일.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    frame = _lake().sql(query)
+    for name in frame.select_dtypes("datetime"):
+        days = frame[name].dropna()
+        if (days == days.dt.normalize()).all():
+            frame[name] = frame[name].dt.strftime("%Y-%m-%d")
+    if csv is not None:
+        frame.to_csv(csv, index=False)
+    if as_json:
+        typer.echo(frame.to_json(orient="records", date_format="iso", force_ascii=False))
+    elif csv is not None:
+        typer.echo(f"{len(frame):,}행을 {csv}에 썼습니다.")
+    else:
+        shown = frame.head(rows).astype(object)
+        typer.echo(_table(frame.columns, shown.where(shown.notna(), "").itertuples(index=False)))
+        if len(frame) > rows:
+            typer.echo(f"… 모두 {len(frame):,}행 가운데 앞의 {rows:,}행 (--rows, --csv)")
 
 
 @data_app.command("import", help="내장 기록이나 기록 폴더를 저장소에 들여옵니다.")
 def data_import(
     market: MarketOption = None,
     dataset: DatasetOption = None,
-    first: Annotated[date | None, _date_option("--from", "첫 거래일.")] = None,
-    last: Annotated[date | None, _date_option("--to", "마지막 거래일.")] = None,
+    first: FirstOption = None,
+    last: LastOption = None,
+    kind: KindOption = None,
+    symbols: SymbolsOption = None,
+    again: AgainOption = False,
     as_json: JsonOption = False,
+) -> None:
+    _fill(market, "recorded", dataset, first, last, kind, symbols, again, as_json)
+
+
+@data_app.command("backfill", help="빠진 시세를 채웁니다. 멈춰도 같은 명령으로 이어집니다.")
+def data_backfill(
+    market: MarketOption = None,
+    source: Annotated[
+        str,
+        typer.Option("--source", help="kis(한국투자증권) 또는 recorded(내장 기록이나 --dataset)."),
+    ] = "recorded",
+    dataset: DatasetOption = None,
+    first: FirstOption = None,
+    last: LastOption = None,
+    kind: KindOption = None,
+    symbols: SymbolsOption = None,
+    again: AgainOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    _fill(market, source, dataset, first, last, kind, symbols, again, as_json)
+
+
+def _fill(
+    market: MarketName | None,
+    source: str,
+    dataset: Path | None,
+    first: date | None,
+    last: date | None,
+    kind: str | None,
+    symbols: str | None,
+    again: bool,
+    as_json: bool,
 ) -> None:
     from trading import backfill, bootstrap
 
+    request = backfill.Request(
+        market=_market(market),
+        first=first,
+        last=last,
+        kinds=_listed(kind),
+        symbols=_listed(symbols),
+        source=source,
+        dataset=dataset,
+        again=again,
+    )
     installation = bootstrap.open_home(_State.root)
-    result = backfill.backfill(installation, _market(market), first, last, dataset)
+    with _progress("채우기", has_lines=True) as progress:
+        result = backfill.backfill(installation, request, progress)
     if as_json:
         _print_json(result)
     else:
         typer.echo(backfill.text(result))
+    raise typer.Exit(0 if backfill.is_whole(result) else EXIT_FINDING)
 
 
 @exchange_app.command(
@@ -568,10 +788,12 @@ def exchange_serve(
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar on a terminal's standard error; nothing where nobody looks."""
+def _progress(
+    title: str, *, has_lines: bool = False
+) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar on a terminal's standard error; elsewhere plain lines, or nothing."""
     if not sys.stderr.isatty():
-        yield None
+        yield _lines(title) if has_lines else None
         return
     from rich.console import Console
     from rich.progress import (
@@ -592,6 +814,39 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
         yield show
 
 
+def _lines(title: str) -> Callable[[int, int], None]:
+    """Return what tells the progress in lines, one every few seconds."""
+    from trading.clock import monotonic_seconds
+
+    begun = told = monotonic_seconds()
+
+    def show(done: int, total: int) -> None:
+        nonlocal told
+        now = monotonic_seconds()
+        if now - told < _LINE_SECONDS:
+            return
+        told = now
+        left = (now - begun) / done * (total - done)
+        print(  # noqa: T201
+            f"{title}: {done:,}/{total:,} ({done / total:.0%}), 남은 시간 약 {_span(left)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return show
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f}초"
+    return f"{minutes}분" if minutes < 120 else f"{minutes / 60:.1f}시간"
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
 def _market(market: MarketName | None) -> Any:
     from trading.domain.instrument import Market
 
@@ -607,8 +862,32 @@ def _scope(
 ) -> "Scope":
     from trading.research import Scope
 
-    listed = [s.strip() for s in symbols.split(",") if s.strip()] if symbols is not None else None
-    return Scope(market=_market(market), symbols=listed, first=first, last=last, dataset=dataset)
+    return Scope(
+        market=_market(market),
+        symbols=_listed(symbols),
+        first=first,
+        last=last,
+        dataset=dataset,
+    )
+
+
+def _table(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Return lines in columns, numbers to the right; a Korean letter is two wide."""
+    lines = [[str(cell) for cell in row] for row in (heads, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            " " * (width - _width(cell)) + cell
+            if re.fullmatch(r"-?[\d,.]+", cell)
+            else cell + " " * (width - _width(cell))
+            for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _print_json(body: Any) -> None:

@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trading.domain.instrument import Currency, Market
-from trading.domain.rules import MarketLaw, MarketRules, shipped_config_dir
+from trading.domain.rules import MarketLaw, MarketRules
 from trading.errors import ConfigError, UsageError
+from trading.home import config_dir_of, default_root
 from trading.log import get_logger, register_secret
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def resolve_root(root: Path | None = None) -> Home:
     UsageError
         If there is no such folder or it cannot be written.
     """
-    root = (_default_root() if root is None else root).expanduser().absolute()
+    root = (default_root() if root is None else root).expanduser().absolute()
     _check_usable(root)
     config_dir = config_dir_of(root)
     paths = _read(config_dir / "app.yaml", AppSettings).paths
@@ -143,12 +144,6 @@ def resolve_root(root: Path | None = None) -> Home:
         mlruns_dir=root / paths.mlruns,
         logs_dir=root / paths.logs,
     )
-
-
-def config_dir_of(root: Path) -> Path:
-    """Return ``root/config``, or the shipped configuration where that is missing."""
-    own = root / "config"
-    return own if own.is_dir() else shipped_config_dir()
 
 
 class Settings:
@@ -339,18 +334,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigError(f"설정 파일은 '이름: 값' 꼴이어야 함: {path}")
     return document
-
-
-def _default_root() -> Path:
-    here = Path.cwd()
-    if (here / "config" / "app.yaml").is_file():
-        return here
-    home = os.environ.get("TRADING_HOME")
-    if not home:
-        raise UsageError(
-            "작업 폴더를 알 수 없음: --root 폴더를 주거나 TRADING_HOME 환경 변수를 정해 주세요"
-        )
-    return Path(home)
 
 
 def _check_usable(root: Path) -> None:

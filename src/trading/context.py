@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from trading.config import Home, Settings
     from trading.domain.rules import MarketRules
     from trading.sessions import SessionCalendar
+    from trading.store.intake import Intake
     from trading.store.lake import Lake
 
 
@@ -150,7 +151,8 @@ class Connection:
 class DayContext:
     """Everything one day of one market works with; built by ``bootstrap``.
 
-    ``connect`` opens the venue for the symbols it will be asked about.
+    ``connect`` opens the venue for the symbols it will be asked about; ``intake`` fills the lake,
+    with what ``source`` has alone where the day ``replays`` it.
     """
 
     key: str
@@ -169,6 +171,8 @@ class DayContext:
     source: BarSource
     notifier: Notifier
     connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]]
+    intake: "Intake | None" = None
+    replays: bool = False
     panels: tuple[RawPanel, AdjustedPanel, int] | None = None
     prepared: "Prepared | None" = None
     session_task: asyncio.Task[Any] | None = None
@@ -261,7 +265,7 @@ def panels(context: DayContext) -> tuple[RawPanel, AdjustedPanel, int]:
 
     Kept until the lake changes.
     """
-    from trading.store.adjust import build_panels
+    from trading.store.panels import build_panels
 
     if context.panels is not None:
         return context.panels

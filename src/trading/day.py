@@ -9,8 +9,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,14 @@ from trading.context import (
 )
 from trading.domain.market import PriceBasis
 from trading.domain.wording import REGIME_TEXT
-from trading.errors import BrokerError, LeaseLostError, LedgerError, ModelError
+from trading.errors import (
+    BrokerError,
+    LeaseLostError,
+    LedgerError,
+    MissingDataError,
+    ModelError,
+    SchemaError,
+)
 from trading.live.journal import (
     Evidence,
     Journal,
@@ -41,7 +47,7 @@ from trading.log import get_logger
 from trading.monitoring import SessionMonitor
 from trading.ports import Notifier, Record, RecordKind
 from trading.settlement import collect, parity, summarize, write_report
-from trading.store.intake import ingest
+from trading.store.intake import write_pages
 
 log = get_logger(__name__)
 
@@ -60,64 +66,37 @@ class StageResult:
 
 def market_data(context: DayContext) -> StageResult:
     """Bring the source's bars up to the previous close through the quality gate into the lake."""
-    marker = context.home.data_dir / "lake" / f"imported-{context.env}-{context.market}.json"
-    _leave_other_source(marker, context)
-    done = _imported(marker, context)
-    last = context.calendar.previous(context.session)
-    first = context.calendar.next(done) if done is not None else context.run.first_bar
-    brought = ingest(
-        context.lake,
-        context.source,
-        context.home,
-        context.rules,
-        context.calendar,
-        first=max(first, context.run.first_bar),
-        last=last,
-        known=context.session,
+    assert context.intake is not None
+    if context.replays:
+        stamp = context.clock.now().strftime("%Y%m%dT%H%M%S%f")
+        folder = context.home.data_dir / "archive" / f"lake-{context.market}-{stamp}"
+        if context.intake.leave_others(folder):
+            log.info("다른 자료로 채운 저장소 보관", path=str(folder))
+    first, last = context.run.first_bar, context.calendar.previous(context.session)
+    context.panels = None
+    brought = context.intake.bring(
+        ("instruments", "index", "daily"), (first, last), known=context.session
     )
-    if brought is None:
+    if brought.refused:
+        raise SchemaError(" ".join(brought.refused))
+    rows = brought.rows.get("daily")
+    if rows is None:
         return StageResult(
             stage="market_data", message="새로 받을 시세가 없습니다.", summary={"rows": 0}
         )
-    marker.write_text(
-        json.dumps(
-            {
-                "source": context.run.dataset,
-                "first": str(context.run.first_bar),
-                "last": str(last),
-            }
-        )
-    )
+    if rows == 0:
+        raise MissingDataError(f"{last}까지 기록된 시세가 없습니다.")
+    page = write_pages(brought.reports, context.home)
     kept = quality_path(context)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(brought, ensure_ascii=False, indent=1), encoding="utf-8")
-    context.panels = None
+    found = {"rows": rows, "quarantined": brought.quarantined, "findings": brought.told}
+    kept.write_text(json.dumps(found, ensure_ascii=False, indent=1), encoding="utf-8")
+    missing = f" {len(brought.failed):,}종목은 받지 못했습니다." if brought.failed else ""
     return StageResult(
         stage="market_data",
-        message=f"시세 {brought['rows']:,}행을 검사해 {brought['quarantined']:,}행을 격리했습니다.",
-        summary={k: v for k, v in brought.items() if k != "findings"},
+        message=f"시세 {rows:,}행을 검사해 {brought.quarantined:,}행을 격리했습니다.{missing}",
+        summary={"rows": rows, "quarantined": brought.quarantined, "page": page},
     )
-
-
-def _leave_other_source(marker: Path, context: DayContext) -> None:
-    """Move what another source brought out of the way: its prices and splits are not these."""
-    if not marker.exists() or json.loads(marker.read_text())["source"] == context.run.dataset:
-        return
-    stamp = context.clock.now().strftime("%Y%m%dT%H%M%S%f")
-    folder = context.home.data_dir / "archive" / f"lake-{context.market}-{stamp}"
-    context.lake.set_aside(context.market, folder)
-    marker.unlink()
-    context.panels = None
-    log.info("다른 자료로 채운 저장소 보관", path=str(folder))
-
-
-def _imported(marker: Path, context: DayContext) -> date | None:
-    """Return the last session that this source already brought for this first bar."""
-    if not marker.exists():
-        return None
-    body = json.loads(marker.read_text())
-    same = body["source"] == context.run.dataset and body["first"] == str(context.run.first_bar)
-    return date.fromisoformat(body["last"]) if same else None
 
 
 def features(context: DayContext) -> StageResult:
@@ -339,7 +318,7 @@ def closing(context: DayContext) -> StageResult:
     report = parity(context)
     index = context.source.index(context.market, context.session, context.session)
     if len(index):
-        context.lake.upsert_index(context.market, index)
+        context.lake.upsert_index(context.market, index, context.source.name)
     summary = summarize(context, report)
     paths = write_report(context, report)
     prepared = context.prepared or prepared

@@ -103,7 +103,13 @@ def _dataset(installation: Installation) -> Finding:
 def _lake(installation: Installation) -> Finding:
     from trading.store.lake import Lake
 
-    datasets = Lake(installation.home.data_dir / "lake").status()["datasets"]
+    lake = Lake(installation.home.data_dir / "lake")
+    if damages := lake.verify():
+        return _finding(
+            "LAKE_DAMAGED", "error", f"저장소의 파일 {len(damages):,}개가 손상됐습니다: {damages[0].path} …",
+            "trading data repair로 치운 뒤 trading data backfill로 다시 받으십시오.",
+        )  # fmt: skip
+    datasets = lake.status()["datasets"]
     clean = [d for d in datasets if d["layer"] == "clean"]
     if not clean:
         return _finding("LAKE_EMPTY", "info", "저장소가 비어 있습니다. 하루를 돌리면 채워집니다.")

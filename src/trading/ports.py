@@ -141,6 +141,24 @@ class BarSource(Protocol):
         ...
 
 
+class BulkSource(BarSource, Protocol):
+    """A source that also serves everything it has, kind by kind: what the lake is filled from."""
+
+    def kinds(self, market: Market) -> frozenset[str]:
+        """Return the names of ``trading.store.schema.KINDS`` that this source can serve."""
+        ...
+
+    def table(
+        self, kind: str, market: Market, symbols: Sequence[str] | None, first: date, last: date
+    ) -> Any:
+        """Return a ``pyarrow.Table`` of one kind in its agreed shape, both ends included.
+
+        ``symbols=None`` means all; for the index they are names of series. Instruments and
+        sectors come whole, whatever the range; fundamentals by the day they became public.
+        """
+        ...
+
+
 class Broker(Protocol):
     """An account at a venue: the KIS client over the wire, or matching in this process."""
 

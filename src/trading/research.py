@@ -15,7 +15,7 @@ from trading.backtest.runner import BacktestResult
 from trading.bootstrap import Installation
 from trading.domain.actions import CorporateAction
 from trading.domain.instrument import Market
-from trading.domain.market import AdjustedPanel, RawPanel
+from trading.domain.market import AdjustedPanel, PriceBasis, RawPanel
 from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import MissingDataError, UsageError
@@ -23,6 +23,7 @@ from trading.execution.decide import Policy, Views
 from trading.sessions import SessionCalendar
 
 if TYPE_CHECKING:
+    from trading.store.universe import Survivorship
     from trading.strategies.base import StrategySettings
 
 ENSEMBLE = "ensemble"
@@ -54,6 +55,7 @@ class _History:
     rules: MarketRules
     policy: Policy
     sectors: Any
+    survivorship: "Survivorship"
     first: date
     last: date
 
@@ -127,6 +129,7 @@ def sweep(
         "strategy": strategy,
         "market": str(history.market),
         "currency": str(history.market.currency),
+        **_evidence(history),
         "runs": runs,
     }
 
@@ -216,8 +219,7 @@ def text(result: Mapping[str, Any]) -> str:
     ]
     if "sharpe" in metrics and metrics["sharpe"] is not None:
         lines.append(f"  샤프 지수 {metrics['sharpe']:.2f}")
-    lines.append("  생존 종목만의 기록이라 실제보다 좋게 보일 수 있습니다.")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_evidence_lines(result)])
 
 
 def sweep_text(result: Mapping[str, Any]) -> str:
@@ -227,11 +229,35 @@ def sweep_text(result: Mapping[str, Any]) -> str:
 
     currency = Currency(result["currency"])
     ranked = sorted(result["runs"], key=lambda r: -int(r["final_equity"]))
-    return "\n".join(
+    lines = [
         f"{', '.join(f'{k}={v}' for k, v in run['params'].items()) or '설정값 그대로'}: {money_text(run['final_equity'], currency)} "
         f"({percent_text(run['metrics']['total_return'])}), 주문 {run['orders']:,}건"
         for run in ranked
-    )
+    ]
+    return "\n".join([*lines, *_evidence_lines(result)])
+
+
+def _evidence(history: _History) -> dict[str, Any]:
+    """Return what biases the history that was traded."""
+    return {
+        "price_basis": str(history.raw.basis),
+        "survivorship": str(history.survivorship.verdict),
+        "survivorship_text": history.survivorship.text,
+        # Instruments carry one sector each, as of no day.
+        "are_sectors_of_today": bool((history.sectors >= 0).any()),
+    }
+
+
+def _evidence_lines(result: Mapping[str, Any]) -> list[str]:
+    from trading.domain.wording import BASIS_TEXT
+
+    lines = [
+        f"  가격 기준: {BASIS_TEXT[PriceBasis(result['price_basis'])]}",
+        f"  생존 편향: {result['survivorship_text']}",
+    ]
+    if result["are_sectors_of_today"]:
+        lines.append("  업종: 오늘의 분류를 지난 날에도 썼습니다 (그날 알 수 없던 값)")
+    return lines
 
 
 def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
@@ -253,13 +279,14 @@ def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
             day.decision for day in result.days if day.decision is not None
         ),
         "orders_hash": runner.orders_hash(intents),
-        "price_basis": str(history.raw.basis),
+        **_evidence(history),
         "metrics": performance([result.starting_cash, *result.equity], history.market),
     }
 
 
 def _history(installation: Installation, scope: Scope) -> _History:
-    from trading.store.adjust import assemble_panels
+    from trading.store.panels import assemble_panels
+    from trading.store.universe import survivorship
 
     settings = installation.settings
     market = scope.market or settings.app.market
@@ -313,6 +340,9 @@ def _history(installation: Installation, scope: Scope) -> _History:
         rules=rules,
         policy=bootstrap.policy_of(settings, market, calendar),
         sectors=np.array(codes, dtype=np.int64),
+        survivorship=survivorship(
+            market, instruments.values(), first, last, are_chosen=symbols is not None
+        ),
         first=first,
         last=last,
     )

@@ -46,6 +46,7 @@ from trading.context import (
     session_event,
 )
 from trading.store.intake import admit
+from trading.store.universe import survivorship
 
 log = get_logger(__name__)
 
@@ -65,16 +66,7 @@ async def collect(context: DayContext, symbols: Sequence[str]) -> None:
     bars = pd.concat([f for f in frames if len(f)]) if any(len(f) for f in frames) else None
     if bars is None:
         raise MissingDataError(f"{context.session} 세션의 일봉을 거래소에서 받지 못했습니다.")
-    previous = context.calendar.previous(context.session)
-    admit(
-        context.lake,
-        context.home,
-        context.rules,
-        context.calendar,
-        bars,
-        as_of=context.session,
-        actions=context.lake.actions(context.market, previous, context.session),
-    )
+    admit(context.lake, context.home, context.rules, context.calendar, bars)
     context.panels = None
 
 
@@ -362,7 +354,9 @@ def _labels(context: DayContext, prepared: Prepared) -> dict[str, str]:
     if not prepared.regime_from_index:
         labels["국면 기준"] = "기록된 지수가 없어 거래 가능 종목의 수익률로 국면을 추정했습니다."
     if context.env == "demo":
-        labels["생존 편향"] = "지금까지 남은 종목의 기록이라 성과가 실제보다 좋게 보일 수 있습니다."
+        first = prepared.raw.sessions[0].astype(date)
+        instruments = context.lake.instruments(context.market)
+        labels["생존 편향"] = survivorship(context.market, instruments, first, context.session).text
         labels["재생 규칙"] = "봉 하나를 시가·저가·고가·종가 네 번의 체결로 재생했습니다."
     return labels
 

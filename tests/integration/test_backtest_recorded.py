@@ -15,8 +15,8 @@ from trading.domain.order import Side
 from trading.domain.rules import shipped_rules
 from trading.execution.decide import Views
 from trading.sessions import SessionCalendar
-from trading.store.adjust import assemble_panels
 from trading.store.datasets import RecordedSource
+from trading.store.panels import assemble_panels
 from trading.strategies.evaluation import evaluate
 
 SYMBOLS = ["000660", "005930", "055550"]

@@ -249,6 +249,8 @@ def test_sweep_equals_backtest_as_typed(home):
     assert (backtest.code, sweep.code) == (0, 0), backtest.err + sweep.err
     same, other = sweep.json["runs"]
     assert backtest.json["orders"] > 20
+    for result in (backtest.json, sweep.json):
+        assert (result["price_basis"], result["survivorship"]) == ("raw", "biased")
     assert same["params"] == {"fast": 10, "slow": 30}
     for figure in ("final_equity", "orders_hash"):
         assert same[figure] == backtest.json[figure] != other[figure]

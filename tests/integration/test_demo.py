@@ -325,13 +325,13 @@ def test_another_source_begins_with_an_empty_lake(ready):
     from trading import bootstrap, day
     from trading.bootstrap import DemoRequest
     from trading.domain.instrument import Market
+    from trading.store.journal import EVERYTHING, Journal, origins
 
-    marker = ready / "data" / "lake" / "imported-demo-us.json"
-    clean = ready / "data" / "lake" / "clean" / "market=US"
-    foreign = clean / "kind=daily" / "month=1999-01"
+    lake = ready / "data" / "lake"
+    foreign = lake / "clean" / "market=US" / "kind=daily" / "month=1999-01"
     foreign.mkdir()
-    body = json.loads(marker.read_text())
-    marker.write_text(json.dumps(body | {"source": "/somewhere/else"}))
+    elsewhere = Journal(lake, Market.US, "/somewhere/else")
+    elsewhere.add("daily", {EVERYTHING: (date(1999, 1, 4), date(1999, 1, 29))})
     installation = bootstrap.open_home(ready, console=False)
     run = bootstrap.begin_demo(
         installation, Market.US, DemoRequest(start=date.fromisoformat(START), sessions=1)
@@ -345,7 +345,7 @@ def test_another_source_begins_with_an_empty_lake(ready):
 
     assert result.summary["rows"] > 0
     assert again.summary["rows"] == 0
-    assert json.loads(marker.read_text()) == body
+    assert origins(lake, Market.US) == {"embedded"}
     assert not foreign.exists()
     (aside,) = (ready / "data" / "archive").glob("lake-us-*")
     assert (aside / "clean" / "market=US" / "kind=daily" / "month=1999-01").is_dir()

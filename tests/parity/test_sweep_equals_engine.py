@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from trading.backtest import runner, sweep
 from trading.backtest.runner import orders_hash
 from trading.config import load_settings
+from trading.domain.actions import ActionKind
 from trading.domain.decision import Verdict
 from trading.domain.instrument import Market
 from trading.execution.decide import Views
-from trading.store.adjust import assemble_panels
 from trading.store.datasets import EmbeddedSource
+from trading.store.panels import assemble_panels
 from trading.strategies.evaluation import evaluate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -53,20 +54,27 @@ class History:
 
 
 @cache
-def panels(symbols: tuple[str, ...]) -> History:
-    """Return the embedded history of ``symbols`` to the middle of 2007."""
+def panels(symbols: tuple[str, ...], splits_as: ActionKind = ActionKind.SPLIT) -> History:
+    """Return the embedded history of ``symbols`` to the middle of 2007.
+
+    ``splits_as`` tells the splits otherwise: a right moves the price alike, and no shares.
+    """
     source = EmbeddedSource()
     first, last = RECORDED
+    actions = [
+        replace(a, kind=splits_as) if a.kind is ActionKind.SPLIT else a
+        for a in source.actions(Market.US, first, last)
+    ]
     raw, adjusted = assemble_panels(
         source.daily(Market.US, symbols, first, last),
-        source.actions(Market.US, first, last),
+        actions,
         [day for day in source.sessions(Market.US) if first <= day <= last],
         Market.US,
         symbols,
         index=source.index(Market.US, first, last),
         benchmark="S&P 500",
     )
-    known = [a for a in source.actions(Market.US, first, last) if a.symbol in symbols]
+    known = [a for a in actions if a.symbol in symbols]
     return History(raw=raw, adjusted=adjusted, actions=tuple(known))
 
 
@@ -78,7 +86,7 @@ def trade(embedded_market):
     guards = base.risk.guards.model_copy(update={"max_order_share": 1.0})
 
     @cache
-    def evaluated(symbols, agents, crossover):
+    def evaluated(symbols, agents, crossover, splits_as):
         fast, slow = crossover
         strategies = shipped.strategies.model_copy(
             update={
@@ -87,7 +95,7 @@ def trade(embedded_market):
                 )
             }
         )
-        market = panels(symbols)
+        market = panels(symbols, splits_as)
         return evaluate(
             market.adjusted,
             market.raw,
@@ -99,6 +107,7 @@ def trade(embedded_market):
     def run(
         symbols, crossover, first, last, *, agents=("ma_crossover",), sectors=None,
         ensemble=None, allocation=None, risk=None, orders=None, exits=None,
+        splits_as=ActionKind.SPLIT,
     ):  # fmt: skip
         eager = base.allocation.ensemble.model_copy(
             update={"entry_forecast": 0.05, "min_confidence": 0.05, "max_entry_var": 1.0}
@@ -115,11 +124,11 @@ def trade(embedded_market):
             orders=base.orders.model_copy(update=orders or {}),
             exits=base.exits.model_copy(update=exits or {}),
         )
-        market = panels(symbols)
+        market = panels(symbols, splits_as)
         codes = np.array((sectors or [-1] * len(symbols))[: len(symbols)], dtype=np.int64)
         asked = (
             Views(
-                evaluated(symbols, agents, crossover),
+                evaluated(symbols, agents, crossover, splits_as),
                 market.raw,
                 embedded_market.rules,
                 policy,
@@ -258,6 +267,7 @@ def test_random_runs(trade, data):
             "stop_collar": draw(st.sampled_from([0.0001, 0.02])),
             "participation": draw(st.sampled_from([0.00005, 0.001, 0.1])),
         },
+        splits_as=draw(st.sampled_from([ActionKind.SPLIT, ActionKind.RIGHTS])),
         exits={
             "stop_loss": draw(st.sampled_from([None, 0.01, 0.05])),
             "trailing_stop": draw(st.sampled_from([None, 0.02, 0.1])),
@@ -284,3 +294,18 @@ def test_equity_is_continuous_over_actions(trade, symbol, ex_date):
     day = engine.sessions.index(ex_date)
     assert held > 0
     assert engine.days[day].decision.equity == engine.equity[day - 1] - applied.effect.withheld
+
+
+def test_a_right_is_lost(trade):
+    """Overnight AAPL's halving of 2005, told as a right, takes half the holding out of equity."""
+    engine, swept = trade(
+        ("AAPL",), (10, 30), date(2004, 6, 1), date(2005, 6, 30),
+        exits={"stop_loss": 0.3, "trailing_stop": 0.3}, splits_as=ActionKind.RIGHTS,
+    )  # fmt: skip
+
+    assert_same(engine, swept)
+    (applied,) = [a for a in engine.applied if a.action.kind is ActionKind.RIGHTS]
+    day = engine.sessions.index(date(2005, 2, 28))
+    held = applied.effect.quantity_before
+    assert applied.effect.quantity_after == held > 0
+    assert engine.days[day].decision.equity == engine.equity[day - 1] - held * 444_950

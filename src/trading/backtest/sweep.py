@@ -42,7 +42,15 @@ from trading.risk.limits import (
 )
 from trading.risk.var import name_vars, portfolio_var
 from trading.sessions import SessionCalendar
-from trading.simulation.account import book, costs, income_kept, mark, net_dividend, split_shares
+from trading.simulation.account import (
+    book,
+    costs,
+    income_kept,
+    lost_right,
+    mark,
+    net_dividend,
+    split_shares,
+)
 from trading.simulation.matching import BASIS_POINTS, capacity_of, fill
 from trading.simulation.paths import PRINTS_PER_BAR, share_of_volume
 
@@ -87,6 +95,7 @@ class _Days:
     fees: IntArray
     fee_of: IntArray
     split: IntArray
+    rights: IntArray
     dividend: IntArray
     withholding: IntArray
     gone: IntArray
@@ -140,6 +149,7 @@ def run(
         days.fees,
         days.fee_of,
         days.split,
+        days.rights,
         days.dividend,
         days.withholding,
         days.gone,
@@ -195,6 +205,7 @@ def _days(
     risk = policy.risk
     ladders, ladder_of = rules.ladder_arrays(raw.exchanges, raw.sessions[rows])
     split = np.ones((n, m, 2), dtype=np.int64)
+    rights = np.ones((n, m, 2), dtype=np.int64)
     dividend = np.zeros((n, m), dtype=np.int64)
     gone = np.full((n, m), -1, dtype=np.int64)
     by_session = actions_by_session(actions)
@@ -203,6 +214,8 @@ def _days(
             i = raw.symbols.index(action.symbol)
             if action.kind is ActionKind.SPLIT:
                 split[t, i] = action.numerator, action.denominator
+            elif action.kind is ActionKind.RIGHTS:
+                rights[t, i] = action.numerator, action.denominator
             elif action.kind is ActionKind.CASH_DIVIDEND:
                 dividend[t, i] += action.amount
             else:
@@ -234,6 +247,7 @@ def _days(
         fees=fees,
         fee_of=fee_of,
         split=split,
+        rights=rights,
         dividend=dividend,
         withholding=np.array([rules.dividend_withholding_ppb(v.session) for v in daily]),
         gone=gone,
@@ -305,6 +319,7 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
     fees,
     fee_of,
     split,
+    rights,
     dividend,
     withholding,
     gone,
@@ -343,6 +358,10 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
                 cash += net
                 income[i] += held[i] * dividend[t, i]
                 top[i] = max(top[i] - dividend[t, i], 0)
+            if held[i] > 0 and rights[t, i, 0] != rights[t, i, 1]:
+                numerator, denominator = rights[t, i, 0], rights[t, i, 1]
+                income[i] += lost_right(cost[i] - income[i], numerator, denominator)
+                top[i] = top[i] * denominator // numerator
             if held[i] > 0 and split[t, i, 0] != split[t, i, 1]:
                 numerator, denominator = split[t, i, 0], split[t, i, 1]
                 held[i], paid = split_shares(held[i], numerator, denominator, reference[t, i])

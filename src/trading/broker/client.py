@@ -71,6 +71,8 @@ class KisClient:
         Folder of the token file.
     rest_base, ws_base : str, optional
         Addresses of another venue than the profile's own: the local exchange.
+    is_background : bool, default=False
+        Whether its questions wait behind those of a session with the same key: a back-fill.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class KisClient:
         cache_dir: Path,
         rest_base: str | None = None,
         ws_base: str | None = None,
+        is_background: bool = False,
     ) -> None:
         profile = Profile(profile)
         for secret in (
@@ -113,6 +116,7 @@ class KisClient:
             cache_dir=cache_dir,
             rng=rng,
             base=rest_base,
+            is_background=is_background,
         )
         self.masters = MasterFiles(
             settings.master_base, directory=cache_dir / "masters", clock=clock

@@ -26,6 +26,7 @@ log = get_logger(__name__)
 _BOARDS = {board: f"{board}_code.mst" for board in Board}
 _FOREIGN = {row.trade: f"{row.master}mst.cod" for row in EXCHANGES}
 _TRADE_CODES = {row.exchange: row.trade for row in EXCHANGES if row.exchange is not None}
+_TRADED_KINDS = {wire.ForeignKind.STOCK, wire.ForeignKind.ETP}
 _SECTORS, _FOREIGN_CODES = "idxcode.mst", "frgn_code.mst"
 # Several times the largest file of today; more than that is not a symbol file.
 _MOST_BYTES = 64 * 1024 * 1024
@@ -72,16 +73,21 @@ class MasterFiles:
         """Return the codes of foreign indices and rates."""
         return self._rows(_FOREIGN_CODES, wire.read_foreign_codes)
 
-    def instruments(self, market: Market) -> list[Instrument]:
+    def instruments(self, market: Market, *, only_shares: bool = False) -> list[Instrument]:
         """Return the shares and funds of a market, by symbol within each exchange."""
         if market is Market.KRX:
             listed = [*self.korean(Board.KOSPI), *self.korean(Board.KOSDAQ)]
-            return [one for row in listed if (one := row.instrument) is not None]
+            return [
+                one
+                for row in listed
+                if (one := row.instrument) is not None and (row.is_share or not only_shares)
+            ]
+        kinds = {wire.ForeignKind.STOCK} if only_shares else _TRADED_KINDS
         return [
             Instrument(symbol=row.symbol, exchange=exchange, name=row.english_name or row.name)
             for exchange in US_EXCHANGES
             for row in self.foreign(_TRADE_CODES[exchange])
-            if row.kind in (wire.ForeignKind.STOCK, wire.ForeignKind.ETP)
+            if row.kind in kinds
         ]
 
     def _rows(self, name: str, read: Callable[[bytes], Master[T]]) -> tuple[T, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trading.clock import monotonic_seconds
 
-RANKS = 4
+RANKS = 5
 # What comes before the ring: until when a waiting call of each rank goes first, the throttle, and
 # how many calls were taken in all.
 _THROTTLED_LIMIT, _THROTTLED_AT, _TAKEN, _HEAD = RANKS, RANKS + 1, RANKS + 2, 8

@@ -1,7 +1,7 @@
 """REST calls of one account: one worker thread owns the connection and the retries.
 
-Cancellations go before orders, orders before balances, balances before quotes. Queries are
-repeated after a passing fault; an order is sent once, whatever happens. The budget that all
+Cancellations go before orders, orders before balances, balances before quotes, and these before
+what a back-fill asks. Queries are repeated after a passing fault; an order is sent once, whatever happens. The budget that all
 processes share is in ``rate``; what the calls mean is in ``domestic`` and ``overseas``.
 """
 
@@ -65,6 +65,7 @@ class Priority(IntEnum):
     ORDER = 1
     BALANCE = 2
     QUOTE = 3
+    HISTORY = 4
 
     @property
     def is_order(self) -> bool:
@@ -108,12 +109,20 @@ class _Budget:
     """The windows that a call must pass: the gateway's, and the ledger's or the key services'."""
 
     def __init__(
-        self, folder: Path, name: str, *, limit: int, reserve: int, seconds: float
+        self,
+        folder: Path,
+        name: str,
+        *,
+        limit: int,
+        reserve: int,
+        session_reserve: int,
+        seconds: float,
     ) -> None:
         def window(kind: str, calls: int) -> RateWindow:
             return RateWindow(folder / f"kis-rate-{name}{kind}", limit=calls, seconds=seconds)
 
         self._reserve = reserve
+        self._session_reserve = session_reserve
         self._gateway = window("", limit)
         # Its limit is not published: it counts only once the venue has refused for it.
         self._ledger = window("-ledger", limit)
@@ -125,6 +134,8 @@ class _Budget:
         ``_NOBODY`` may go at all, or ``_OTHERS`` may go first.
         """
         reserve = 0 if priority is Priority.CANCEL else self._reserve
+        if priority is Priority.HISTORY:
+            reserve += self._session_reserve
         pause, slot = self._gateway.take(priority, reserve=reserve)
         if pause > 0.0:
             return pause, _NOBODY
@@ -171,6 +182,8 @@ class RestTransport:
         Folder of the files that all processes of this app key share: token and call budget.
     rng : random.Random
         Jitter of the pauses.
+    is_background : bool, default=False
+        Whether its queries wait behind those of everybody else who uses the key: a back-fill.
     """
 
     def __init__(
@@ -183,11 +196,13 @@ class RestTransport:
         cache_dir: Path,
         rng: random.Random,
         base: str | None = None,
+        is_background: bool = False,
     ) -> None:
         own = settings.profiles[profile]
         self._settings = settings
         self._profile = profile
         self._credentials = credentials
+        self._is_background = is_background
         self._rng = rng
         self._base = (base or own.rest_base).rstrip("/")
         self._cache_dir = cache_dir
@@ -223,6 +238,8 @@ class RestTransport:
         hashkey: str = "",
     ) -> "Future[Answer]":
         """Queue one call; the future answers or fails with an error of ``BrokerError``'s tree."""
+        if self._is_background and priority is Priority.QUOTE:
+            priority = Priority.HISTORY
         with self._condition:
             if self._is_closed:
                 raise BrokerError("이미 닫힌 연결")
@@ -328,6 +345,7 @@ class RestTransport:
             self._credentials.fingerprint(self._base),
             limit=limit,
             reserve=reserve,
+            session_reserve=self._settings.profiles[self._profile].reserved_for_session,
             seconds=self._settings.window_seconds,
         )
 

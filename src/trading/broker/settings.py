@@ -23,11 +23,15 @@ class ProfileSettings(_Settings):
     ws_base: str
     calls_per_second: PositiveInt
     reserved_for_cancel: int = Field(ge=0)
+    reserved_for_session: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _leaves_calls(self) -> "ProfileSettings":
-        if self.reserved_for_cancel >= self.calls_per_second:
-            raise ValueError("reserved_for_cancel 은 calls_per_second 보다 작아야 합니다")
+        if self.reserved_for_cancel + self.reserved_for_session >= self.calls_per_second:
+            raise ValueError(
+                "reserved_for_cancel 과 reserved_for_session 의 합은 calls_per_second 보다 "
+                "작아야 합니다"
+            )
         return self
 
 
@@ -62,6 +66,7 @@ class KisSettings(_Settings):
     token_renew_minutes: int = Field(default=30, ge=0)
     token_wait_seconds: PositiveFloat = 61.0
     stream: StreamSettings = StreamSettings()
+    history_connections: PositiveInt = 3
     us_search_least_volume: int = Field(default=1_000_000, ge=0)
     master_base: str = "https://new.real.download.dws.co.kr/common/master"
 

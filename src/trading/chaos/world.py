@@ -138,7 +138,7 @@ def views(world: World, evaluation: Evaluation, policy: Policy) -> Views:
 
 
 def _load(installation: Installation, market: Market, dataset: Path | None) -> World:
-    from trading.store.adjust import assemble_panels
+    from trading.store.panels import assemble_panels
     from trading.strategies.evaluation import evaluate
 
     settings = installation.settings

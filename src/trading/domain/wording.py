@@ -51,6 +51,7 @@ GATE_TEXT: Mapping[str, str] = {
 
 ACTION_TEXT: Mapping[ActionKind, str] = {
     ActionKind.SPLIT: "주식 분할·병합",
+    ActionKind.RIGHTS: "유상증자 권리락",
     ActionKind.CASH_DIVIDEND: "현금 배당",
     ActionKind.DELISTING: "상장 폐지",
 }

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 from trading.domain.actions import ActionKind, CorporateAction, in_effect_order
@@ -113,7 +114,7 @@ class SessionReplay:
         for action in sorted(source.actions(market, first, session), key=in_effect_order):
             last = self.previous.get(action.symbol)
             if last is not None and last.session < action.ex_date:
-                self._base[action.symbol] = _restated(self._base[action.symbol], action)
+                self._base[action.symbol] = action.ex_price(self._base[action.symbol])
         self._minutes = _minute_bars(source, market, session, sorted(self.today))
         self._bar_seconds = _bar_seconds(self._minutes)
         self._tapes: dict[str, Tape] = {}
@@ -220,8 +221,8 @@ class History:
     ) -> list[DayBar]:
         """Return the bars from ``first`` to ``last``, oldest first.
 
-        ``adjusted`` restates prices and volumes for the splits between a bar and ``as_of``,
-        as KIS does (its adjusted price leaves cash dividends alone).
+        ``adjusted`` restates prices for the splits and rights between a bar and ``as_of``, and
+        volumes for the splits, as KIS does (its adjusted price leaves cash dividends alone).
         """
         bars = self._bars.get(symbol)
         if bars is None:
@@ -230,8 +231,8 @@ class History:
         chosen = [bar for bar in bars if first <= bar.session <= last]
         if not adjusted:
             return chosen
-        splits = [a for a in self._splits(symbol) if a.ex_date <= as_of]
-        return [_adjusted(bar, splits) for bar in chosen]
+        actions = [a for a in self._restating(symbol) if a.ex_date <= as_of]
+        return [_adjusted(bar, actions) for bar in chosen]
 
     def minutes(self, symbol: str, session: date) -> tuple[Sequence[MinuteBar], int]:
         """Return the recorded intraday bars of a session, oldest first, and their seconds."""
@@ -243,31 +244,24 @@ class History:
         frame = self._source.index(self._market, first, last)
         return list(zip(frame["session"].dt.date, frame["close"].tolist(), strict=True))
 
-    def _splits(self, symbol: str) -> list[CorporateAction]:
+    def _restating(self, symbol: str) -> list[CorporateAction]:
         if self._actions is None:
             self._actions = {}
             for action in self._source.actions(self._market, FIRST_DAY, LAST_DAY):
-                if action.kind is ActionKind.SPLIT:
+                if action.kind in (ActionKind.SPLIT, ActionKind.RIGHTS):
                     self._actions.setdefault(action.symbol, []).append(action)
         return self._actions.get(symbol, [])
 
 
-def _restated(price: int, action: CorporateAction) -> int:
-    if action.kind is ActionKind.SPLIT:
-        return max(price * action.denominator // action.numerator, 1)
-    if action.kind is ActionKind.CASH_DIVIDEND:
-        return max(price - action.amount, 1)
-    return price
-
-
-def _adjusted(bar: DayBar, splits: Sequence[CorporateAction]) -> DayBar:
-    numerator = denominator = 1
-    for action in splits:
-        if bar.session < action.ex_date:
-            numerator *= action.numerator
-            denominator *= action.denominator
+def _adjusted(bar: DayBar, actions: Sequence[CorporateAction]) -> DayBar:
+    later = [action for action in actions if bar.session < action.ex_date]
+    numerator = prod(action.numerator for action in later)
+    denominator = prod(action.denominator for action in later)
     if numerator == denominator:
         return bar
+    splits = [action for action in later if action.kind is ActionKind.SPLIT]
+    shares = prod(action.numerator for action in splits)
+    old_shares = prod(action.denominator for action in splits)
 
     def price(value: int) -> int:
         return (value * denominator + numerator // 2) // numerator
@@ -277,7 +271,7 @@ def _adjusted(bar: DayBar, splits: Sequence[CorporateAction]) -> DayBar:
         high=price(bar.high),
         low=price(bar.low),
         close=price(bar.close),
-        volume=bar.volume * numerator // denominator,
+        volume=bar.volume * shares // old_shares,
     )
 
 

@@ -29,7 +29,7 @@ from trading.execution.decide import Policy, RiskState, View, decide
 from trading.execution.exits import ExitRule, basis_points, exits
 from trading.risk.guards import GuardCode, Guards, OrderContext
 from trading.risk.limits import REDUCING, breach, next_state
-from trading.simulation.account import Account, ActionEffect, Booking, income_kept
+from trading.simulation.account import Account, ActionEffect, Booking, income_kept, lost_right
 
 BOUNDARY_EXIT = "exit"
 # An order that somebody placed by hand and that the books took over.
@@ -365,6 +365,13 @@ class TradingEngine:
         if symbol not in self.account.positions:
             self._forget(symbol)
         elif action.kind is ActionKind.SPLIT:
+            self._peaks[symbol] = peak * action.denominator // action.numerator
+        elif action.kind is ActionKind.RIGHTS:
+            # The price falls by what the right is worth: no move of the market, so it stops nothing.
+            income = self._income.get(symbol, 0)
+            cost = self.account.positions[symbol].cost - income
+            lost = lost_right(cost, action.numerator, action.denominator)
+            self._income[symbol] = income + int(lost)
             self._peaks[symbol] = peak * action.denominator // action.numerator
         elif action.kind is ActionKind.CASH_DIVIDEND:
             # The price falls by what was paid out: that is no loss, and stops nothing.

@@ -107,6 +107,12 @@ def income_kept(income: int, before: int, after: int) -> int:
     return income if after >= before else income * after // before
 
 
+@njit(cache=True)
+def lost_right(cost: int, numerator: int, denominator: int) -> int:
+    """Return the part of ``cost`` that a rights issue took out of the price."""
+    return cost - cost * denominator // numerator
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
     """What one fill cost and what it realized, in minor units."""
@@ -180,6 +186,8 @@ class Account:
             shares = held.quantity
             cash, withheld = net_dividend(held.quantity, action.amount, withholding_ppb)
             self.cash += int(cash)
+        elif action.kind is ActionKind.RIGHTS:
+            shares, cash, withheld = held.quantity, 0, 0
         else:
             shares, withheld = 0, 0
             cash = held.quantity * action.amount

@@ -1,43 +1,48 @@
-"""Corporate actions from raw/adjusted pairs, and the two panels that decisions are made on.
+"""Corporate actions found in prices, and what they do to prices: factors and returns.
 
-Both are causal: row ``t`` of a panel is the same, to the bit, whatever rows follow it.
+The panels that decisions are made on are built in ``panels``; what an action does to an account
+is ``simulation.account``'s.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from fractions import Fraction
+from functools import cache
+from itertools import groupby, pairwise
 from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trading.domain.actions import ActionKind, CorporateAction
+from trading.domain.actions import ActionKind, CorporateAction, in_effect_order
 from trading.domain.arrays import BoolArray, FloatArray, IntArray
-from trading.domain.instrument import Exchange, Market
-from trading.domain.market import AdjustedPanel, PriceBasis, RawPanel
-from trading.errors import MissingDataError
+from trading.domain.market import PriceBasis
+from trading.errors import DataError
 from trading.log import get_logger
 from trading.store import schema
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from trading.domain.rules import MarketRules
-    from trading.sessions import SessionCalendar
-    from trading.store.lake import Lake
 
 log = get_logger(__name__)
 
-# A step this close to a small ratio is a split (DESIGN, "Corporate actions").
-_SPLIT_TOLERANCE = 0.005
 # Small ratios: p/q with both up to 5, and n:1 or 1:n up to 100. The smallest is 5:4, so the
 # 11 % step of MSFT's special dividend of 2004-11-15 is no "10:9 split".
 _SMALL_TERM = 5
 _WHOLE_RATIO = 100
+# No rights issue takes more than this out of a price.
+_LARGEST_RIGHT = 2.5
+# A base price that rises by less was set anew; one that rises by more belongs to fewer shares.
+_REDUCTION = 0.75
 # Relative error of a vendor's factor that is given with all its digits.
 _FLOAT_NOISE = 1e-9
+# Prices of a few won tell no ratio better; a larger error would make any ratio possible.
+_WORST_ERROR = 0.1
 
 
 class DividendBase(StrEnum):
@@ -47,377 +52,428 @@ class DividendBase(StrEnum):
     PREVIOUS_CLOSE = "previous_close"  # factor 1 / (1 - D / previous close) (Yahoo)
 
 
-def infer_actions(
-    frame: "pd.DataFrame",
-    *,
-    minor_per_unit: int,
-    dividend_base: DividendBase = DividendBase.EX_CLOSE,
-    adj_unit: float = 0.0,
-    source: str = "",
-) -> list[CorporateAction]:
-    """Return the splits and cash dividends that explain a vendor's adjusted closes.
-
-    A step of ``adj_close / close`` within 0.5 % of a small ratio is a split, any other step
-    beyond rounding a cash dividend.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vendor:
+    """What a vendor's adjusted close stands for: a declared property, never a guess.
 
     Parameters
     ----------
-    frame : DataFrame
-        ``symbol, session, close`` (raw, minor units) and ``adj_close`` (units; NaN rows are
-        left out). In any order.
+    dividends : DividendBase or None
+        How cash dividends are in it; ``None`` when they are not.
+    adj_unit : float, default=0.0
+        To what the adjusted close was rounded, in units of the currency; 0 when it keeps all
+        digits. A step smaller than the rounding error of both neighbors is noise.
+    lasting : int, default=1
+        On how many traded rows before and after a step the factor must stand still. More than 1
+        where raw and adjusted closes disagree on single days.
+    split_tolerance : float, default=0.005
+        How near to a small ratio a step is a split.
+    min_step : float, default=0.0
+        Smaller steps are noise, as a fraction.
+    most_a_year : int, optional
+        A symbol with more actions within 365 days has raw and adjusted closes of different
+        series: none of its steps counts.
+    """
+
+    dividends: DividendBase | None = DividendBase.EX_CLOSE
+    adj_unit: float = 0.0
+    lasting: int = 1
+    split_tolerance: float = 0.005
+    min_step: float = 0.0
+    most_a_year: int | None = None
+
+
+# All digits, dividends included (Quandl WIKI, CRSP).
+WIKI = Vendor()
+# Whole won, adjusted for splits, bonus and rights issues and capital reductions, not for cash
+# dividends. Raw and adjusted closes come from different feeds that differ by a tick now and then.
+KOREAN_VENDOR = Vendor(
+    dividends=None,
+    adj_unit=1.0,
+    lasting=5,
+    split_tolerance=0.003,
+    min_step=0.01,
+    most_a_year=3,
+)
+# KIS answers raw and adjusted closes of one series.
+KIS_KRX = Vendor(dividends=None, adj_unit=1.0, split_tolerance=0.003, min_step=0.001)
+KIS_US = Vendor(dividends=None, adj_unit=0.0001, split_tolerance=0.003, min_step=0.001)
+
+
+def infer_actions(
+    data: "pd.DataFrame | pa.Table",
+    *,
+    minor_per_unit: int,
+    vendor: Vendor = WIKI,
+    known_on: date | None = None,
+    source: str = "",
+) -> list[CorporateAction]:
+    """Return the actions that explain a vendor's adjusted closes, by symbol and ex-date.
+
+    A step of ``adj_close / close`` near a small ratio is a split or bonus issue. Any other step
+    is a cash dividend where the vendor adjusts for dividends. Where it does not, the base price
+    was set anew with the shares unchanged: a rights issue (a bonus issue of less than one for
+    four cannot be told from one), or a new listing after a merger or spin-off. Only a fall below
+    3/4, or one that the shares outstanding follow, is a capital reduction. After a reduction the
+    vendor's factor holds the first auction's move, too; the shares, where known, do not.
+
+    Parameters
+    ----------
+    data : DataFrame or Table
+        ``symbol, session, close`` (raw, minor units), ``volume`` and ``adj_close`` (units; rows
+        without one are left out); ``shares`` outstanding where known. In any order, one row a
+        symbol and session.
     minor_per_unit : int
         Minor units in one unit of the currency.
-    dividend_base : DividendBase
-        The vendor's convention.
-    adj_unit : float, default=0.0
-        To what ``adj_close`` was rounded, in units; 0 when it keeps all digits. A step smaller
-        than the rounding error of both neighbors is noise.
+    vendor : Vendor
+        What its adjusted close stands for.
+    known_on : date, optional
+        The session on whose morning a vendor that adjusts to the day gave the closes: where the
+        adjusted close of the session before is not the raw one, an action takes effect on it.
     source : str
         Written into each action.
     """
-    ratios = _small_ratios()
-    values = np.array([float(ratio) for ratio in ratios])
-    actions: list[CorporateAction] = []
-    known = frame.loc[frame["adj_close"].notna() & (frame["close"] > 0)]
-    for symbol, rows in known.sort_values(["symbol", "session"]).groupby("symbol", sort=True):
-        close = rows["close"].to_numpy(dtype=np.float64) / minor_per_unit
-        adjusted = rows["adj_close"].to_numpy(dtype=np.float64)
-        days = rows["session"].to_numpy()
-        factor = adjusted / close
-        step = factor[1:] / factor[:-1]
-        noise = 0.5 * adj_unit * (1 / adjusted[1:] + 1 / adjusted[:-1]) + _FLOAT_NOISE
-        for i in np.flatnonzero(np.abs(step - 1) > noise):
-            nearest = int(np.argmin(np.abs(values / step[i] - 1)))
-            ex_date = schema.day(days[i + 1])
-            if abs(values[nearest] / step[i] - 1) <= _SPLIT_TOLERANCE:
-                actions.append(
-                    CorporateAction(
-                        symbol=str(symbol),
-                        ex_date=ex_date,
-                        kind=ActionKind.SPLIT,
-                        numerator=ratios[nearest].numerator,
-                        denominator=ratios[nearest].denominator,
-                        source=source,
-                        inferred=True,
-                    )
-                )
-                continue
-            if dividend_base is DividendBase.EX_CLOSE:
-                paid = close[i + 1] * (step[i] - 1)
+    rows = _Rows.of(data, "close", "adj_close", "volume")
+    if known_on is not None:
+        rows = rows.until_the_morning(known_on, minor_per_unit)
+    close = rows.values["close"]
+    found = []
+    for i, step, error in _steps(rows, minor_per_unit, vendor):
+        amount = 0
+        if vendor.dividends is None:
+            exact = _simplest(step * (1 - error), step * (1 + error))
+            explained = _explained(rows, i, exact, vendor.split_tolerance)
+        elif (ratio := _small_ratio(step, vendor.split_tolerance)) is not None:
+            explained = ActionKind.SPLIT, ratio
+        else:
+            if vendor.dividends is DividendBase.EX_CLOSE:
+                amount = round(close[i] * (step - 1))
             else:
-                paid = close[i] * (1 - 1 / step[i])
-            if (amount := round(paid * minor_per_unit)) > 0:
-                actions.append(
-                    CorporateAction(
-                        symbol=str(symbol),
-                        ex_date=ex_date,
-                        kind=ActionKind.CASH_DIVIDEND,
-                        amount=amount,
-                        source=source,
-                        inferred=True,
-                    )
-                )
-    return actions
+                amount = round(close[i - 1] * (1 - 1 / step))
+            explained = (ActionKind.CASH_DIVIDEND, Fraction(1)) if amount > 0 else None
+        if explained is not None:
+            found.append(rows.action(i, *explained, amount, source))
+    return found if vendor.most_a_year is None else _plausible(found, vendor.most_a_year)
 
 
-def build_panels(
-    lake: "Lake",
-    calendar: "SessionCalendar",
-    market: Market,
-    symbols: Sequence[str] | None,
-    first: date,
-    last: date,
+def actions_from_base(
+    data: "pd.DataFrame | pa.Table", *, source: str = ""
+) -> list[CorporateAction]:
+    """Return the actions that explain official base prices, by symbol and ex-date.
+
+    ``data`` has ``symbol, session, close, base`` and, where known, ``shares``: raw closes, and the
+    price from which the session's change was counted. A base price other than the close before is
+    an action, as in ``infer_actions`` of a vendor that leaves out dividends.
+    """
+    rows = _Rows.of(data, "close", "base")
+    close, base = rows.values["close"], rows.values["base"]
+    moved = rows.follows & (base[1:] > 0) & (base[1:] != close[:-1])
+    found = []
+    for i in (np.flatnonzero(moved) + 1).tolist():
+        exact = Fraction(int(close[i - 1]), int(base[i]))
+        explained = _explained(rows, i, exact, KOREAN_VENDOR.split_tolerance)
+        if explained is not None:
+            found.append(rows.action(i, *explained, 0, source))
+    return found
+
+
+def factors(
+    data: "pd.DataFrame | pa.Table",
+    actions: Iterable[CorporateAction],
     *,
-    benchmark: str,
-    rules: "MarketRules | None" = None,
-    require_raw: bool = False,
     known_on: date | None = None,
-) -> tuple[RawPanel, AdjustedPanel]:
-    """Return the raw and the as-of-adjusted panel of the lake's clean daily bars.
+) -> "pd.DataFrame":
+    """Return what each ex-date does to prices and shares: the factors apart from the raw prices.
+
+    A close as adjusted on day ``t`` is the raw close times every ``price`` of an ex-date from
+    the first bar to ``t``: factors multiply forward, so a later action rewrites nothing.
 
     Parameters
     ----------
-    symbols : sequence of str or None
-        Columns, in this order; ``None`` means every symbol with a bar in the range, sorted.
-    first, last : date
-        Both included. The first bar is the origin of the adjustment factors.
-    benchmark : str
-        Name of the index whose close goes along; NaN where it was not recorded.
-    rules : MarketRules, optional
-        When given, vendor-adjusted rows off the tick grid of their date are not tradable in the
-        raw panel.
-    require_raw : bool, default=False
-        Whether vendor-adjusted rows are not tradable in the raw panel at all.
+    data : DataFrame or Table
+        ``symbol, session, close``: raw closes, in any order.
+    actions : iterable of CorporateAction
+        What happened to them.
     known_on : date, optional
-        The morning that the columns are of, where ``symbols`` names none: a symbol whose first
-        bar comes on or after it has no column yet, whatever the lake holds by now.
+        Leaves out what takes effect later.
+
+    Returns
+    -------
+    DataFrame
+        ``symbol, ex_date`` (the session on which the actions take effect), ``previous`` (the
+        close before), ``base`` (what it is worth on the ex-date), ``shares`` (new for one old),
+        ``price`` (previous / base without rounding; of splits, rights and cash dividends).
+    """
+    import pandas as pd
+
+    rows = _Rows.of(data, "close")
+    close = rows.values["close"]
+    table: dict[int, tuple[str, date, int, int, float, float]] = {}
+    for i, action in rows.placed(actions, known_on):
+        previous = int(close[i - 1])
+        *_, base, shares, price = table.get(i, (previous, 1.0, 1.0))
+        ratio = action.numerator / action.denominator
+        if action.kind is ActionKind.CASH_DIVIDEND:
+            price *= base / action.ex_price(base)
+        else:
+            price *= ratio
+        if action.kind is ActionKind.SPLIT:
+            shares *= ratio
+        base = action.ex_price(base)
+        table[i] = rows.symbol(i), rows.day(i), previous, base, shares, price
+    frame = pd.DataFrame(
+        [table[i] for i in sorted(table)],
+        columns=["symbol", "ex_date", "previous", "base", "shares", "price"],
+    )
+    frame["ex_date"] = pd.to_datetime(frame["ex_date"])
+    return frame
+
+
+def total_return(
+    data: "pd.DataFrame | pa.Table",
+    actions: Iterable[CorporateAction],
+    *,
+    rules: "MarketRules | None" = None,
+    known_on: date | None = None,
+) -> "pd.DataFrame":
+    """Return what one unit of money became in the hands of a holder who does nothing.
+
+    ``(close x shares + dividends) / close before``, multiplied from each symbol's first bar.
+    Splits and cash dividends count; the worth of a right is lost, as it is in an account.
+
+    Parameters
+    ----------
+    data : DataFrame or Table
+        ``symbol, session, close, basis``, in any order.
+    rules : MarketRules, optional
+        Whose withholding of the day makes ``net``; without it ``net`` is ``gross``.
+    known_on : date, optional
+        Leaves out rows and actions of later days.
+
+    Returns
+    -------
+    DataFrame
+        ``symbol, session, gross, net``, sorted; 1 on the first bar.
 
     Raises
     ------
-    MissingDataError
-        When the range has no session, or a symbol is neither in the bars nor an instrument.
-    """
-    frame = lake.daily(market, symbols, first, last)
-    known = {item.symbol: item.exchange for item in lake.instruments(market)}
-    index = lake.index(market, first, last)
-    if symbols is None and known_on is not None:
-        earlier = frame["session"] < np.datetime64(known_on)
-        symbols = sorted(frame.loc[earlier, "symbol"].unique())
-    return assemble_panels(
-        frame,
-        lake.actions(market, first, last),
-        calendar.sessions(first, last),
-        market,
-        symbols,
-        exchanges=known,
-        index=index.loc[index["name"] == benchmark],
-        benchmark=benchmark,
-        rules=rules,
-        require_raw=require_raw,
-    )
-
-
-def assemble_panels(
-    frame: "pd.DataFrame",
-    actions: Iterable[CorporateAction],
-    sessions: Sequence[date],
-    market: Market,
-    symbols: Sequence[str] | None,
-    *,
-    exchanges: dict[str, Exchange] | None = None,
-    index: "pd.DataFrame | None" = None,
-    benchmark: str = "",
-    rules: "MarketRules | None" = None,
-    require_raw: bool = False,
-) -> tuple[RawPanel, AdjustedPanel]:
-    """Return both panels of ``frame`` (``schema.DAILY_BARS``) on ``sessions``; see ``build_panels``.
-
-    A session without a row inside an instrument's life is a halt. A life ends with its delisting
-    action, never because later rows are absent: that would look into the future.
-    """
-    if not sessions:
-        raise MissingDataError(f"{market} 시장의 거래일이 없음")
-    names = tuple(symbols) if symbols is not None else tuple(sorted(frame["symbol"].unique()))
-    days = np.array(sessions, dtype="datetime64[D]")
-    cells = place(frame, days, names)
-    shape = (len(days), len(names))
-
-    bars = {name: _grid(cells, frame[name], shape) for name in ("open", "high", "low", "close")}
-    volume = _grid(cells, frame["volume"], shape)
-    present = np.zeros(shape, dtype=np.bool_)
-    present[cells.row, cells.column] = True
-    traded = present & (volume > 0) & (bars["open"] > 0)
-    raw_basis = np.ones(shape, dtype=np.bool_)
-    adjusted_rows = (frame["basis"] == PriceBasis.ADJUSTED.value).to_numpy()[cells.kept]
-    raw_basis[cells.row, cells.column] = ~adjusted_rows
-
-    events = _events(actions, days, names)
-    state = _carry(bars["close"], present, events)
-    alive = ~events.gone
-    traded &= alive
-    volume = np.where(traded, volume, 0)
-    prices = {name: np.where(traded, bars[name], 0) for name in ("open", "high", "low")}
-
-    tradable = traded.copy()
-    if require_raw:
-        tradable &= raw_basis
-    elif rules is not None and adjusted_rows.any():
-        off = np.zeros(shape, dtype=np.bool_)
-        off[cells.row, cells.column] = adjusted_rows & off_tick_grid(frame.loc[cells.kept], rules)
-        tradable &= ~off
-    if (dropped := int(traded.sum() - tradable.sum())) > 0:
-        log.info("수정주가라 매매할 수 없는 칸", market=market.value, cells=dropped)
-
-    raw = RawPanel(
-        market=market,
-        basis=PriceBasis.ADJUSTED if adjusted_rows.any() else PriceBasis.RAW,
-        symbols=names,
-        exchanges=_exchanges(frame, names, exchanges or {}),
-        sessions=days,
-        open=prices["open"],
-        high=prices["high"],
-        low=prices["low"],
-        close=state.close,
-        reference=state.reference,
-        volume=volume,
-        tradable=tradable,
-    )
-    adjusted = AdjustedPanel(
-        market=market,
-        symbols=names,
-        sessions=days,
-        open=np.where(traded, bars["open"] * state.factor, np.nan),
-        high=np.where(traded, bars["high"] * state.factor, np.nan),
-        low=np.where(traded, bars["low"] * state.factor, np.nan),
-        close=np.where(traded, bars["close"] * state.factor, np.nan),
-        volume=np.where(traded, volume / state.split_factor, np.nan),
-        tradable=traded,
-        benchmark=_benchmark(index, days),
-        benchmark_name=benchmark,
-    )
-    return raw, adjusted
-
-
-def off_tick_grid(
-    frame: "pd.DataFrame", rules: "MarketRules", *, half_tick: bool = False
-) -> BoolArray:
-    """Return which rows of ``frame`` carry a price that no order could have carried that day.
-
-    Prices of 0 are no prices. ``half_tick`` also allows the midpoints between two ticks.
+    DataError
+        On vendor-adjusted rows: dividends were paid on prices that were traded.
     """
     import pandas as pd
 
-    exchanges, exchange_of = np.unique(
-        frame["exchange"].to_numpy(dtype=object).astype(str), return_inverse=True
-    )
-    days, day_of = np.unique(
-        frame["session"].to_numpy().astype("datetime64[D]"), return_inverse=True
-    )
-    ladders, ladder_of = rules.ladder_arrays([Exchange(name) for name in exchanges], days)
-    ladder = ladder_of[day_of, exchange_of]
-    off = np.zeros(len(frame), dtype=np.bool_)
-    for number in pd.unique(ladder):
-        rows = np.flatnonzero(ladder == number)
-        bounds, ticks = ladders[number, :, 0], ladders[number, :, 1]
-        for name in ("open", "high", "low", "close"):
-            price = frame[name].to_numpy(dtype=np.int64)[rows]
-            tick = ticks[np.maximum(np.searchsorted(bounds, price, side="right") - 1, 0)]
-            off[rows] |= (price * 2 % tick if half_tick else price % tick) != 0
-    return off
+    rows = _Rows.of(data, "close", raw_only=True, last=known_on)
+    close = rows.values["close"].astype(np.float64)
+    shares = np.ones(len(close))
+    paid = {name: np.zeros(len(close)) for name in ("gross", "net")}
+    for i, action in rows.placed(actions, known_on):
+        if action.kind is ActionKind.CASH_DIVIDEND:
+            kept = 1.0 if rules is None else 1 - rules.dividend_withholding_ppb(rows.day(i)) / 1e9
+            paid["gross"][i] += shares[i] * action.amount
+            paid["net"][i] += shares[i] * action.amount * kept
+        elif action.kind is ActionKind.SPLIT:
+            shares[i] *= action.numerator / action.denominator
+    frame = pd.DataFrame({"symbol": rows.names[rows.code], "session": rows.session})
+    for name, dividends in paid.items():
+        growth = np.ones(len(close))
+        growth[1:][rows.follows] = ((close * shares + dividends)[1:] / close[:-1])[rows.follows]
+        for start, end in rows.spans():
+            np.cumprod(growth[start:end], out=growth[start:end])
+        frame[name] = growth
+    return frame
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """Where each kept row of a frame goes in the grid."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Bars sorted by symbol and session; ``follows[i]``: row ``i + 1`` is of the same symbol."""
 
-    kept: BoolArray
-    row: IntArray
-    column: IntArray
+    names: "np.ndarray"
+    code: IntArray
+    session: "np.ndarray"
+    values: dict[str, "np.ndarray"]
+    follows: BoolArray
+
+    @classmethod
+    def of(
+        cls,
+        data: "pd.DataFrame | pa.Table",
+        *columns: str,
+        raw_only: bool = False,
+        last: date | None = None,
+    ) -> "_Rows":
+        import pyarrow as pa
+
+        frame = data if not isinstance(data, pa.Table) else data.to_pandas(date_as_object=False)
+        for name in columns:
+            least = 0 if name == "volume" else 1e-9
+            frame = frame.loc[(frame[name] >= least) & (frame[name] < np.inf)]
+        if last is not None:
+            frame = frame.loc[frame["session"] <= np.datetime64(last)]
+        if raw_only and bool((frame["basis"] != PriceBasis.RAW.value).any()):
+            raise DataError("공급자가 수정한 가격으로는 배당을 포함한 수익을 계산할 수 없음")
+        names, code = np.unique(frame["symbol"].to_numpy(dtype=str), return_inverse=True)
+        session = frame["session"].to_numpy().astype("datetime64[D]")
+        values = {name: frame[name].to_numpy() for name in columns}
+        values["shares"] = np.zeros(len(frame), dtype=np.int64)
+        if "shares" in frame:
+            values["shares"] = frame["shares"].fillna(0).to_numpy(dtype=np.int64)
+        order = np.lexsort((session, code))
+        code, session = code[order].astype(np.int64), session[order]
+        follows = code[1:] == code[:-1]
+        if bool((follows & (session[1:] == session[:-1])).any()):
+            raise DataError("한 종목의 같은 날에 행이 여럿 있음")
+        return cls(
+            names=names,
+            code=code,
+            session=session,
+            values={name: column[order] for name, column in values.items()},
+            follows=follows,
+        )
+
+    def until_the_morning(self, on: date, minor_per_unit: int) -> "_Rows":
+        """Return the rows and, after each that is of the last session, its worth on a morning."""
+        if len(self.session) == 0 or schema.day(self.session.max()) >= on:
+            return self
+        last = np.flatnonzero(self.session == self.session.max())
+        after = last + 1
+        values = {
+            name: np.insert(column, after, column[last]) for name, column in self.values.items()
+        }
+        code = np.insert(self.code, after, self.code[last])
+        added = after + np.arange(len(after))
+        values["close"] = values["close"].astype(np.float64)
+        values["close"][added] = values["adj_close"][added] * minor_per_unit
+        values["volume"][added] = 1
+        return _Rows(
+            names=self.names,
+            code=code,
+            session=np.insert(self.session, after, np.datetime64(on, "D")),
+            values=values,
+            follows=code[1:] == code[:-1],
+        )
+
+    def action(
+        self, row: int, kind: ActionKind, ratio: Fraction, amount: int, source: str
+    ) -> CorporateAction:
+        return CorporateAction(
+            symbol=self.symbol(row),
+            ex_date=self.day(row),
+            kind=kind,
+            numerator=ratio.numerator,
+            denominator=ratio.denominator,
+            amount=amount,
+            source=source,
+            inferred=True,
+        )
+
+    def symbol(self, row: int) -> str:
+        return str(self.names[self.code[row]])
+
+    def day(self, row: int) -> date:
+        return schema.day(self.session[row])
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Yield where the rows of each symbol begin and end."""
+        cuts = [0, *(np.flatnonzero(~self.follows) + 1).tolist(), len(self.code)]
+        return pairwise(cuts) if len(self.code) else iter(())
+
+    def placed(
+        self, actions: Iterable[CorporateAction], known_on: date | None
+    ) -> Iterator[tuple[int, CorporateAction]]:
+        """Yield each action that moves a price with the first row on or after its ex-date.
+
+        Left out: what comes before a symbol's second row or after its last one.
+        """
+        starts = {str(self.names[self.code[a]]): (a, b) for a, b in self.spans()}
+        for action in sorted(actions, key=in_effect_order):
+            if action.symbol not in starts or action.kind is ActionKind.DELISTING:
+                continue
+            if known_on is not None and action.ex_date > known_on:
+                continue
+            start, end = starts[action.symbol]
+            day = np.datetime64(action.ex_date, "D")
+            row = start + int(np.searchsorted(self.session[start:end], day))
+            if start < row < end:
+                yield row, action
 
 
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """Corporate actions as grids: split terms, dividends, and from when an instrument is gone."""
-
-    numerator: IntArray
-    denominator: IntArray
-    dividend: IntArray
-    gone: BoolArray
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What is carried from row to row."""
-
-    close: IntArray
-    reference: IntArray
-    factor: FloatArray
-    split_factor: FloatArray
-
-
-def place(frame: "pd.DataFrame", days: "np.ndarray", names: Sequence[str]) -> Cells:
-    """Return the grid cell of each row; rows of other days and other symbols are left out."""
-    import pandas as pd
-
-    column = pd.Index(names).get_indexer(pd.Index(frame["symbol"]))
-    session = frame["session"].to_numpy().astype("datetime64[D]")
-    row = np.searchsorted(days, session)
-    inside = row < len(days)
-    on_day = inside.copy()
-    on_day[inside] = days[row[inside]] == session[inside]
-    kept = on_day & (column >= 0)
-    if (outside := int((inside & ~on_day).sum())) > 0:
-        log.warning("거래일이 아닌 날의 봉 제외", rows=outside)
-    return Cells(kept, row[kept].astype(np.int64), column[kept].astype(np.int64))
-
-
-def _grid(cells: Cells, column: "pd.Series[int]", shape: tuple[int, int]) -> IntArray:
-    grid = np.zeros(shape, dtype=np.int64)
-    grid[cells.row, cells.column] = column.to_numpy(dtype=np.int64)[cells.kept]
-    return grid
-
-
-def _events(
-    actions: Iterable[CorporateAction], days: "np.ndarray", names: Sequence[str]
-) -> _Events:
-    shape = (len(days), len(names))
-    columns = {name: number for number, name in enumerate(names)}
-    events = _Events(
-        np.ones(shape, dtype=np.int64),
-        np.ones(shape, dtype=np.int64),
-        np.zeros(shape, dtype=np.int64),
-        np.zeros(shape, dtype=np.bool_),
-    )
-    for action in actions:
-        # An ex-date between sessions works from the next session on.
-        row = int(np.searchsorted(days, np.datetime64(action.ex_date, "D")))
-        column = columns.get(action.symbol)
-        if column is None or row == len(days):
+def _steps(rows: _Rows, minor_per_unit: int, vendor: Vendor) -> Iterator[tuple[int, float, float]]:
+    """Yield ``(row, step, its relative error)`` wherever the vendor's factor moves for good."""
+    adjusted = rows.values["adj_close"].astype(np.float64)
+    level = np.log(adjusted / (rows.values["close"] / minor_per_unit))
+    error = vendor.adj_unit / adjusted + _FLOAT_NOISE / 2
+    smallest = float(np.log1p(vendor.min_step))
+    # A price of a day without a trade is nobody's: the step is between the trades around it.
+    traded = np.flatnonzero(rows.values["volume"] > 0)
+    code = rows.code[traded]
+    known, doubt = level[traded], error[traded]
+    moved = np.abs(np.diff(known)) > np.maximum(doubt[1:] + doubt[:-1], smallest)
+    n = vendor.lasting
+    for k in (np.flatnonzero(moved & (code[1:] == code[:-1])) + 1).tolist():
+        before, after = known[max(k - n, 0) : k], known[k : k + n]
+        if (
+            len(before) < n
+            or len(after) < n
+            or code[max(k - n, 0)] != code[min(k + n, len(code)) - 1]
+        ):
             continue
-        if action.kind is ActionKind.SPLIT:
-            events.numerator[row, column] *= action.numerator
-            events.denominator[row, column] *= action.denominator
-        elif action.kind is ActionKind.CASH_DIVIDEND:
-            events.dividend[row, column] += action.amount
+        step = float(np.median(after) - np.median(before))
+        gap = after.min() - before.max() if step > 0 else before.min() - after.max()
+        if gap < abs(step) / 2 or abs(step) < smallest:
+            continue
+        row = int(traded[k])
+        while row - 1 > traded[k - 1] and abs(level[row - 1] - known[k]) < abs(step) / 2:
+            row -= 1
+        yield row, float(np.exp(step)), min(float(doubt[k - 1] + doubt[k]), _WORST_ERROR)
+
+
+def _plausible(found: Sequence[CorporateAction], most_a_year: int) -> list[CorporateAction]:
+    """Return the actions of symbols that have no more than so many within a year."""
+    kept = []
+    for symbol, group in groupby(found, key=lambda action: action.symbol):
+        actions = list(group)
+        if any(
+            late.ex_date - early.ex_date < timedelta(days=365)
+            for early, late in zip(actions, actions[most_a_year:], strict=False)
+        ):
+            log.warning("원주가와 수정주가가 다른 계열이라 권리를 찾지 않음", symbol=symbol)
         else:
-            events.gone[row:, column] = True
-    return events
+            kept += actions
+    return kept
 
 
-def _carry(close: IntArray, present: BoolArray, events: _Events) -> _State:
-    """Walk forward once: restated reference, carried close, and the factors from the first row."""
-    n, m = close.shape
-    state = _State(
-        np.zeros((n, m), dtype=np.int64),
-        np.zeros((n, m), dtype=np.int64),
-        np.ones((n, m)),
-        np.ones((n, m)),
-    )
-    previous = np.zeros(m, dtype=np.int64)
-    factor = np.ones(m)
-    split_factor = np.ones(m)
-    for t in range(n):
-        p, q, paid = events.numerator[t], events.denominator[t], events.dividend[t]
-        held = previous > 0
-        after_dividend = np.maximum(previous - paid, 1)
-        reference = np.where(held, np.maximum(after_dividend * q // p, 1), 0)
-        moved = held & ((p != q) | (paid > 0))
-        split = np.where(held, p / q, 1.0)
-        factor = np.where(moved, factor * (previous / after_dividend) * split, factor)
-        split_factor = split_factor * split
-        now = np.where(present[t], close[t], reference)
-        gone = events.gone[t]
-        state.reference[t] = np.where(gone, 0, reference)
-        state.close[t] = np.where(gone, 0, now)
-        state.factor[t] = factor
-        state.split_factor[t] = split_factor
-        previous = state.close[t]
-    return state
+def _explained(
+    rows: _Rows, row: int, step: Fraction, tolerance: float
+) -> tuple[ActionKind, Fraction] | None:
+    """Return what moved a base price by ``step``, where dividends move none."""
+    small = _small_ratio(float(step), tolerance)
+    if small is not None:
+        return ActionKind.SPLIT, small
+    if step > _LARGEST_RIGHT:
+        log.warning(
+            "설명할 수 없는 기준가 변동", symbol=rows.symbol(row), session=rows.day(row), step=step
+        )
+        return None
+    if step > 1:
+        return ActionKind.RIGHTS, step
+    before, after = (int(rows.values["shares"][at]) for at in (row - 1, row))
+    if before > 0 and after > 0:
+        if after >= before:
+            return ActionKind.RIGHTS, step
+        left = after / before
+        return ActionKind.SPLIT, _simplest(left * 0.999, left * 1.001)
+    return (ActionKind.SPLIT if step < _REDUCTION else ActionKind.RIGHTS), step
 
 
-def _exchanges(
-    frame: "pd.DataFrame", names: Sequence[str], known: dict[str, Exchange]
-) -> tuple[Exchange, ...]:
-    seen = frame.drop_duplicates("symbol").set_index("symbol")["exchange"].to_dict()
-    unknown = [name for name in names if name not in known and name not in seen]
-    if unknown:
-        raise MissingDataError(f"자료에 없는 종목: {', '.join(unknown[:10])}")
-    return tuple(known[name] if name in known else Exchange(seen[name]) for name in names)
+def _small_ratio(step: float, tolerance: float) -> Fraction | None:
+    """Return the small ratio that ``step`` is near."""
+    ratios, values = _small_ratios()
+    nearest = int(np.argmin(np.abs(values / step - 1)))
+    return ratios[nearest] if abs(values[nearest] / step - 1) <= tolerance else None
 
 
-def _benchmark(index: "pd.DataFrame | None", days: "np.ndarray") -> FloatArray:
-    series = np.full(len(days), np.nan)
-    if index is None or index.empty:
-        return series
-    session = index["session"].to_numpy().astype("datetime64[D]")
-    row = np.searchsorted(days, session)
-    inside = row < len(days)
-    inside[inside] = days[row[inside]] == session[inside]
-    series[row[inside]] = index["close"].to_numpy(dtype=np.float64)[inside]
-    return series
-
-
-def _small_ratios() -> list[Fraction]:
+@cache
+def _small_ratios() -> tuple[list[Fraction], FloatArray]:
     terms = {
         Fraction(p, q)
         for p in range(1, _SMALL_TERM + 1)
@@ -426,4 +482,13 @@ def _small_ratios() -> list[Fraction]:
     }
     terms |= {Fraction(n, 1) for n in range(2, _WHOLE_RATIO + 1)}
     terms |= {Fraction(1, n) for n in range(2, _WHOLE_RATIO + 1)}
-    return sorted(terms)
+    ratios = sorted(terms)
+    return ratios, np.array([float(ratio) for ratio in ratios])
+
+
+def _simplest(low: float, high: float) -> Fraction:
+    """Return the fraction with the smallest terms between two positive numbers."""
+    whole = int(low)
+    if whole + 1 <= high or whole == low:
+        return Fraction(whole if whole == low else whole + 1)
+    return whole + 1 / _simplest(1 / (high - whole), 1 / (low - whole))

@@ -1,64 +1,540 @@
-"""The raw→clean boundary: batches of bars come in through the quality gate."""
+"""From a source into the lake: in chunks, through the quality gate, resumable at any point.
 
-from collections.abc import Sequence
+A chunk (a year of daily bars) is fetched, judged, written to both layers and only then noted in the
+journal; what is killed in between is done again, and the lake does not change by it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trading.domain.actions import CorporateAction
-from trading.errors import MissingDataError, SchemaError
-from trading.ports import BarSource
+import numpy as np
+
+from trading.domain.instrument import Instrument
+from trading.errors import (
+    AuthenticationError,
+    BrokerError,
+    ConfigError,
+    DataError,
+    SchemaError,
+    UsageError,
+)
+from trading.log import get_logger
+from trading.ports import BulkSource
 from trading.store import schema
+from trading.store.journal import EVERYTHING, Journal, Span, origins
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from trading.config import Home
     from trading.domain.rules import MarketRules
     from trading.sessions import SessionCalendar
+    from trading.store.adjust import Vendor
     from trading.store.lake import Lake
+    from trading.store.parts import Part
+    from trading.store.quality import QualityResult, Report
 
-# The longest time without a session (New York, September 2001: six days; Seoul, October 2025:
-# nine), with room to spare.
-_LONGEST_CLOSURE = timedelta(days=14)
+log = get_logger(__name__)
+
+# What others are judged by comes before them.
+ORDER = (
+    "holidays", "instruments", "listings", "sectors", "actions", "index", "daily", "minute",
+    "ticks", "fundamentals", "rankings",
+)  # fmt: skip
+Progress = Callable[[int, int], None]
+
+_UNDATED = frozenset({"instruments", "sectors"})
+_BY_SYMBOL = frozenset({"daily", "minute"})
+_DAY = timedelta(days=1)
+# Sessions before a chunk that are fetched with it, so that a split on its first day shows.
+_OVERLAP = 5
+# So many symbols in a row that fail are no matter of the symbols.
+_MOST_FAILURES = 20
+_TRIES = 2
+_NEVER: Span = date.max, date.max
 
 
-def ingest(
-    lake: "Lake",
-    source: BarSource,
-    home: "Home",
-    rules: "MarketRules",
-    calendar: "SessionCalendar",
-    *,
-    first: date,
-    last: date,
-    known: date,
-) -> dict[str, Any] | None:
-    """Bring bars, actions, instruments and index of a range from a source into the lake.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a source is asked.
 
-    ``known`` is the session whose morning it is: its actions are public, its bars are not.
-    ``None`` when the range holds nothing new.
+    Parameters
+    ----------
+    origin : str
+        Under which name the journal keeps what it brought.
+    parallel : int, default=0
+        How many symbols are asked for at once, each by itself; 0 for a source that gives all.
+    momentary : frozenset of str
+        Kinds that come as they are now, whatever the range.
+    vendor : Vendor, optional
+        Whose adjusted closes stand beside raw ones, so that actions are inferred from them.
     """
-    market = rules.market
-    lake.upsert_instruments(market, source.instruments(market))
-    actions = source.actions(market, first, known)
-    lake.upsert_actions(market, actions)
-    if first > last:
-        return None
-    index = source.index(market, first, last)
-    if len(index):
-        lake.upsert_index(market, index)
-    frame = source.daily(market, None, first, last)
-    if frame.empty:
-        raise MissingDataError(f"{first}부터 {last}까지 기록된 시세가 없습니다.")
-    return admit(
-        lake,
-        home,
-        rules,
-        calendar,
-        frame,
-        as_of=last,
-        actions=actions,
-    )
+
+    origin: str
+    parallel: int = 0
+    momentary: frozenset[str] = frozenset()
+    vendor: "Vendor | None" = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Brought:
+    """What one run brought; ``failed`` by symbol or kind, with the reason.
+
+    ``changed`` counts clean rows that are new or different, ``skipped`` what was there already.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    changed: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    findings: dict[str, int] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    unavailable: list[str] = field(default_factory=list)
+    reports: "dict[str, Report]" = field(default_factory=dict)
+
+    @property
+    def told(self) -> list[str]:
+        """The findings as a user reads them."""
+        return [f"{title}: {count:,}건" for title, count in self.findings.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Days of one kind that are brought together, and which of them each symbol lacks.
+
+    ``morning`` is the session after them, when the adjusted closes tell its actions already.
+    """
+
+    kind: str
+    span: Span
+    lacking: dict[str, Span]
+    morning: date | None = None
+
+    @property
+    def name(self) -> str:
+        # Adjusted closes of last night are not those of this morning.
+        asked = f"-{self.morning}" if self.morning is not None else ""
+        return f"{self.kind}-{self.span[0]}-{self.span[1]}{asked}"
+
+    @property
+    def symbols(self) -> list[str] | None:
+        return None if EVERYTHING in self.lacking else list(self.lacking)
+
+    def brought_without(self, failed: Mapping[str, str]) -> list[str] | None:
+        """Return the symbols whose rows came; ``None`` for all that there are."""
+        symbols = self.symbols
+        return None if symbols is None else [name for name in symbols if name not in failed]
+
+    @property
+    def days(self) -> Span:
+        spans = self.lacking.values()
+        return min(first for first, _ in spans), max(last for _, last in spans)
+
+
+class Intake:
+    """Brings one market's data from a source into the lake."""
+
+    def __init__(
+        self,
+        lake: "Lake",
+        home: "Home",
+        rules: "MarketRules",
+        calendar: "SessionCalendar",
+        source: BulkSource,
+        terms: Terms,
+    ) -> None:
+        self._lake = lake
+        self._market = rules.market
+        self._calendar = calendar
+        self._source = source
+        self._terms = terms
+        self._gate = _Gate(lake, home, rules, calendar)
+        self.journal = Journal(lake.root, rules.market, terms.origin)
+
+    def bring(
+        self,
+        kinds: Iterable[str],
+        wanted: Span,
+        *,
+        known: date,
+        symbols: Sequence[str] | None = None,
+        again: bool = False,
+        progress: Progress | None = None,
+    ) -> Brought:
+        """Bring what the journal does not name yet, or everything ``again``.
+
+        ``known`` is the session whose morning it is: its actions are public, its bars are not.
+        ``progress`` hears how many parts are done, and of how many.
+        """
+        brought = Brought()
+        offered = self._source.kinds(self._market)
+        asked = set(kinds) - {"actions"}
+        brought.unavailable = sorted(asked - offered)
+        chunks = [
+            chunk
+            for kind in ORDER
+            if kind in asked & offered
+            for chunk in self._chunks(kind, wanted, known, symbols, again, brought)
+        ]
+        days = [chunk.span[0] for chunk in chunks if chunk.kind == "daily"]
+        actions = self._source.actions(self._market, min(days, default=known), known)
+        self._lake.upsert_actions(self._market, actions)
+
+        total, done = sum(len(chunk.lacking) for chunk in chunks), 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total)
+
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="read") as reader,
+            ThreadPoolExecutor(1, thread_name_prefix="lake") as writer,
+        ):
+            writing: Future[None] | None = None
+            before: tuple[_Chunk, pa.Table] | None = None
+            for chunk, table, failed in self._read(chunks, reader, brought, step):
+                follows = before is not None and _follows(chunk, before[0])
+                if writing is not None and not follows:
+                    writing.result()
+                result = self._gate.judge(
+                    chunk.kind,
+                    table,
+                    chunk.days,
+                    history=before[1] if before is not None and follows else None,
+                    symbols=chunk.brought_without(failed),
+                )
+                # Judged while the chunk before is written; two are not written at once.
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(self._keep, chunk, table, result, failed, brought)
+                before = chunk, table
+            if writing is not None:
+                writing.result()
+        return brought
+
+    def leave_others(self, folder: Path) -> bool:
+        """Move all of the market to ``folder`` when another source brought some of it.
+
+        Its prices and splits are not these. Returns whether anything was moved.
+        """
+        if origins(self._lake.root, self._market) <= {self.journal.origin}:
+            return False
+        self._lake.set_aside(self._market, folder)
+        return True
+
+    # --- what is missing -----------------------------------------------------------------
+
+    def _chunks(
+        self,
+        kind: str,
+        wanted: Span,
+        known: date,
+        symbols: Sequence[str] | None,
+        again: bool,
+        brought: Brought,
+    ) -> Iterator[_Chunk]:
+        if kind in self._terms.momentary | _UNDATED:
+            wanted = known, known
+        names = self._names(kind, symbols)
+        if again:
+            lacking = {name: [wanted] for name in names}
+        else:
+            lacking = self.journal.missing(kind, names, wanted)
+        morning = None
+        if kind == "daily" and self._terms.vendor is not None:
+            morning = self._morning(wanted, known)
+        if morning is not None:
+            # Bars that came last night do not know this morning's actions.
+            for symbol in self.journal.missing("actions", names, (morning, morning)):
+                lacking.setdefault(symbol, [(wanted[1], wanted[1])])
+        brought.skipped += len(names) - len(lacking)
+        for first, last in self._spans(kind, wanted):
+            cut = {name: _within(spans, first, last) for name, spans in lacking.items()}
+            found = {name: span for name, span in cut.items() if span is not None}
+            if found:
+                chunk = _Chunk(kind, (first, last), found, morning if last == wanted[1] else None)
+                if again:
+                    # Whatever an earlier run had left.
+                    self.journal.unspool(chunk.name)
+                yield chunk
+
+    def _morning(self, wanted: Span, known: date) -> date | None:
+        """Return the session that begins right after the days wanted, if it is this morning."""
+        is_next = self._calendar.is_session(known) and self._calendar.previous(known) == wanted[1]
+        return known if is_next else None
+
+    def _names(self, kind: str, symbols: Sequence[str] | None) -> Sequence[str]:
+        """Return what the journal names: symbols where they are asked for one by one."""
+        if schema.KINDS[kind].subject != "symbol":
+            return [EVERYTHING]
+        if symbols is not None:
+            return symbols
+        if self._terms.parallel and kind in _BY_SYMBOL:
+            return [one.symbol for one in self._source.instruments(self._market)]
+        return [EVERYTHING]
+
+    def _spans(self, kind: str, wanted: Span) -> Iterator[Span]:
+        """Yield the chunks of a range: years of days, months or sessions of minutes."""
+        first, last = wanted
+        if kind == "minute" and self._terms.parallel:
+            for session in self._calendar.sessions(first, last):
+                # From the session before, so that what was brought joins into one span.
+                yield first, session
+                first = session + _DAY
+        elif kind == "daily":
+            for year in range(first.year, last.year + 1):
+                yield max(first, date(year, 1, 1)), min(last, date(year, 12, 31))
+        elif kind in ("minute", "ticks"):
+            while first <= last:
+                following = (first.replace(day=1) + timedelta(days=32)).replace(day=1)
+                yield first, min(last, following - _DAY)
+                first = following
+        elif first <= last:
+            yield first, last
+
+    # --- fetching ------------------------------------------------------------------------
+
+    def _read(
+        self,
+        chunks: Sequence[_Chunk],
+        reader: ThreadPoolExecutor,
+        brought: Brought,
+        step: Callable[[], None],
+    ) -> "Iterator[tuple[_Chunk, pa.Table, dict[str, str]]]":
+        """Yield each chunk with its rows, and why some symbols (or all) could not be brought.
+
+        What is in files is read ahead; a venue is not asked for more than may be waited for.
+        """
+        reading: Future[tuple[pa.Table, dict[str, str]]] | None = None
+        for chunk, following in zip_longest(chunks, chunks[1:]):
+            if self._terms.parallel and chunk.symbols is not None and chunk.kind in _BY_SYMBOL:
+                yield chunk, *self._fetched_by_symbol(chunk, step)
+                continue
+            table, failed = reading.result() if reading else self._fetched(chunk, brought)
+            reading = None
+            if following is not None and not self._terms.parallel:
+                reading = reader.submit(self._fetched, following, brought)
+            yield chunk, table, failed
+            for _ in chunk.lacking:
+                step()
+
+    def _fetched(self, chunk: _Chunk, brought: Brought) -> "tuple[pa.Table, dict[str, str]]":
+        kind = schema.KINDS[chunk.kind]
+        try:
+            data = self._source.table(chunk.kind, self._market, chunk.symbols, *chunk.days)
+            table = schema.cast(data, kind)
+        except (BrokerError, DataError, UsageError) as error:
+            # A file that cannot be read ends the import; of a venue only this kind is missing.
+            if not self._terms.parallel or isinstance(error, AuthenticationError):
+                raise
+            log.error("자료를 받지 못함", kind=chunk.kind, reason=str(error))
+            brought.failed[chunk.kind] = str(error)
+            return kind.arrow().empty_table(), dict.fromkeys(chunk.lacking, str(error))
+        return table, {}
+
+    def _fetched_by_symbol(
+        self, chunk: _Chunk, step: Callable[[], None]
+    ) -> "tuple[pa.Table, dict[str, str]]":
+        import pyarrow as pa
+
+        listed = {one.symbol: one.listed for one in self._source.instruments(self._market)}
+        tables: dict[str, pa.Table] = {}
+        failed: dict[str, str] = {}
+        todo = list(chunk.lacking)
+        pool = ThreadPoolExecutor(self._terms.parallel, thread_name_prefix="fetch")
+        try:
+            for attempt in range(_TRIES):
+                failures = 0
+                failed = {}
+                futures = {
+                    pool.submit(self._one, chunk, symbol, listed.get(symbol)): symbol
+                    for symbol in todo
+                }
+                for future in as_completed(futures):
+                    symbol = futures[future]
+                    try:
+                        tables[symbol] = future.result()
+                        failures = 0
+                    except AuthenticationError:
+                        raise
+                    except (BrokerError, DataError) as error:
+                        failures += 1
+                        if failures >= _MOST_FAILURES:
+                            raise
+                        failed[symbol] = str(error)
+                    if symbol in tables or attempt == _TRIES - 1:
+                        step()
+                todo = list(failed)
+        finally:
+            # After Ctrl+C nobody waits for what is under way: it is asked for again.
+            pool.shutdown(wait=False, cancel_futures=True)
+        for symbol, reason in failed.items():
+            log.error("종목을 받지 못함", kind=chunk.kind, symbol=symbol, reason=reason)
+        kind = schema.KINDS[chunk.kind]
+        whole = pa.concat_tables([kind.arrow().empty_table(), *tables.values()])
+        whole = whole.unify_dictionaries().combine_chunks()
+        if self._terms.vendor is not None and chunk.kind == "daily":
+            self._infer(whole, chunk.morning)
+        return _from_the_first_lacking(whole, chunk.lacking), failed
+
+    def _one(self, chunk: _Chunk, symbol: str, listed: date | None) -> "pa.Table":
+        """Return the rows of one symbol, from the spool when it was fetched for this chunk before."""
+        kind = schema.KINDS[chunk.kind]
+        first, last = chunk.lacking[symbol]
+        if listed is not None:
+            first = max(first, listed)
+        if first > last or not self._calendar.sessions(first, last):
+            return kind.arrow().empty_table()
+        kept = self.journal.spooled(chunk.name, symbol)
+        if kept is not None:
+            return schema.cast(kept, kind)
+        if self._terms.vendor is not None and chunk.kind == "daily":
+            first = _sessions_before(self._calendar, first, _OVERLAP)
+        data = self._source.table(chunk.kind, self._market, [symbol], first, last)
+        table = schema.cast(data, kind)
+        self.journal.spool(chunk.name, symbol, table)
+        return table
+
+    def _infer(self, table: "pa.Table", morning: date | None) -> None:
+        """Keep the actions that explain the adjusted closes of a chunk."""
+        from trading.store.adjust import infer_actions
+
+        assert self._terms.vendor is not None
+        found = infer_actions(
+            table,
+            minor_per_unit=self._market.currency.minor_per_unit,
+            vendor=self._terms.vendor,
+            known_on=morning,
+            source=self._source.name,
+        )
+        self._lake.upsert_actions(self._market, found)
+
+    # --- keeping -------------------------------------------------------------------------
+
+    def _keep(
+        self,
+        chunk: _Chunk,
+        table: "pa.Table",
+        result: "QualityResult | None",
+        failed: Mapping[str, str],
+        brought: Brought,
+    ) -> None:
+        brought.failed.update(failed)
+        if result is not None:
+            self._gate.note(chunk.kind, result, brought.reports)
+        if result is not None and result.refusals:
+            for reason in result.refusals:
+                log.error("자료를 통째로 받아들이지 않음", chunk=chunk.name, reason=reason)
+            brought.refused += [f"{chunk.span[0]} ~ {chunk.span[1]}: {r}" for r in result.refusals]
+            return
+        kind = chunk.kind
+        brought.rows[kind] = brought.rows.get(kind, 0) + len(table)
+        brought.changed += self._gate.write(kind, table, result)
+        if result is not None:
+            brought.quarantined += len(result.quarantined)
+            for finding in result.findings:
+                brought.findings[finding.title] = (
+                    brought.findings.get(finding.title, 0) + finding.failed
+                )
+        if kind == "daily" and not len(table) and self._calendar.sessions(*chunk.span):
+            # Not noted: what is not there yet may be there the next time.
+            return
+        done = {name: span for name, span in chunk.lacking.items() if name not in failed}
+        self.journal.add(kind, done)
+        if chunk.morning is not None:
+            self.journal.add("actions", dict.fromkeys(done, (chunk.morning, chunk.morning)))
+        if not failed:
+            self.journal.unspool(chunk.name)
+
+
+class _Gate:
+    """The quality gate with the settings of one home, and the two layers behind it."""
+
+    def __init__(
+        self, lake: "Lake", home: "Home", rules: "MarketRules", calendar: "SessionCalendar"
+    ) -> None:
+        from trading.store import quality
+
+        self._lake = lake
+        self._rules = rules
+        self._calendar = calendar
+        self._market = rules.market
+        self._settings = quality.read_settings(home.config_dir)
+        self._known_parts: dict[str, Part] | None = None
+        self._known_instruments: list[Instrument] = []
+
+    def judge(
+        self,
+        kind: str,
+        table: "pa.Table",
+        span: Span,
+        *,
+        history: "pa.Table | None",
+        symbols: Sequence[str] | None,
+    ) -> "QualityResult | None":
+        """Judge a batch beside what came before it; ``None`` where no law is known for its kind.
+
+        ``history`` holds rows before the batch that are not in the lake yet; else they are read.
+        """
+        from trading.store import quality
+
+        if kind not in quality.KINDS or len(table) == 0:
+            return None
+        first, last = span
+        back = quality.history_sessions(kind, self._settings)
+        begin = _sessions_before(self._calendar, first, back)
+        if back and history is None:
+            history = self._lake.table(
+                self._market, kind, symbols=symbols, first=begin, last=first - _DAY, layer="raw"
+            )
+        elif back:
+            history = _since(history, schema.KINDS[kind], begin)
+        context = quality.Context(
+            rules=self._rules,
+            calendar=self._calendar,
+            as_of=last,
+            actions=self._lake.actions(self._market, begin, last),
+            history=history if history is not None and len(history) else None,
+            daily=self._lake.table(self._market, "daily", first=first, last=last)
+            if kind in ("minute", "fundamentals")
+            else None,
+            instruments=self._instruments(),
+            span=span,
+        )
+        return quality.check(kind, table, context, self._settings)
+
+    def _instruments(self) -> Sequence[Instrument]:
+        """Return the instruments of the lake, read again when they have changed."""
+        parts = self._lake.parts(self._market, "instruments")
+        if parts != self._known_parts:
+            self._known_parts = parts
+            self._known_instruments = self._lake.instruments(self._market)
+        return self._known_instruments
+
+    def write(self, kind: str, table: "pa.Table", result: "QualityResult | None") -> int:
+        """Write a judged batch; returns how many clean rows are new or different."""
+        unique = _last_of_each(table, schema.KINDS[kind])
+        if result is None:
+            return self._lake.upsert(self._market, kind, unique) if len(unique) else 0
+        self._lake.quarantine(self._market, kind, result.quarantined)
+        self._lake.upsert(self._market, kind, unique, layer="raw")
+        return self._lake.upsert(self._market, kind, result.passed)
+
+    def note(self, kind: str, result: "QualityResult", reports: "dict[str, Report]") -> None:
+        """Add a result to the report of its kind."""
+        from trading.store import quality
+
+        report = reports.setdefault(kind, quality.Report(self._market, kind))
+        report.add(result)
 
 
 def admit(
@@ -67,43 +543,77 @@ def admit(
     rules: "MarketRules",
     calendar: "SessionCalendar",
     frame: "pd.DataFrame",
-    *,
-    as_of: date,
-    actions: Sequence[CorporateAction],
-) -> dict[str, Any]:
-    """Let a batch of daily bars through the quality gate: what fails is set aside with its reason.
+) -> int:
+    """Let daily bars that are at hand through the gate; returns how many are new or different.
 
-    Judged beside the sessions that came before it, so that day by day the same rows pass as in
+    Judged beside the sessions that came before them, so that day by day the same rows pass as in
     one batch.
     """
+    table = schema.cast(frame, schema.DAILY_BARS)
+    days = table["session"].to_numpy().astype("datetime64[D]")
+    span: Span = days.min().item(), days.max().item()
+    gate = _Gate(lake, home, rules, calendar)
+    symbols = table["symbol"].unique().to_pylist()
+    result = gate.judge("daily", table, span, history=None, symbols=symbols)
+    if result is not None and result.refusals:
+        raise SchemaError(" ".join(result.refusals))
+    return gate.write("daily", table, result)
+
+
+def write_pages(reports: "Mapping[str, Report]", home: "Home") -> str | None:
+    """Write the quality page of a run and return where it is; ``None`` when nothing was judged."""
     from trading.store import quality
 
-    market = rules.market
-    settings = quality.read_quality(home.config_dir / "quality" / "daily.yaml")
-    first = schema.day(frame["session"].min())
-    span = timedelta(days=2 * settings.legality.stale_sessions) + _LONGEST_CLOSURE
-    history = lake.daily(market, None, first - span, first - timedelta(days=1), layer="raw")
-    history = history.loc[history["symbol"].isin(frame["symbol"].unique())]
-    result = quality.check_daily(
-        frame,
-        rules,
-        calendar,
-        market,
-        as_of=as_of,
-        actions=actions,
-        history=history if len(history) else None,
-        settings=settings,
+    if not reports:
+        return None
+    return str(quality.write_page(list(reports.values()), home.data_dir / "reports" / "quality"))
+
+
+def _within(spans: Sequence[Span], first: date, last: date) -> Span | None:
+    """Return from where to where the days of ``spans`` inside a chunk reach."""
+    inside = [(max(a, first), min(b, last)) for a, b in spans if a <= last and b >= first]
+    return (inside[0][0], inside[-1][1]) if inside else None
+
+
+def _follows(chunk: _Chunk, before: _Chunk) -> bool:
+    return (
+        chunk.kind == before.kind
+        and chunk.days[0] == before.days[1] + _DAY
+        and chunk.lacking.keys() <= before.lacking.keys()
     )
-    lake.quarantine(market, "daily", result.quarantined)
-    keyed = frame.drop_duplicates(["symbol", "session"], keep="last")
-    lake.upsert_daily(market, keyed, layer="raw")
-    if len(result.passed) == 0:
-        raise SchemaError(f"시세 {result.rows:,}행이 모두 품질 검사에 걸려 쓰지 않습니다.")
-    lake.upsert_daily(market, result.passed, layer="clean")
-    page = quality.write_report(result, home.data_dir / "reports" / "quality")
-    return {
-        "rows": result.rows,
-        "quarantined": len(result.quarantined),
-        "findings": [f"{f.title}: {f.failed:,}건" for f in result.findings],
-        "page": str(page),
-    }
+
+
+def _sessions_before(calendar: "SessionCalendar", day: date, sessions: int) -> date:
+    """Return the session so many before ``day``, or the first one that the calendar knows."""
+    for _ in range(sessions):
+        try:
+            day = calendar.previous(day)
+        except ConfigError:
+            break
+    return day
+
+
+def _since(table: "pa.Table", kind: schema.FrameSchema, first: date) -> "pa.Table":
+    import pyarrow.compute as pc
+
+    return table.filter(pc.field(kind.dated_by) >= first)
+
+
+def _from_the_first_lacking(table: "pa.Table", lacking: Mapping[str, Span]) -> "pa.Table":
+    """Return the rows from each symbol's first missing day on: what came before is there."""
+    symbols = table["symbol"].combine_chunks()
+    # The dictionary may name symbols that have no row here.
+    firsts = [lacking.get(symbol, _NEVER)[0] for symbol in symbols.dictionary.to_pylist()]
+    if not len(table):
+        return table
+    first = np.array(firsts, dtype="datetime64[D]")[symbols.indices.to_numpy()]
+    return table.filter(table["session"].to_numpy().astype("datetime64[D]") >= first)
+
+
+def _last_of_each(table: "pa.Table", kind: schema.FrameSchema) -> "pa.Table":
+    """Return the table with only the last of the rows that share a key."""
+    order, repeats = schema.ordered(table, kind)
+    if not repeats.any():
+        return table
+    is_last = np.append(~repeats[1:], True)
+    return table.take(np.sort(order[is_last]))

@@ -1,44 +1,47 @@
-"""The Parquet lake: bars, index, instruments and actions, as files that a manifest names.
+"""The Parquet lake: every kind of market data of ``schema.KINDS``, by layer and market.
 
-Layout: ``{raw,clean}/market=KRX/kind=daily/month=YYYY-MM/part-<hash>.parquet`` (minute bars by
-``date=``), zstd, sorted by symbol and session. A write makes new files beside the old ones,
-syncs them, and then replaces the kind's ``manifest.json``: readers see the old state or the new
-one, never half of it. One writer per market and kind holds a file lock. What may enter the
-clean layer is decided by ``quality``.
+Layout: ``{raw,clean}/market=KRX/kind=daily/month=YYYY-MM/part-<hash>.parquet`` (minute bars and
+ticks by ``date=``). How files are written and replaced is ``parts``'; what may enter the clean
+layer is decided by ``quality``.
 """
 
 import hashlib
-import json
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.instrument import Exchange, Instrument, Market
-from trading.errors import DataError, UsageError
-from trading.log import get_logger
-from trading.store import schema
-from trading.store.schema import FrameSchema
+from trading.errors import UsageError
+from trading.home import lake_dir
+from trading.store import journal, parts, schema
+from trading.store.parts import Damage, Dataset, Part
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
     import pyarrow as pa
 
-log = get_logger(__name__)
+    from trading.domain.market import AdjustedPanel, RawPanel
+    from trading.store.fundamentals import Known
 
 Layer = Literal["raw", "clean"]
-T = TypeVar("T")
 
 _LAYERS: tuple[Layer, ...] = ("raw", "clean")
-_LOCK_SECONDS = 60.0
-# A reader that meets a file which a writer has just replaced starts again from the manifest.
-_READ_ATTEMPTS = 5
-_WHOLE = "all"
+
+_SQL_ERRORS = (
+    (
+        r"Table with name (\S+) does not exist",
+        "그런 표가 없음: {0}. 표는 daily_krx처럼 종류_시장입니다 (모두 보기: SHOW TABLES).",
+    ),
+    (r'Referenced column "([^"]+)" not found', "그런 열이 없음: {0} (열 보기: DESCRIBE 표)."),
+    (r'syntax error at or near "([^"]+)"', 'SQL 문법 오류: "{0}" 근처를 봐 주십시오.'),
+    (r"Permission Error", "저장소 밖의 파일은 읽거나 쓸 수 없습니다."),
+)
 
 
 class Lake:
@@ -47,13 +50,72 @@ class Lake:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def upsert_daily(self, market: Market, frame: "pd.DataFrame", layer: Layer = "clean") -> int:
-        """Write daily bars over those of the same symbol and session.
+    def upsert(
+        self,
+        market: Market,
+        kind_name: str,
+        data: "pd.DataFrame | pa.Table",
+        layer: Layer = "clean",
+    ) -> int:
+        """Write rows of a kind over those of the same key.
 
         Returns how many rows are new or different. Rows that say the same change nothing, not
         even a file's hash; when they were fetched does not count as a difference.
         """
-        return self._dataset(market, schema.DAILY_BARS, layer).upsert(frame)
+        kind = schema.kind_named(kind_name)
+        return self._dataset(market, kind.name, layer).upsert(schema.cast(data, kind))
+
+    def table(
+        self,
+        market: Market,
+        kind_name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        symbols: Sequence[str] | None = None,
+        first: date | None = None,
+        last: date | None = None,
+        layer: Layer = "clean",
+    ) -> "pa.Table":
+        """Return rows of a kind; the range (both ends included) narrows what is dated.
+
+        Files come oldest first, and inside each the rows are sorted by key; a kind that is kept
+        in one file is sorted by key as a whole.
+        """
+        return self._dataset(market, kind_name, layer).table(
+            columns=columns, symbols=symbols, first=first, last=last
+        )
+
+    def frame(
+        self,
+        market: Market,
+        kind_name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        symbols: Sequence[str] | None = None,
+        first: date | None = None,
+        last: date | None = None,
+        layer: Layer = "clean",
+    ) -> "pd.DataFrame":
+        """Return the same as ``table`` as a pandas frame, sorted by what it has of the key."""
+        kind = schema.kind_named(kind_name)
+        table = self.table(
+            market,
+            kind_name,
+            columns=columns,
+            symbols=symbols,
+            first=first,
+            last=last,
+            layer=layer,
+        )
+        return schema.to_frame(schema.by_key(table, kind), kind)
+
+    def parts(self, market: Market, kind_name: str, layer: Layer = "clean") -> dict[str, Part]:
+        """Return what the manifest says of each file, by partition (``month=2024-05``)."""
+        return dict(self._dataset(market, kind_name, layer).manifest().parts)
+
+    def upsert_daily(self, market: Market, frame: "pd.DataFrame", layer: Layer = "clean") -> int:
+        """Write daily bars over those of the same symbol and session; see ``upsert``."""
+        return self.upsert(market, "daily", frame, layer)
 
     def daily(
         self,
@@ -64,12 +126,11 @@ class Lake:
         layer: Layer = "clean",
     ) -> "pd.DataFrame":
         """Return the daily bars of the range (both included), sorted by symbol and session."""
-        found = self._dataset(market, schema.DAILY_BARS, layer).read(symbols, first, last)
-        return found
+        return self.frame(market, "daily", symbols=symbols, first=first, last=last, layer=layer)
 
     def upsert_minute(self, market: Market, frame: "pd.DataFrame", layer: Layer = "clean") -> int:
-        """Write intraday bars; same promise as ``upsert_daily``."""
-        return self._dataset(market, schema.MINUTE_BARS, layer).upsert(frame)
+        """Write intraday bars; see ``upsert``."""
+        return self.upsert(market, "minute", frame, layer)
 
     def minute(
         self,
@@ -79,75 +140,138 @@ class Lake:
         layer: Layer = "clean",
     ) -> "pd.DataFrame":
         """Return the intraday bars of one session, sorted by ``ts`` and symbol."""
-        return self._dataset(market, schema.MINUTE_BARS, layer).read(symbols, session, session)
+        return self.frame(
+            market, "minute", symbols=symbols, first=session, last=session, layer=layer
+        )
 
-    def upsert_index(self, market: Market, frame: "pd.DataFrame") -> int:
-        """Write index closes; same promise as ``upsert_daily``."""
-        return self._dataset(market, schema.INDEX).upsert(frame)
+    def upsert_index(self, market: Market, frame: "pd.DataFrame", source: str = "") -> int:
+        """Write index bars; ``source`` is theirs where the rows do not say it. See ``upsert``."""
+        return self.upsert(
+            market, "index", frame if "source" in frame else frame.assign(source=source)
+        )
 
     def index(self, market: Market, first: date, last: date) -> "pd.DataFrame":
-        """Return ``session, name, close`` of every index kept for the market."""
-        return self._dataset(market, schema.INDEX).read(None, first, last)
+        """Return every index kept for the market, by name and session."""
+        return self.frame(market, "index", first=first, last=last)
 
-    def upsert_instruments(self, market: Market, instruments: Iterable[Instrument]) -> int:
+    def upsert_instruments(
+        self, market: Market, instruments: Iterable[Instrument], source: str = ""
+    ) -> int:
         """Write instruments over those of the same symbol."""
         import pandas as pd
 
-        rows = [asdict(item) for item in instruments]
+        rows = [asdict(item) | {"source": source} for item in instruments]
         frame = pd.DataFrame(rows, columns=list(schema.INSTRUMENTS.columns))
-        return self._dataset(market, schema.INSTRUMENTS).upsert(frame)
+        return self.upsert(market, "instruments", frame)
 
     def instruments(self, market: Market) -> list[Instrument]:
         """Return every instrument kept for the market, by symbol."""
-        rows = self._dataset(market, schema.INSTRUMENTS).table().to_pylist()
-        return [
-            Instrument(**{**row, "exchange": Exchange(row["exchange"])})
-            for row in sorted(rows, key=lambda row: str(row["symbol"]))
-        ]
+        columns = [name for name in schema.INSTRUMENTS.columns if name in Instrument.__slots__]
+        rows = self.table(market, "instruments", columns=columns).to_pylist()
+        return [Instrument(**{**row, "exchange": Exchange(row["exchange"])}) for row in rows]
 
     def upsert_actions(self, market: Market, actions: Iterable[CorporateAction]) -> int:
         """Write actions over those of the same symbol, ex-date and kind."""
         import pandas as pd
 
         rows = [asdict(item) for item in actions]
-        frame = pd.DataFrame(rows, columns=list(schema.ACTIONS.columns))
-        return self._dataset(market, schema.ACTIONS).upsert(frame)
+        return self.upsert(
+            market, "actions", pd.DataFrame(rows, columns=list(schema.ACTIONS.columns))
+        )
 
     def actions(self, market: Market, first: date, last: date) -> list[CorporateAction]:
         """Return the actions with an ex-date in the range, by ex-date and symbol."""
-        rows = self._dataset(market, schema.ACTIONS).table().to_pylist()
-        found = [
-            CorporateAction(**{**row, "kind": ActionKind(row["kind"])})
-            for row in rows
-            if first <= row["ex_date"] <= last
-        ]
+        columns = [name for name in schema.ACTIONS.columns if name in CorporateAction.__slots__]
+        rows = self.table(market, "actions", columns=columns, first=first, last=last).to_pylist()
+        found = [CorporateAction(**{**row, "kind": ActionKind(row["kind"])}) for row in rows]
         return sorted(found, key=lambda item: (item.ex_date, item.symbol, item.kind))
 
     def sessions(self, market: Market, layer: Layer = "clean") -> list[date]:
         """Return every session with a daily bar, oldest first."""
         import pyarrow.compute as pc
 
-        table = self._dataset(market, schema.DAILY_BARS, layer).table(columns=["session"])
+        table = self.table(market, "daily", columns=["session"], layer=layer)
         found: list[date] = sorted(pc.unique(table["session"]).to_pylist())
         return found
 
-    def quarantine(self, market: Market, kind: str, frame: "pd.DataFrame") -> Path | None:
+    def last(
+        self, market: Market, symbols: Sequence[str], n: int, as_of: date | None = None
+    ) -> "pd.DataFrame":
+        """Return the last ``n`` daily bars of each symbol up to ``as_of``; see ``bars``."""
+        from trading.store.bars import last_bars
+
+        return last_bars(self, market, symbols, n, as_of)
+
+    def cross_section(self, market: Market, session: date) -> "pd.DataFrame":
+        """Return the daily bar of every symbol that has one on the session, by symbol."""
+        from trading.store.bars import cross_section
+
+        return cross_section(self, market, session)
+
+    def panel(
+        self,
+        market: Market,
+        symbols: Iterable[str] | None = None,
+        first: date | None = None,
+        last: date | None = None,
+        *,
+        adjusted: bool = True,
+        known_on: date | None = None,
+    ) -> "AdjustedPanel | RawPanel":
+        """Return the as-of-adjusted panel of the symbols and range, or the raw one.
+
+        ``None`` means all of them. The first session is the origin of the adjustment;
+        ``known_on`` is that of ``panels.build_panels``.
+        """
+        from trading.store.panels import shipped_panels
+
+        raw, as_of = shipped_panels(self, market, symbols, first, last, known_on=known_on)
+        return as_of if adjusted else raw
+
+    def quarantine(
+        self, market: Market, kind_name: str, data: "pd.DataFrame | pa.Table"
+    ) -> Path | None:
         """Keep failing rows with their ``reason``; the same rows give the same file.
 
         Returns where, or ``None`` when there are none.
         """
-        if frame.empty:
-            return None
         import pyarrow as pa
 
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        directory = self.root / "quarantine" / f"market={market.name}" / f"kind={kind}"
-        directory.mkdir(parents=True, exist_ok=True)
-        return _write_part(table.replace_schema_metadata(None), directory)
+        if len(data) == 0:
+            return None
+        kind = schema.kind_named(kind_name)
+        reasons = pa.chunked_array([pa.array(data["reason"], type=pa.string())])
+        table = schema.cast(data, kind).append_column("reason", reasons)
+        directory = self._quarantine(market, kind_name)
+        with parts.locked(directory):
+            for left in directory.glob("*.tmp"):
+                left.unlink()
+            return directory / parts.write_part(table, directory, kind).file
+
+    def quarantined(self, market: Market, kind_name: str) -> "pa.Table":
+        """Return the rows set aside, each once, with their ``reason``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kind = schema.kind_named(kind_name)
+        names = list(kind.columns)
+        tables = []
+        for path in sorted(self._quarantine(market, kind_name).glob("part-*.parquet")):
+            table = pq.ParquetFile(path).read()
+            reasons = table["reason"].cast(pa.string())
+            tables.append(schema.completed(table, kind, names).append_column("reason", reasons))
+        if not tables:
+            return kind.arrow().append(pa.field("reason", pa.string())).empty_table()
+        whole = pa.concat_tables(tables).unify_dictionaries()
+        said = [name for name in whole.column_names if name != "fetched_at"]
+        once = whole.group_by(said, use_threads=False).aggregate([("fetched_at", "min")])
+        return once.rename_columns([*said, "fetched_at"]).select(whole.column_names)
 
     def set_aside(self, market: Market, folder: Path) -> None:
         """Move everything of ``market`` to ``folder``: bars of two sources never mix."""
-        for path in sorted(self.root.glob(f"*/market={market.name}")):
+        # What was brought is noted in "backfill", which goes last: killed in between, the next run
+        # moves the rest.
+        for path in sorted(self.root.glob(f"*/market={market.name}"), reverse=True):
             target = folder / path.relative_to(self.root)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
@@ -155,280 +279,306 @@ class Lake:
     def status(self) -> dict[str, Any]:
         """Return what the lake holds, from the manifests alone."""
         datasets = []
-        for path in sorted(self.root.glob("*/market=*/kind=*/manifest.json")):
-            parts = list(json.loads(path.read_text(encoding="utf-8"))["parts"].values())
-            first = [part["first"] for part in parts if part["first"]]
-            last = [part["last"] for part in parts if part["last"]]
+        for layer, market, dataset in self._written():
+            manifest = dataset.manifest()
+            found = list(manifest.parts.values())
             datasets.append(
                 {
-                    "layer": path.parts[-4],
-                    "market": path.parts[-3].removeprefix("market=").lower(),
-                    "kind": path.parts[-2].removeprefix("kind="),
-                    "rows": sum(part["rows"] for part in parts),
-                    "files": len(parts),
-                    "bytes": sum(part["bytes"] for part in parts),
-                    "first": min(first, default=None),
-                    "last": max(last, default=None),
+                    "layer": layer,
+                    "market": market.value,
+                    "kind": dataset.kind.name,
+                    "rows": sum(part.rows for part in found),
+                    "symbols": len(manifest.symbols),
+                    "files": len(found),
+                    "bytes": sum(part.bytes for part in found),
+                    "first": min((part.first for part in found if part.first), default=None),
+                    "last": max((part.last for part in found if part.last), default=None),
+                    "sources": sorted({source for part in found for source in part.sources}),
+                    "fetched": max((part.fetched for part in found if part.fetched), default=None),
                 }
             )
         quarantined = sum(1 for _ in self.root.glob("quarantine/market=*/kind=*/*.parquet"))
         return {"root": str(self.root), "datasets": datasets, "quarantine_files": quarantined}
 
+    def verify(self) -> list[Damage]:
+        """Compare every file with the hash that its manifest names."""
+        return [damage for *_, dataset in self._written() for damage in dataset.damages()]
+
+    def repair(self) -> list[tuple[Market, str, Damage]]:
+        """Move damaged files to ``damaged/`` and forget them, so that they can be fetched again.
+
+        Returns the market and kind of each.
+        """
+        found = []
+        for layer, market, dataset in self._written():
+            kind = dataset.kind.name
+            aside = self.root / "damaged" / f"market={market.name}" / f"kind={kind}" / layer
+            for damage in dataset.repair(aside):
+                found.append((market, kind, damage))
+                lost = None
+                if damage.first is not None and damage.last is not None:
+                    lost = date.fromisoformat(damage.first), date.fromisoformat(damage.last)
+                journal.forget(self.root, market, kind, lost)
+        return found
+
     def sql(self, query: str) -> "pd.DataFrame":
-        """Run DuckDB SQL over views ``daily_krx``, ``minute_us`` … (``raw_daily_krx`` for raw)."""
+        """Run one DuckDB SELECT over the lake's views; nothing else can be read or written.
+
+        ``daily_krx``, ``minute_us`` …: a view for each kind and market; ``raw_daily_krx`` for
+        what came, ``quarantine_daily_krx`` for what was set aside, with its ``reason``.
+        """
         import duckdb
 
         def run() -> "pd.DataFrame":
-            with duckdb.connect(":memory:") as connection:
-                for dataset in self._existing():
-                    files = [str(path) for path in dataset.files()]
-                    if files:
-                        relation = connection.read_parquet(files, hive_partitioning=False)
-                        relation.create_view(dataset.view)
-                result: pd.DataFrame = connection.sql(query).df()
-                return result
+            views = self._views()
+            try:
+                with duckdb.connect(":memory:") as connection:
+                    _make_views(connection, {name: files for name, (files, _) in views.items()})
+                    statements = connection.extract_statements(query)
+                    if [str(item.type) for item in statements] != ["StatementType.SELECT"]:
+                        raise UsageError("SQL은 SELECT 문 하나만 쓸 수 있습니다.")
+                    for name in views.keys() & set(re.findall(r"\w+", query.lower())):
+                        if (dataset := views[name][1]) is not None:
+                            dataset.check()
+                    result: pd.DataFrame = connection.sql(query).df()
+                    return result
+            except duckdb.Error as error:
+                for files, _ in views.values():
+                    for file in files:
+                        # What DuckDB says of a file that a writer has replaced is of many kinds.
+                        file.stat()
+                raise UsageError(_sql_sentence(error)) from error
 
-        try:
-            return _retried(run, duckdb.IOException)
-        except duckdb.Error as error:
-            raise UsageError(f"SQL 오류: {error}") from error
+        return parts.retried(run, [dataset for *_, dataset in self._written()])
+
+    def _views(self) -> dict[str, tuple[list[Path], Dataset | None]]:
+        """Return the files of each view, and the dataset whose manifest names them."""
+        views: dict[str, tuple[list[Path], Dataset | None]] = {}
+        for market in Market:
+            for kind in schema.KINDS:
+                aside = sorted(self._quarantine(market, kind).glob("part-*.parquet"))
+                views[f"quarantine_{kind}_{market.value}"] = aside, None
+        for layer, market, dataset in self._written():
+            prefix = "" if layer == "clean" else f"{layer}_"
+            views[f"{prefix}{dataset.kind.name}_{market.value}"] = dataset.files(), dataset
+        return views
 
     def fingerprint(self, market: Market, layer: Layer = "clean") -> str:
         """Return a hash of everything kept for the market; equal content has an equal hash."""
         digest = hashlib.sha256()
-        for kind in schema.KINDS.values():
-            for name, part in sorted(self._dataset(market, kind, layer).manifest().items()):
-                digest.update(f"{kind.name}/{name}/{part.file}\n".encode())
+        for kind in schema.KINDS:
+            for name, part in sorted(self.parts(market, kind, layer).items()):
+                digest.update(f"{kind}/{name}/{part.file}\n".encode())
         return digest.hexdigest()
 
-    def _dataset(self, market: Market, kind: FrameSchema, layer: Layer = "clean") -> "_Dataset":
+    def _dataset(self, market: Market, kind_name: str, layer: Layer) -> Dataset:
+        kind = schema.kind_named(kind_name)
         if layer not in _LAYERS:
             raise UsageError(f"자료 층은 {', '.join(_LAYERS)} 중 하나여야 함: {layer}")
-        directory = self.root / layer / f"market={market.name}" / f"kind={kind.name}"
-        prefix = "" if layer == "clean" else f"{layer}_"
-        return _Dataset(directory, kind, f"{prefix}{kind.name}_{market.value}")
+        return Dataset(self.root / layer / f"market={market.name}" / f"kind={kind.name}", kind)
 
-    def _existing(self) -> "Iterable[_Dataset]":
+    def _written(self) -> "Iterator[tuple[Layer, Market, Dataset]]":
+        """Yield what was ever written, in order."""
         for layer in _LAYERS:
             for market in Market:
-                for kind in schema.KINDS.values():
-                    yield self._dataset(market, kind, layer)
+                for kind_name in schema.KINDS:
+                    dataset = self._dataset(market, kind_name, layer)
+                    if dataset.directory.is_dir():
+                        yield layer, market, dataset
+
+    def _quarantine(self, market: Market, kind_name: str) -> Path:
+        return self.root / "quarantine" / f"market={market.name}" / f"kind={kind_name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """One file of a manifest; ``first`` and ``last`` are sessions, where the kind has them."""
-
-    file: str
-    rows: int
-    bytes: int
-    sha256: str
-    first: str | None
-    last: str | None
+# ---- one line in a notebook ------------------------------------------------------------------
+# ``from trading.store import lake`` and then ``lake.daily("us", "AAPL", "2005-01-03")``. Days are
+# ``date`` or ISO text; ``root`` is the home folder, by default the one that the commands use.
 
 
-class _Dataset:
-    """All files of one layer, market and kind."""
-
-    def __init__(self, directory: Path, kind: FrameSchema, view: str) -> None:
-        self.directory = directory
-        self.kind = kind
-        self.view = view
-
-    def upsert(self, frame: "pd.DataFrame") -> int:
-        """Merge the rows by key, write what changed, replace the manifest once."""
-        from filelock import FileLock, Timeout
-
-        incoming = schema.conform(frame, self.kind)
-        if incoming.empty:
-            return 0
-        self.directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.directory / ".lock", timeout=_LOCK_SECONDS):
-                return self._merge(incoming)
-        except Timeout as error:
-            raise DataError(f"다른 작업이 자료를 쓰는 중: {self.directory}") from error
-
-    def read(self, symbols: Sequence[str] | None, first: date, last: date) -> "pd.DataFrame":
-        """Return the rows of the range, sorted by key."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        condition = (pc.field("session") >= first) & (pc.field("session") <= last)
-        if symbols is not None:
-            condition &= pc.field("symbol").isin(pa.array(list(symbols), pa.string()))
-        table = self.table(first=first, last=last, condition=condition)
-        return self._sorted(schema.to_frame(table, self.kind))
-
-    def table(
-        self,
-        *,
-        columns: list[str] | None = None,
-        first: date | None = None,
-        last: date | None = None,
-        condition: Any = None,
-    ) -> "pa.Table":
-        """Return the rows of the named files that meet the condition, in file order."""
-        import pyarrow.dataset as ds
-
-        def run() -> "pa.Table":
-            files = [str(path) for path in self.files(first, last)]
-            if not files:
-                empty = self.kind.arrow().empty_table()
-                return empty.select(columns) if columns else empty
-            source = ds.dataset(files, schema=self.kind.arrow(), format="parquet")
-            return source.to_table(columns=columns, filter=condition)
-
-        return _retried(run, FileNotFoundError)
-
-    def files(self, first: date | None = None, last: date | None = None) -> list[Path]:
-        """Return the files that the manifest names for the range, oldest first."""
-        low = first.isoformat() if first is not None else ""
-        high = last.isoformat() if last is not None else "9999"
-        return [
-            self._place(name) / part.file
-            for name, part in sorted(self.manifest().items())
-            if (part.last is None or part.last >= low)
-            and (part.first is None or part.first <= high)
-        ]
-
-    def manifest(self) -> dict[str, _Part]:
-        """Return the parts by partition; empty when nothing was written yet."""
-        try:
-            text = (self.directory / "manifest.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return {}
-        try:
-            return {name: _Part(**part) for name, part in json.loads(text)["parts"].items()}
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"자료 목록이 깨짐: {self.directory / 'manifest.json'}") from error
-
-    def _merge(self, incoming: "pd.DataFrame") -> int:
-        parts = self.manifest()
-        changed = 0
-        for name, rows in self._partitions(incoming):
-            merged, count = rows, len(rows)
-            if name in parts:
-                merged, count = self._over(self._read_part(name, parts[name]), rows)
-            if count:
-                parts[name] = self._write(name, self._sorted(merged))
-                changed += count
-        if changed:
-            self._replace_manifest(parts)
-            self._sweep(parts)
-        return changed
-
-    def _over(self, old: "pd.DataFrame", new: "pd.DataFrame") -> "tuple[pd.DataFrame, int]":
-        """Return ``old`` with the rows of ``new`` that differ from it laid over, and their count."""
-        import pandas as pd
-
-        key = list(self.kind.key)
-        compared = [name for name in self.kind.columns if name != "fetched_at"]
-        kept = pd.MultiIndex.from_frame(old[key])
-        at = kept.get_indexer(pd.MultiIndex.from_frame(new[key]))
-        same = at >= 0
-        before = old.iloc[at[same]]
-        equal = np.ones(int(same.sum()), dtype=np.bool_)
-        for name in compared:
-            left, right = before[name].reset_index(drop=True), new.loc[same, name]
-            right = right.reset_index(drop=True)
-            alike = (left == right).fillna(False) | (left.isna() & right.isna())
-            equal &= alike.to_numpy(dtype=np.bool_)
-        same[same] = equal
-        fresh = new.loc[~same]
-        untouched = np.ones(len(old), dtype=np.bool_)
-        untouched[at[~same & (at >= 0)]] = False
-        return pd.concat([old.loc[untouched], fresh], ignore_index=True), len(fresh)
-
-    def _partitions(self, frame: "pd.DataFrame") -> "Iterable[tuple[str, pd.DataFrame]]":
-        if self.kind.partition is None:
-            return [(_WHOLE, frame)]
-        column, label, unit = self.kind.partition
-        period = frame[column].to_numpy().astype(f"datetime64[{unit}]")
-        groups = frame.groupby(period.astype(np.int64), sort=True)
-        return [
-            (f"{label}={np.datetime_as_string(np.datetime64(int(str(number)), unit))}", rows)
-            for number, rows in groups
-        ]
-
-    def _read_part(self, name: str, part: _Part) -> "pd.DataFrame":
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(self._place(name) / part.file, schema=self.kind.arrow())
-        return schema.to_frame(table, self.kind)
-
-    def _write(self, name: str, frame: "pd.DataFrame") -> _Part:
-        import pyarrow as pa
-
-        table = pa.Table.from_pandas(frame, schema=self.kind.arrow(), preserve_index=False)
-        directory = self._place(name)
-        directory.mkdir(parents=True, exist_ok=True)
-        path = _write_part(table.replace_schema_metadata(None), directory)
-        days = frame.get("session")
-        return _Part(
-            file=path.name,
-            rows=len(frame),
-            bytes=path.stat().st_size,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            first=None if days is None else schema.day(days.min()).isoformat(),
-            last=None if days is None else schema.day(days.max()).isoformat(),
-        )
-
-    def _sorted(self, frame: "pd.DataFrame") -> "pd.DataFrame":
-        return frame.sort_values(list(self.kind.key), ignore_index=True)
-
-    def _place(self, name: str) -> Path:
-        return self.directory if name == _WHOLE else self.directory / name
-
-    def _replace_manifest(self, parts: dict[str, _Part]) -> None:
-        document = {
-            "kind": self.kind.name,
-            "parts": {name: asdict(part) for name, part in sorted(parts.items())},
-        }
-        temporary = self.directory / "manifest.json.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.directory / "manifest.json")
-        _sync_directory(self.directory)
-
-    def _sweep(self, parts: dict[str, _Part]) -> None:
-        """Remove files that no manifest names: the replaced ones, and what a crash left behind."""
-        named = {self._place(name) / part.file for name, part in parts.items()}
-        for path in self.directory.rglob("*.parquet*"):
-            if path not in named:
-                path.unlink(missing_ok=True)
+def at(root: Path | str | None = None) -> Lake:
+    """Return the lake of a home folder."""
+    return Lake(lake_dir(None if root is None else Path(root)))
 
 
-def _write_part(table: "pa.Table", directory: Path) -> Path:
-    """Write the table durably as ``part-<hash of its bytes>.parquet`` and return where."""
-    import pyarrow.parquet as pq
+def read(
+    kind: str,
+    market: str,
+    symbols: str | Sequence[str] | None = None,
+    first: date | str | None = None,
+    last: date | str | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    layer: Layer = "clean",
+    root: Path | str | None = None,
+) -> "pd.DataFrame":
+    """Return rows of any kind of ``schema.KINDS``, sorted by key; both ends are included."""
+    return at(root).frame(
+        _market(market),
+        kind,
+        columns=columns,
+        symbols=_symbols(symbols),
+        first=_day(first),
+        last=_day(last),
+        layer=layer,
+    )
 
-    temporary = directory / f"part-{os.getpid()}.parquet.tmp"
-    with temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    path = directory / f"part-{digest[:16]}.parquet"
-    temporary.replace(path)
-    _sync_directory(directory)
-    return path
+
+daily = partial(read, "daily")
+minute = partial(read, "minute")
+ticks = partial(read, "ticks")
+index = partial(read, "index")
+instruments = partial(read, "instruments")
+actions = partial(read, "actions")
+listings = partial(read, "listings")
+sectors = partial(read, "sectors")
 
 
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+def last(
+    market: str,
+    symbols: str | Sequence[str],
+    n: int,
+    as_of: date | str | None = None,
+    *,
+    root: Path | str | None = None,
+) -> "pd.DataFrame":
+    """Return the last ``n`` daily bars of each symbol up to ``as_of``."""
+    return at(root).last(_market(market), _symbols(symbols) or [], n, _day(as_of))
+
+
+def cross_section(
+    market: str, session: date | str, *, root: Path | str | None = None
+) -> "pd.DataFrame":
+    """Return the daily bar of every symbol on a session."""
+    return at(root).cross_section(_market(market), _date(session))
+
+
+def panel(
+    market: str,
+    symbols: str | Sequence[str] | None = None,
+    first: date | str | None = None,
+    last: date | str | None = None,
+    *,
+    adjusted: bool = True,
+    known_on: date | str | None = None,
+    root: Path | str | None = None,
+) -> "AdjustedPanel | RawPanel":
+    """Return the panel of the symbols and range, as-of adjusted or raw; see ``Lake.panel``."""
+    return at(root).panel(
+        _market(market),
+        _symbols(symbols),
+        _day(first),
+        _day(last),
+        adjusted=adjusted,
+        known_on=_day(known_on),
+    )
+
+
+def fundamentals(
+    market: str,
+    metrics: str | Sequence[str],
+    symbols: str | Sequence[str],
+    first: date | str,
+    last: date | str | None = None,
+    *,
+    root: Path | str | None = None,
+) -> "Known":
+    """Return what was known of each metric on each session of the range."""
+    from trading.sessions import SessionCalendar
+    from trading.store.fundamentals import asof
+
+    start = _date(first)
+    days = SessionCalendar(_market(market)).sessions(start, _day(last) or start)
+    wanted, names = _symbols(metrics) or [], _symbols(symbols) or []
+    return asof(at(root), _market(market), wanted, days, names)
+
+
+def bars(
+    market: str,
+    symbols: str | Sequence[str] | None,
+    first: date | str,
+    last: date | str | None = None,
+    *,
+    every: int,
+    root: Path | str | None = None,
+) -> "pd.DataFrame":
+    """Return bars of ``every`` minutes, counted from the open of each session.
+
+    They are made of the minute bars of the range, where none are kept of its ticks.
+    """
+    from trading.sessions import SessionCalendar
+    from trading.store import minutes
+
+    store, chosen, start = at(root), _market(market), _date(first)
+    calendar = SessionCalendar(chosen)
+    scope: Any = {"symbols": _symbols(symbols), "first": start, "last": _day(last) or start}
+    made = minutes.wider(store.table(chosen, "minute", **scope), calendar, every=every)
+    if not len(made):
+        ticks = store.table(chosen, "ticks", **scope)
+        made = minutes.from_ticks(ticks, calendar, store.instruments(chosen), every=every)
+    return schema.to_frame(made, schema.MINUTE_BARS)
+
+
+def sql(query: str, *, root: Path | str | None = None) -> "pd.DataFrame":
+    """Return the result of a SELECT over the views; see ``Lake.sql``."""
+    return at(root).sql(query)
+
+
+def status(*, root: Path | str | None = None) -> "pd.DataFrame":
+    """Return what the lake holds, a row a layer, market and kind."""
+    import pandas as pd
+
+    return pd.DataFrame(at(root).status()["datasets"])
+
+
+def _market(name: str) -> Market:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return Market(name)
+    except ValueError:
+        raise UsageError(f"시장은 {', '.join(Market)} 중 하나여야 함: {name}") from None
 
 
-def _retried(read: Callable[[], T], vanished: type[Exception]) -> T:
-    for _ in range(_READ_ATTEMPTS - 1):
-        try:
-            return read()
-        except vanished:
-            continue
-    return read()
+def _symbols(given: str | Sequence[str] | None) -> list[str] | None:
+    return [given] if isinstance(given, str) else None if given is None else list(given)
+
+
+def _day(given: date | str | None) -> date | None:
+    return None if given is None else _date(given)
+
+
+def _date(given: date | str) -> date:
+    if isinstance(given, date):
+        return given
+    try:
+        return date.fromisoformat(given)
+    except ValueError:
+        raise UsageError(f"날짜는 YYYY-MM-DD로 적어 주세요: {given}") from None
+
+
+def _make_views(
+    connection: "duckdb.DuckDBPyConnection", views: Mapping[str, Sequence[Path]]
+) -> None:
+    """Make the views over their files, and let the connection touch nothing else."""
+    for market in Market:
+        for kind in schema.KINDS.values():
+            # A kind that nothing was kept of has its columns all the same.
+            shape = connection.from_arrow(kind.arrow().empty_table())
+            shape.create_view(f"{kind.name}_{market.value}")
+    every = []
+    for name, paths in views.items():
+        if files := [str(path) for path in paths]:
+            connection.read_parquet(files, hive_partitioning=False).create_view(name)
+            every += files
+    quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in every)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET allowed_paths = [{quoted}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _sql_sentence(error: Exception) -> str:
+    """Return what DuckDB says against a query, in Korean where it is one of the usual things."""
+    text = str(error)
+    for pattern, sentence in _SQL_ERRORS:
+        if found := re.search(pattern, text):
+            return sentence.format(*found.groups())
+    return f"SQL 오류: {text}"

@@ -5,12 +5,13 @@ end, because the width of the name differs; foreign ones are separated by tabs. 
 ``trading.broker.masters``.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from trading.domain.instrument import Exchange, Instrument
 from trading.errors import SchemaError
@@ -43,7 +44,8 @@ class ListedShare:
     ``group`` is KIS's two letters: ST share, EF ETF, EN ETN, EW warrant, RT REIT and others.
     ``overheating`` is 0 unless short-term overheating is announced (1), in force (2) or
     extended (3); ``None`` where the board has no such field. ``sectors`` are the index codes of
-    its large, middle and small sector.
+    its large, middle and small sector. The figures of the last statement are those of ``stated_on``,
+    ``return_on_equity`` in percent; ``None`` where the file says nothing.
     """
 
     board: Board
@@ -73,6 +75,17 @@ class ListedShare:
     is_spac: bool = False
     overheating: int | None = None
     sectors: tuple[str, str, str] | None = None
+    sales: int | None = None
+    operating_profit: int | None = None
+    ordinary_profit: int | None = None
+    net_income: int | None = None
+    return_on_equity: Decimal | None = None
+    stated_on: date | None = None
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of a company, and no fund, note, warrant or bond."""
+        return self.group in _SHARE_GROUPS
 
     @property
     def is_etf(self) -> bool:
@@ -205,9 +218,13 @@ _LAYOUTS: Mapping[Board, _Layout] = {
     Board.KONEX: _Layout(width=184, base=2, market_cap_from_end=12),
 }
 _HEAD = 21
+# Shares, REITs, ship and infrastructure funds, depositary receipts, foreign shares, mutual funds.
+_SHARE_GROUPS = frozenset({"ST", "RT", "SC", "IF", "DR", "FS", "MF"})
+_HUNDRED_MILLION = 100_000_000
 _FOREIGN_COLUMNS = 24
 _INDEX_TAIL = 14
 _ENCODING = "cp949"
+_DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def read_board(content: bytes, board: Board) -> Master[ListedShare]:
@@ -257,7 +274,7 @@ def _listed(line: bytes, board: Board) -> ListedShare:
         raise SchemaError(f"줄이 짧음: {len(line)}바이트")
     # All of the tail is ASCII: cut from the end, whatever the width of the name is.
     head, tail = line[: -layout.width], _ascii(line[-layout.width :])
-    base = layout.base
+    base, cap = layout.base, layout.width - layout.market_cap_from_end
 
     def at(start: int, width: int) -> str:
         return tail[start : start + width]
@@ -288,8 +305,7 @@ def _listed(line: bytes, board: Board) -> ListedShare:
         is_preferred=common(117, 1) in ("1", "2"),
         is_short_sale_overheated=_flag(common(118, 1)),
         is_surging=_flag(common(119, 1)),
-        # Counted in hundreds of millions of won.
-        market_cap=100_000_000 * _whole(at(layout.width - layout.market_cap_from_end, 9)),
+        market_cap=_HUNDRED_MILLION * _whole(at(cap, 9)),
         etp_code="" if layout.etp is None else at(layout.etp, 1).strip(" 0"),
         is_spac=layout.spac is not None and _flag(at(layout.spac, 1)),
         overheating=None if layout.overheating is None else _whole(at(layout.overheating, 1)),
@@ -300,7 +316,33 @@ def _listed(line: bytes, board: Board) -> ListedShare:
             at(layout.sectors + 4, 4).strip(),
             at(layout.sectors + 8, 4).strip(),
         ),
+        **_statement(tail, cap),
     )
+
+
+def _statement(tail: str, end: int) -> dict[str, Any]:
+    """Read the last statement, which ends where the market cap begins; empty without its day.
+
+    A share may be traded whose statement cannot be read: what is no number is absent.
+    """
+
+    def before(start: int, width: int) -> str:
+        return tail[end - start : end - start + width]
+
+    try:
+        stated_on = _day(before(8, 8))
+    except SchemaError:
+        return {}
+    if stated_on is None:
+        return {}
+    return {
+        "sales": _won(before(49, 9)),
+        "operating_profit": _won(before(40, 9)),
+        "ordinary_profit": _won(before(31, 9)),
+        "net_income": _won(before(22, 5)),
+        "return_on_equity": _number(before(17, 9)),
+        "stated_on": stated_on,
+    }
 
 
 def _foreign(line: bytes) -> ForeignShare:
@@ -408,6 +450,16 @@ def _whole(text: str) -> int:
     if not (cleaned.isascii() and cleaned.isdigit()):
         raise SchemaError(f"정수가 아님: {text!r}")
     return int(cleaned)
+
+
+def _won(text: str) -> int | None:
+    amount = _number(text)
+    return None if amount is None else int(amount * _HUNDRED_MILLION)
+
+
+def _number(text: str) -> Decimal | None:
+    cleaned = text.strip()
+    return Decimal(cleaned) if _DECIMAL.fullmatch(cleaned) else None
 
 
 def _day(text: str) -> date | None:

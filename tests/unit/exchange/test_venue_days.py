@@ -273,6 +273,36 @@ def test_days_passed_over_leave_their_actions(bench):
     assert krx.venue.replay.reference(SAMSUNG) == 83_800
 
 
+def test_a_right_lowers_the_base_price_alone(bench):
+    """Made-up: a right of 100:93 on the 5th. 83,000 won are worth 77,190; shares and cash stay.
+
+    The adjusted bar of the 4th carries the right, its volume does not.
+    """
+    rights = CorporateAction(
+        symbol=SAMSUNG,
+        ex_date=date(2021, 1, 5),
+        kind=ActionKind.RIGHTS,
+        numerator=100,
+        denominator=93,
+    )
+    krx = bench(date(2021, 1, 4), PublishedBars([rights]))
+    krx.order(BUY, SAMSUNG, 10, 81_000)
+    krx.finish()
+    krx.until(datetime(2021, 1, 4, 9, tzinfo=UTC))
+    cash, held = krx.account.book.cash, krx.account.book.positions[SAMSUNG]
+
+    krx.venue.open_session(date(2021, 1, 5))
+
+    assert krx.venue.replay.reference(SAMSUNG) == 77_190
+    assert krx.account.book.positions[SAMSUNG] == held
+    assert krx.account.book.cash == cash
+    (raw,), (adjusted,) = (
+        krx.venue.daily_bars(SAMSUNG, date(2021, 1, 4), date(2021, 1, 4), adjusted=wanted)
+        for wanted in (False, True)
+    )
+    assert (raw.close, adjusted.close, adjusted.volume) == (83_000, 77_190, raw.volume)
+
+
 def test_days_passed_over_end_the_reservations_of_those_days(bench):
     """Reserved from the 4th to the 5th, which nobody opens: on the 6th nothing is sent for it."""
     krx = bench(date(2021, 1, 4))

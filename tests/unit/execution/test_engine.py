@@ -508,6 +508,36 @@ def test_a_split_moves_the_trailing_peak(desk, embedded_market):
     assert d.tick("AAPL", 1) == []
 
 
+def test_a_right_stops_nothing_and_gives_nothing(desk, embedded_market):
+    """AAPL's halving of 2005-02-28 as if it were a right: the worth is lost, no stop is touched.
+
+    Bought at 80, worth 40 after the right: a stop of 10 % lies at 36, and the print is 44.68.
+    """
+    d = desk(
+        day=date(2005, 2, 25), held={"AAPL": [100, 80_000_000]},
+        exits={"stop_loss": 0.10, "trailing_stop": 0.10},
+    )  # fmt: skip
+    d.tick("AAPL", 2)
+    high = d.prints["AAPL"][2].price
+    d.engine.handle(SessionEnd(ts=d.start.close_ts))
+    (split,) = [a for a in embedded_market.actions if a.ex_date == date(2005, 2, 28)]
+
+    d.turn_to(date(2005, 2, 28), actions=[replace(split, kind=ActionKind.RIGHTS)])
+
+    (applied,) = d.engine.applied
+    assert (applied.effect.quantity_after, applied.effect.cash) == (100, 0)
+    assert d.engine.account.positions["AAPL"].cost == 80_000_000
+    assert d.engine.equity() == CASH + 100 * 444_950
+    assert d.engine.snapshot()["peaks"] == {"AAPL": high // 2}
+    d.engine.handle(Timer(ts=d.open_ts, view=d.content()))
+    assert [d.tick("AAPL", k) for k in range(4)] == [[]] * 4
+
+    # Without the right the same prints sell at once.
+    other = desk(day=date(2005, 2, 28), held={"AAPL": [100, 80_000_000]}, exits={"stop_loss": 0.10})
+    other.engine.handle(Timer(ts=other.open_ts, view=other.content()))
+    assert len(other.tick("AAPL", 0)) == 1
+
+
 def test_a_delisting_forgets_the_peak(desk):
     """What is bought again after a relisting starts its own trail."""
     d = desk(held={"AAPL": [100, 40_000_000]})

@@ -15,6 +15,7 @@ from trading.simulation.account import (
     Booking,
     book,
     costs,
+    lost_right,
     mark,
     net_dividend,
     split_shares,
@@ -181,6 +182,28 @@ def test_microsoft_dividend_of_2004(embedded_market, holder):
     assert (effect.cash, effect.withheld) == (2_618_000, 462_000)
     assert holder.cash == 2_618_000
     assert holder.positions["MSFT"].quantity == effect.quantity_after == 100
+
+
+def test_a_right_moves_neither_shares_nor_cash(holder):
+    """What the right is worth is lost to a holder who does nothing: 100 shares fall by a tenth."""
+    rights = CorporateAction(
+        symbol="AAPL", ex_date=DAY, kind=ActionKind.RIGHTS, numerator=10, denominator=9
+    )
+    before = holder.equity({"AAPL": 400_000, "MSFT": 1})
+
+    effect = holder.apply_action(rights, reference=rights.ex_price(400_000), withholding_ppb=0)
+
+    assert rights.ex_price(400_000) == 360_000
+    assert (effect.quantity_before, effect.quantity_after) == (100, 100)
+    assert (effect.cash, effect.withheld, holder.cash) == (0, 0, 0)
+    assert holder.positions["AAPL"].cost == 40_000_000
+    assert before - holder.equity({"AAPL": 360_000, "MSFT": 1}) == 100 * 40_000
+
+
+def test_lost_right():
+    """A tenth of what was paid; a base price that was set higher gives it back."""
+    assert lost_right(40_000_000, 10, 9) == 4_000_000
+    assert lost_right(1_000, 9, 10) == -111
 
 
 def test_dividend_rounds_the_tax_down():

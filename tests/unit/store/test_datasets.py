@@ -11,7 +11,7 @@ import pytest
 
 from trading.domain.actions import ActionKind
 from trading.domain.instrument import Exchange, Market
-from trading.errors import MissingDataError, UsageError
+from trading.errors import DataError, MissingDataError, SchemaError, UsageError
 from trading.store import schema
 from trading.store.datasets import EmbeddedSource, RecordedSource
 
@@ -91,7 +91,6 @@ def test_official_days_are_served_raw(recorded: RecordedSource):
     """On an official day every raw row is the exchange's own, and most symbols have one."""
     bars = recorded.daily(Market.KRX, None, date(2024, 1, 8), date(2024, 1, 8))
 
-    schema.validate(bars, schema.DAILY_BARS)
     raw = bars.loc[bars["basis"] == "raw"]
     assert len(raw) > 1_500
     assert set(raw["source"]) == {"FinanceData/marcap"}
@@ -114,6 +113,15 @@ def test_rows_before_a_later_adjustment_are_adjusted(recorded: RecordedSource):
     assert dict(zip(bars["session"].dt.day, bars["basis"], strict=True)) == {
         30: "adjusted", 31: "adjusted", 1: "adjusted", 2: "raw", 5: "raw",
     }  # fmt: skip
+
+
+def test_adjusted_minutes_are_no_witness_of_raw_prices(recorded: RecordedSource):
+    """Most minutes of 476060 on 2025-09-16 are on no tick: that its daily close equals theirs
+    does not make it a price as traded.
+    """
+    bars = recorded.daily(Market.KRX, ["476060"], date(2025, 9, 16), date(2025, 9, 30))
+
+    assert set(bars["basis"]) == {"adjusted"}
 
 
 def test_halts_have_no_open(recorded: RecordedSource):
@@ -184,6 +192,149 @@ def test_recorded_us_files(recorded: RecordedSource):
     assert recorded.sessions(Market.US)[-1] == date(2025, 1, 23)
 
 
+def test_every_recorded_kind_is_offered(recorded: RecordedSource):
+    """What can be asked for, by market; another kind has no rows."""
+    assert recorded.kinds(Market.KRX) == {
+        "daily", "minute", "index", "instruments", "actions", "listings", "fundamentals", "sectors",
+    }  # fmt: skip
+    assert recorded.kinds(Market.US) == {"daily", "minute", "ticks", "index", "instruments"}
+    assert len(recorded.table("rankings", Market.KRX, None, *ALL)) == 0
+    assert EMBEDDED.kinds(Market.US) == {"daily", "index", "instruments", "actions"}
+    for kind in ("instruments", "actions"):
+        assert schema.KINDS[kind].arrow().equals(EMBEDDED.table(kind, Market.US, None, *ALL).schema)
+
+
+def test_years_add_up_to_the_whole(recorded: RecordedSource):
+    """Served year by year, the vendor's rows are all there, but those of no known board."""
+    rows = sum(
+        len(recorded.table("daily", Market.KRX, None, date(y, 1, 1), date(y, 12, 31)))
+        for y in range(2000, 2026)
+    )
+    (piece,) = recorded.table(
+        "daily", Market.KRX, ["005930"], date(2021, 1, 4), date(2021, 1, 4)
+    ).to_pylist()
+
+    # MANIFEST.md: 8,237,638 rows and 73,057 of the continuation, of symbols of every board.
+    assert 8_237_638 + 73_057 - 40_000 < rows < 8_237_638 + 73_057
+    assert [piece[name] for name in ("open", "high", "low", "close", "volume")] == [
+        81_000, 84_400, 80_200, 83_000, 38_655_276,
+    ]  # fmt: skip
+    # FinanceData/marcap: value and shares of that day.
+    assert (piece["value"], piece["shares"]) == (3_185_356_823_460, 5_969_782_550)
+
+
+def test_listings_are_the_official_days(recorded: RecordedSource):
+    """215600 was halted and administered on 2022-01-03; KOSPI names have no segment to say so."""
+    day = date(2022, 1, 3)
+    rows = recorded.table("listings", Market.KRX, None, day, day).to_pylist()
+    states = {row["symbol"]: row for row in rows}
+
+    assert (states["215600"]["is_halted"], states["215600"]["is_administrative"]) == (True, True)
+    assert (states["015350"]["is_halted"], states["015350"]["is_administrative"]) == (True, None)
+    assert states["005930"]["name"] == "삼성전자"
+
+
+def test_fundamentals_by_the_day_they_were_public(recorded: RecordedSource):
+    """KRX figures of 005930 on 2021-01-04; statements 15 sessions after 1 April, marked so.
+
+    2020: sessions from 2 April, without the election on the 15th; the 15th of them is the 23rd.
+    """
+    day = date(2021, 1, 4)
+    rows = recorded.table("fundamentals", Market.KRX, ["005930"], day, day).to_pylist()
+    filed = recorded.table(
+        "fundamentals", Market.KRX, None, date(2020, 1, 3), date(2020, 12, 31)
+    ).to_pylist()
+
+    assert {row["metric"]: row["value"] for row in rows} == {
+        "bps": 37_528, "per": 26.22, "pbr": 2.21, "eps": 3_166, "div_yield": 1.71, "dps": 1_416,
+    }  # fmt: skip
+    assert not any(row["rule"] for row in rows)
+    statements = [row for row in filed if row["rule"]]
+    assert {row["published"] for row in statements} == {date(2020, 4, 23)}
+    assert {row["period"] for row in statements} == {date(2019, 12, 31)}
+    assert {row["symbol"] for row in filed if not row["rule"]} == {"KOSPI200"}
+
+
+def test_sectors_say_of_when_they_are(recorded: RecordedSource):
+    """Industries are one snapshot of 2025-12, whatever range is asked for; segments have days."""
+    rows = recorded.table(
+        "sectors", Market.KRX, ["005930", "247540"], date(2020, 1, 1), date(2020, 1, 2)
+    ).to_pylist()
+
+    known = {(row["symbol"], row["scheme"]): (row["as_of"], row["sector"]) for row in rows}
+    assert known["005930", "krx_industry_finda"] == (date(2025, 12, 27), "전기·전자")
+    assert known["247540", "krx_dept"][1] == "우량기업부"
+
+
+def test_ticks_keep_side_and_order(recorded: RecordedSource):
+    """The first print of IBM on 2013-10-08: 300 at 182.10 before the open, in New York time."""
+    day = date(2013, 10, 8)
+    ticks = recorded.table("ticks", Market.US, ["IBM"], day, day)
+
+    assert len(ticks) == 159_131
+    trade = next(row for row in ticks.slice(1000, 50).to_pylist() if row["kind"] == "trade")
+    assert trade["ts"] == datetime(2013, 10, 8, 12, 47, 49, 457_000, tzinfo=UTC)
+    assert (trade["price"], trade["size"], trade["bid"]) == (1_821_000, 300, None)
+    first = ticks.slice(0, 1).to_pylist()[0]
+    # Nobody offered yet: recorded as 0 for 0 shares.
+    assert (first["bid"], first["ask"], first["ask_size"]) == (1_800_100, None, None)
+
+
+def test_index_series(recorded: RecordedSource):
+    """Korean series, with the won, and American ones, each under its name."""
+    names = {
+        market: set(recorded.table("index", market, None, *ALL)["name"].unique().to_pylist())
+        for market in Market
+    }
+
+    assert names[Market.KRX] == {"KOSPI", "KOSDAQ", "KOSPI200", "USDKRW"}
+    assert names[Market.US] == {"S&P 500", "NASDAQ", "RUSSELL2000", "PHLX_SOX", "VIX"}
+    (row,) = recorded.table(
+        "index", Market.KRX, ["KOSPI"], date(2024, 1, 8), date(2024, 1, 8)
+    ).to_pylist()
+    assert row["low"] <= row["close"] == 2567.82 <= row["high"]
+
+
+def test_raw_closes_beside_adjusted_ones(recorded: RecordedSource):
+    """090430 was split 10:1 on 2015-05-08: the raw close falls to a tenth, the adjusted does not."""
+    table = recorded.raw_closes(["090430"], date(2015, 5, 4), date(2015, 5, 8)).to_pydict()
+
+    raw, adjusted = table["close"], table["adj_close"]
+    assert 9 < raw[-2] / raw[-1] < 11
+    assert 0.9 < adjusted[-2] / adjusted[-1] < 1.1
+
+
+def test_one_symbol_equals_its_part_of_the_whole(shared_data: Path):
+    """Reading what holds a symbol, and reading everything, give the same rows."""
+    fresh, symbols = RecordedSource(shared_data), ["005930", "355150", "066970"]
+    span = (date(2023, 12, 1), date(2025, 9, 30))
+
+    part = fresh.table("daily", Market.KRX, symbols, *span)
+    whole = fresh.table("daily", Market.KRX, None, *span)
+
+    assert len(part) > 700
+    named = schema.to_frame(whole, schema.DAILY_BARS)
+    pd.testing.assert_frame_equal(
+        schema.to_frame(part, schema.DAILY_BARS),
+        named.loc[named["symbol"].isin(symbols)].reset_index(drop=True),
+    )
+
+
+def test_truncated_recorded_files_are_named(small_folder: RecordedSource):
+    """A Parquet file without its end, or of another layout, is refused by name."""
+    path = small_folder.directory / "krx_daily.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(DataError, match=r"krx_daily\.parquet .*손상됨"):
+        small_folder.daily(Market.KRX, None, *ALL)
+
+    (small_folder.directory / "us_daily.parquet").write_bytes(
+        (small_folder.directory / "index_daily.parquet").read_bytes()
+    )
+    with pytest.raises(SchemaError, match=r"us_daily\.parquet에 열이 없음: adj_close"):
+        small_folder.daily(Market.US, None, *ALL)
+
+
 @pytest.fixture
 def small_folder(tmp_path: Path) -> RecordedSource:
     """A folder in the format of the recorded one, filled from published rows only.
@@ -204,7 +355,7 @@ def small_folder(tmp_path: Path) -> RecordedSource:
     row = {
         "date": day, "symbol": "005930", "market": "KOSPI", "open": 81_000, "high": 84_400,
         "low": 80_200, "close": 83_000, "volume": 38_655_276, "value": None, "flags": 0,
-        "source": "gyu",
+        "source": "gyu", "name": "삼성전자", "dept": None, "market_cap": None, "shares": None,
     }  # fmt: skip
     half = {name: row[name] // 2 for name in ("open", "high", "low", "close")}
     none = {"open": None, "high": None, "low": None}
@@ -233,8 +384,9 @@ def small_folder(tmp_path: Path) -> RecordedSource:
         ("krx_daily", vendor), ("krx_cross_section", official), ("krx_symbols", listed)
     ):  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{file}.parquet")
-    index = {"date": [datetime(2021, 1, 4)], "symbol": ["KOSPI"], "close": [2944.45]}  # noqa: DTZ001
-    pq.write_table(pa.table(index), tmp_path / "index_daily.parquet")
+    index = {"date": datetime(2021, 1, 4), "symbol": "KOSPI", "close": 2944.45, "source": "KRX"}  # noqa: DTZ001
+    absent = dict.fromkeys(("open", "high", "low", "volume"))
+    pq.write_table(pa.Table.from_pylist([index | absent]), tmp_path / "index_daily.parquet")
     return RecordedSource(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The raw→clean boundary lets the same rows through, in one batch or day by day."""
+"""From a source into the lake: the same rows pass however they are cut, and nothing comes twice."""
 
 from datetime import date
 from pathlib import Path
@@ -9,13 +9,38 @@ import pytest
 from trading.config import resolve_root
 from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
+from trading.errors import AuthenticationError, TransientBrokerError
 from trading.sessions import SessionCalendar
+from trading.store.adjust import KIS_US
 from trading.store.datasets import EmbeddedSource
-from trading.store.intake import admit
+from trading.store.intake import Intake, Terms, admit
 from trading.store.lake import Lake
 
 SOURCE = EmbeddedSource()
 FIRST, LAST = date(2005, 2, 14), date(2005, 3, 11)
+CALENDAR = SessionCalendar(Market.US)
+KINDS = ("instruments", "index", "daily")
+
+
+class Watched(EmbeddedSource):
+    """The embedded history, which writes down what it is asked for and fails where it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+        self.failing = {}
+
+    def table(self, kind, market, symbols, first, last):
+        """Return the recorded rows, or raise what was planned for a symbol."""
+        self.asked.append((kind, tuple(symbols) if symbols else None, first, last))
+        error = self.failing.get(symbols[0]) if symbols else None
+        if error is not None:
+            raise error
+        return super().table(kind, market, symbols, first, last)
+
+    def daily_asked(self):
+        """Return who was asked for daily bars of which days."""
+        return [call[1:] for call in self.asked if call[0] == "daily"]
 
 
 @pytest.fixture
@@ -31,13 +56,22 @@ def bars() -> pd.DataFrame:
 def let_through(root: Path, batches: list[pd.DataFrame]) -> pd.DataFrame:
     """Return the clean layer after these batches."""
     lake = Lake(root / "lake")
-    home = resolve_root(root)
+    lake.upsert_actions(Market.US, SOURCE.actions(Market.US, FIRST, LAST))
     for batch in batches:
-        admit(
-            lake, home, shipped_rules(Market.US), SessionCalendar(Market.US), batch,
-            as_of=batch["session"].max().date(), actions=SOURCE.actions(Market.US, FIRST, LAST),
-        )  # fmt: skip
+        admit(lake, resolve_root(root), shipped_rules(Market.US), CALENDAR, batch)
     return lake.daily(Market.US, None, FIRST, LAST)
+
+
+def intake_of(root: Path, source: EmbeddedSource, **terms) -> Intake:
+    """Return what brings ``source`` into the lake of ``root``."""
+    return Intake(
+        Lake(root / "lake"),
+        resolve_root(root),
+        shipped_rules(Market.US),
+        CALENDAR,
+        source,
+        Terms(origin="embedded", **terms),
+    )
 
 
 def test_day_by_day_the_same_rows_pass(bars, tmp_path):
@@ -54,3 +88,172 @@ def test_day_by_day_the_same_rows_pass(bars, tmp_path):
         "2005-02-24", "2005-02-25", "2005-02-28",
     ]  # fmt: skip
     pd.testing.assert_frame_equal(daily, at_once)
+
+
+def test_nothing_is_asked_for_twice(tmp_path):
+    """A range that grows brings only its new days; the lake is as if it had come at once."""
+    source = Watched()
+    intake = intake_of(tmp_path / "a", source)
+    inner = date(2004, 6, 1), date(2005, 3, 11)
+    outer = date(2003, 11, 3), date(2005, 4, 29)
+    intake.bring(KINDS, inner, known=inner[1])
+    source.asked.clear()
+
+    grown = intake.bring(KINDS, outer, known=outer[1])
+    again = intake.bring(KINDS, outer, known=outer[1])
+
+    assert source.daily_asked() == [
+        (None, date(2003, 11, 3), date(2003, 12, 31)),
+        (None, date(2004, 1, 1), date(2004, 5, 31)),
+        (None, date(2005, 3, 12), date(2005, 4, 29)),
+    ]
+    assert (again.rows, again.changed, again.skipped) == ({}, 0, 3)
+    at_once = intake_of(tmp_path / "b", EmbeddedSource())
+    at_once.bring(KINDS, outer, known=outer[1])
+    assert grown.quarantined == 0
+    fingerprints = [
+        Lake(tmp_path / name / "lake").fingerprint(Market.US, layer)
+        for layer in ("raw", "clean")
+        for name in ("a", "b")
+    ]
+    assert fingerprints[0] == fingerprints[1]
+    assert fingerprints[2] == fingerprints[3]
+
+
+def test_again_changes_nothing(tmp_path):
+    """The same days once more are the same bytes."""
+    intake = intake_of(tmp_path, EmbeddedSource())
+    span = date(2004, 11, 1), date(2005, 3, 11)
+    first = intake.bring(KINDS, span, known=span[1])
+    before = Lake(tmp_path / "lake").fingerprint(Market.US)
+
+    again = intake.bring(KINDS, span, known=span[1], again=True)
+
+    assert again.rows == first.rows
+    assert (first.changed > 0, again.changed) == (True, 0)
+    assert Lake(tmp_path / "lake").fingerprint(Market.US) == before
+
+
+def test_symbols_one_by_one_make_the_same_lake(tmp_path):
+    """A source that is asked symbol by symbol fills the lake with the same bytes."""
+    span = date(2004, 11, 1), date(2005, 3, 11)
+    source = Watched()
+    intake_of(tmp_path / "a", source, parallel=2).bring(KINDS, span, known=span[1])
+    intake_of(tmp_path / "b", EmbeddedSource()).bring(KINDS, span, known=span[1])
+
+    whole = {(symbol, first.year) for (symbol,), first, _ in source.daily_asked()}
+    assert whole == {(s, y) for s in ("AAPL", "GOOG", "IBM", "MSFT") for y in (2004, 2005)}
+    lakes = [Lake(tmp_path / name / "lake") for name in ("a", "b")]
+    assert lakes[0].fingerprint(Market.US) == lakes[1].fingerprint(Market.US)
+
+
+def test_a_symbol_that_fails_stops_nobody(tmp_path):
+    """It is tried twice and named; the next run asks for it alone, and the lake is whole."""
+    span = date(2005, 1, 3), date(2005, 3, 11)
+    source = Watched()
+    source.failing = {"IBM": TransientBrokerError("응답 없음", code="EGW00500")}
+    intake = intake_of(tmp_path, source, parallel=2)
+    steps = []
+
+    first = intake.bring(
+        ("daily",), span, known=span[1], progress=lambda done, total: steps.append((done, total))
+    )
+    tried = [symbols for symbols, _, _ in source.daily_asked() if symbols == ("IBM",)]
+    source.failing.clear()
+    source.asked.clear()
+    second = intake.bring(("daily",), span, known=span[1])
+
+    assert first.failed == {"IBM": "응답 없음"}
+    assert len(tried) == 2
+    assert steps[-1] == (5, 5)  # FB was not listed yet: done without a question
+    assert [symbols for symbols, _, _ in source.daily_asked()] == [("IBM",)]
+    assert second.failed == {}
+    kept = Lake(tmp_path / "lake").daily(Market.US, None, *span)
+    record = SOURCE.daily(Market.US, None, *span)
+    columns = ["symbol", "session", "close"]
+    pd.testing.assert_frame_equal(kept[columns], record[columns])
+
+
+def test_a_venue_that_answers_nobody_ends_the_run(tmp_path):
+    """A key that is refused is not tried for every symbol, and nothing is noted as brought."""
+    span = date(2005, 1, 3), date(2005, 3, 11)
+    source = Watched()
+    source.failing = dict.fromkeys(("AAPL", "GOOG", "IBM", "MSFT"), AuthenticationError("키 거절"))
+    intake = intake_of(tmp_path, source, parallel=1)
+
+    with pytest.raises(AuthenticationError):
+        intake.bring(("daily",), span, known=span[1])
+
+    asked = source.daily_asked()
+    assert len(asked) == len(set(asked)), "nobody is tried twice"
+    assert set(intake.journal.missing("daily", ["AAPL", "IBM"], span)) == {"AAPL", "IBM"}
+
+
+def test_what_was_fetched_before_a_kill_is_not_fetched_again(tmp_path):
+    """The spool of a chunk that was not finished is taken up; afterwards it is gone."""
+    span = date(2005, 1, 3), date(2005, 3, 11)
+    source = Watched()
+    # What is no matter of one symbol goes through at once, as a kill does.
+    source.failing = {"MSFT": KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        intake_of(tmp_path, source, parallel=1).bring(("daily",), span, known=span[1])
+    fetched = {symbols[0] for symbols, _, _ in source.daily_asked()} - {"MSFT"}
+    source.failing.clear()
+    source.asked.clear()
+
+    brought = intake_of(tmp_path, source, parallel=1).bring(("daily",), span, known=span[1])
+
+    assert fetched == {"AAPL", "GOOG", "IBM"}
+    assert [symbols for symbols, _, _ in source.daily_asked()] == [("MSFT",)]
+    assert brought.rows["daily"] == len(SOURCE.daily(Market.US, None, *span))
+    assert not list((tmp_path / "lake" / "backfill").rglob("*.parquet"))
+
+
+def test_a_morning_asks_for_its_actions(tmp_path):
+    """Bars that were brought at night are asked for once more: only now the split shows."""
+    source = Watched()
+    friday, saturday, monday = date(2005, 2, 25), date(2005, 2, 26), date(2005, 2, 28)
+    intake = intake_of(tmp_path, source, parallel=1, vendor=KIS_US)
+    wanted = date(2005, 2, 1), friday
+    intake.bring(("daily",), wanted, known=saturday)
+    source.asked.clear()
+
+    intake.bring(("daily",), wanted, known=monday, symbols=["AAPL", "IBM"])
+    asked = source.daily_asked()
+    intake.bring(("daily",), wanted, known=monday, symbols=["AAPL", "IBM"])
+
+    assert [(symbols, last) for symbols, _, last in asked] == [
+        (("AAPL",), friday), (("IBM",), friday),
+    ]  # fmt: skip
+    assert all(first >= date(2005, 2, 17) for _, first, _ in asked)
+    assert source.daily_asked() == asked
+
+
+def test_days_without_any_row_are_asked_for_again(tmp_path):
+    """What is not there yet may be there the next time."""
+    source = Watched()
+    span = date(2013, 3, 4), date(2013, 3, 8)  # after the last embedded session
+
+    brought = intake_of(tmp_path, source).bring(("daily",), span, known=span[1])
+    again = intake_of(tmp_path, source).bring(("daily",), span, known=span[1])
+
+    assert brought.rows == {"daily": 0}
+    assert again.skipped == 0
+
+
+def test_what_was_damaged_is_brought_again(tmp_path):
+    """A file that was repaired away is missing days: the next run asks for them, and no others."""
+    source = Watched()
+    span = date(2004, 11, 1), date(2005, 3, 11)
+    intake_of(tmp_path, source).bring(KINDS, span, known=span[1])
+    lake = Lake(tmp_path / "lake")
+    whole = lake.fingerprint(Market.US)
+    part = next((tmp_path / "lake" / "clean").glob("market=US/kind=daily/month=2005-01/*.parquet"))
+    part.write_bytes(part.read_bytes()[:-10])
+    lake.repair()
+    source.asked.clear()
+
+    intake_of(tmp_path, source).bring(KINDS, span, known=span[1])
+
+    assert source.daily_asked() == [(None, date(2005, 1, 3), date(2005, 1, 31))]
+    assert Lake(tmp_path / "lake").fingerprint(Market.US) == whole

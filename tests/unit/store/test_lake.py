@@ -168,7 +168,7 @@ def test_sql_sees_the_clean_layer(lake: Lake, bars: pd.DataFrame):
 
     expected = bars.groupby("symbol").size()
     assert dict(zip(found["symbol"], found["n"], strict=True)) == expected.to_dict()
-    with pytest.raises(UsageError, match="SQL"):
+    with pytest.raises(UsageError, match="그런 표가 없음: nowhere"):
         lake.sql("SELECT * FROM nowhere")
 
 
@@ -212,16 +212,17 @@ _CRASH = """
 import os, sys
 from datetime import date
 from pathlib import Path
-import trading.store.lake as module
+import trading.store.parts as module
+from trading.store.lake import Lake
 from trading.domain.instrument import Market
 from trading.store.datasets import EmbeddedSource
 
 def die(self, parts):
     os.kill(os.getpid(), 9)
 
-module._Dataset._replace_manifest = die
+module.Dataset._replace_manifest = die
 bars = EmbeddedSource().daily(Market.US, None, date(2005, 1, 3), date(2005, 4, 29))
-module.Lake(Path(sys.argv[1])).upsert_daily(Market.US, bars.assign(volume=1))
+Lake(Path(sys.argv[1])).upsert_daily(Market.US, bars.assign(volume=1))
 """
 
 
@@ -264,7 +265,7 @@ def test_locked_lake_says_so(lake: Lake, bars: pd.DataFrame, monkeypatch: pytest
     """A writer that does not get the lock in time ends with a clear error."""
     from filelock import FileLock
 
-    monkeypatch.setattr("trading.store.lake._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("trading.store.parts._LOCK_SECONDS", 0.05)
     with (
         FileLock(lake.root / "clean" / "market=US" / "kind=daily" / ".lock"),
         pytest.raises(DataError, match="쓰는 중"),
@@ -286,7 +287,7 @@ def test_reader_meets_a_replaced_file(lake: Lake, bars: pd.DataFrame):
     for path in lake.root.rglob("month=2005-02/*.parquet"):
         os.unlink(path)  # noqa: PTH108
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DataError, match="자료 파일이 없음"):
         lake.daily(Market.US, None, FIRST, LAST)
 
 

@@ -1,12 +1,24 @@
-"""What the configuration knows of instruments."""
+"""What the configuration knows of instruments, and which were there on a day."""
 
+from datetime import date, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from trading.domain.instrument import Exchange, Market
+from trading.domain.instrument import Exchange, Instrument, Market
 from trading.errors import ConfigError
-from trading.store.universe import read_universe, shipped_universe
+from trading.store.datasets import EmbeddedSource, RecordedSource
+from trading.store.lake import Lake
+from trading.store.universe import (
+    Sectors,
+    Survival,
+    members,
+    read_universe,
+    sectors,
+    shipped_universe,
+    survivorship,
+)
 
 
 def test_shipped_facts():
@@ -34,3 +46,176 @@ def test_wrong_file_is_named(tmp_path: Path):
     path.write_text("exchanges: {us: [MOON]}\nbenchmark: {us: x}\n")
     with pytest.raises(ConfigError, match="exchanges"):
         read_universe(path)
+
+
+# ---- membership ----------------------------------------------------------------------------
+
+
+def embedded_lake(root: Path, *instruments: Instrument) -> Lake:
+    """Return a lake with the embedded stocks, and more instruments without bars."""
+    source = EmbeddedSource()
+    lake = Lake(root)
+    lake.upsert(
+        Market.US, "daily", source.daily(Market.US, None, date(2004, 7, 1), date(2004, 9, 30))
+    )
+    lake.upsert_instruments(Market.US, [*source.instruments(Market.US), *instruments], "test")
+    return lake
+
+
+def symbols_of(found: list[Instrument]) -> list[str]:
+    return [item.symbol for item in found]
+
+
+def test_members_are_those_that_were_listed(tmp_path: Path):
+    """GOOG came on 2004-08-19; a name that left on 2004-09-01 was a member until that day."""
+    gone = Instrument(
+        symbol="LEFT",
+        exchange=Exchange.NYSE,
+        name="Left",
+        sector="Energy",
+        listed=date(2000, 1, 3),
+        delisted=date(2004, 9, 1),
+    )
+    lake = embedded_lake(tmp_path, gone)
+
+    before, first, last, after = (
+        members(lake, Market.US, day)
+        for day in (date(2004, 8, 18), date(2004, 8, 19), date(2004, 9, 1), date(2004, 9, 2))
+    )
+
+    assert symbols_of(before) == ["AAPL", "IBM", "LEFT", "MSFT"]
+    assert symbols_of(first) == symbols_of(last) == ["AAPL", "GOOG", "IBM", "LEFT", "MSFT"]
+    assert symbols_of(after) == ["AAPL", "GOOG", "IBM", "MSFT"]
+    # Neither its end nor its later sector was known while it was there.
+    (left,) = [item for item in last if item.symbol == "LEFT"]
+    assert (left.delisted, left.sector, left.name) == (None, None, "Left")
+
+
+def test_what_comes_later_changes_no_membership(tmp_path: Path):
+    """A lake that goes on for years answers for an old day as it did then."""
+    lake = embedded_lake(tmp_path)
+    then = members(lake, Market.US, date(2004, 9, 30))
+
+    source = EmbeddedSource()
+    later = source.daily(Market.US, None, date(2004, 10, 1), date(2013, 3, 1))
+    lake.upsert(Market.US, "daily", later.assign(exchange="AMEX"))
+
+    assert members(lake, Market.US, date(2004, 9, 30)) == then
+    assert {i.exchange for i in members(lake, Market.US, date(2005, 1, 3))} == {Exchange.AMEX}
+
+
+def test_a_transfer_between_boards(tmp_path: Path, shared_data: Path):
+    """L&F (066970) moved from KOSDAQ to KOSPI on 2024-01-29 (KRX notice)."""
+    source = RecordedSource(shared_data)
+    lake = Lake(tmp_path)
+    lake.upsert(
+        Market.KRX,
+        "daily",
+        source.table("daily", Market.KRX, None, date(2024, 1, 2), date(2024, 2, 8)),
+    )
+    lake.upsert_instruments(Market.KRX, source.instruments(Market.KRX), "test")
+
+    boards = [
+        {item.symbol: item.exchange for item in members(lake, Market.KRX, day)}["066970"]
+        for day in (date(2024, 1, 26), date(2024, 1, 29))
+    ]
+
+    assert boards == [Exchange.KOSDAQ, Exchange.KOSPI]
+
+
+# ---- sectors -------------------------------------------------------------------------------
+
+
+def sector_rows(*rows: tuple[str, date, str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["symbol", "as_of", "sector"])
+    return frame.assign(scheme="gics", source="test")
+
+
+def test_sectors_as_of(tmp_path: Path):
+    """Alphabet and Meta moved from technology to communication on 2018-09-24 (GICS)."""
+    lake = Lake(tmp_path)
+    lake.upsert(
+        Market.US,
+        "sectors",
+        sector_rows(
+            ("GOOG", date(2018, 9, 24), "Communication Services"),
+            ("GOOG", date(2004, 8, 19), "Information Technology"),
+            ("FB", date(2018, 9, 24), "Communication Services"),
+        ),
+    )
+
+    def on(day: date, **wanted: bool) -> Sectors:
+        return sectors(lake, Market.US, day, scheme="gics", **wanted)
+
+    assert on(date(2018, 9, 21)).of == {"GOOG": "Information Technology"}
+    assert on(date(2018, 9, 24)).of == dict.fromkeys(("GOOG", "FB"), "Communication Services")
+    asked = on(date(2018, 9, 21), lookahead=True)
+    assert asked.of == {"GOOG": "Information Technology", "FB": "Communication Services"}
+    assert asked.lookahead == {"FB"}
+    assert on(date(2018, 9, 24), lookahead=True).lookahead == frozenset()
+    assert on(date(2000, 1, 3)).of == {}
+
+
+# ---- survivorship --------------------------------------------------------------------------
+
+
+def market_of(names: int, left: list[date]) -> list[Instrument]:
+    """Return a market of so many names, of which some left on the given days."""
+    endings = [*left, *[None] * (names - len(left))]
+    return [
+        Instrument(
+            symbol=f"{number:06}",
+            exchange=Exchange.KOSPI,
+            listed=date(2010, 1, 4),
+            delisted=day,
+        )
+        for number, day in enumerate(endings)
+    ]
+
+
+def spread(year: int, count: int) -> list[date]:
+    return [date(year, 1, 4) + timedelta(days=7 * number) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("names", "left", "first", "last", "verdict"),
+    [
+        # 1,000 names: at least five leave in a year.
+        (1_000, spread(2015, 8) + spread(2016, 8), 2015, 2016, Survival.FREE),
+        (1_000, [], 2015, 2016, Survival.BIASED),
+        (1_000, spread(2016, 20), 2015, 2016, Survival.BIASED),
+        # A vendor's record that ends for 119 names on one day is no evidence of losers.
+        (1_000, [date(2015, 5, 18)] * 119, 2015, 2015, Survival.BIASED),
+        (5, [], 2015, 2016, Survival.BIASED),
+        (0, [], 2015, 2016, Survival.UNKNOWN),
+    ],
+)
+def test_survivorship(names, left, first, last, verdict):
+    """A whole market loses names in every year."""
+    found = survivorship(Market.KRX, market_of(names, left), date(first, 1, 2), date(last, 12, 30))
+
+    assert found.verdict is verdict
+    assert found.reason
+
+
+def test_survivorship_of_a_week_and_of_chosen_names():
+    """A week proves nothing; names that a user picked were picked knowing how they fared."""
+    everything = market_of(1_000, spread(2015, 30))
+    week = date(2015, 1, 5), date(2015, 1, 9)
+    year = date(2015, 1, 2), date(2015, 12, 30)
+
+    assert survivorship(Market.KRX, everything, *week).verdict is Survival.UNKNOWN
+    assert survivorship(Market.KRX, everything, *year).verdict is Survival.FREE
+    chosen = survivorship(Market.KRX, everything, *year, are_chosen=True)
+    assert chosen.verdict is Survival.BIASED
+
+
+def test_recorded_files_are_biased(shared_data: Path):
+    """Names delisted before 2022-05 are missing (MANIFEST); the US file is a vendor's choice."""
+    source = RecordedSource(shared_data)
+
+    for market in Market:
+        found = survivorship(
+            market, source.instruments(market), date(2010, 1, 4), date(2021, 12, 30)
+        )
+        assert found.verdict is Survival.BIASED

@@ -163,3 +163,30 @@ def test_one_altered_byte_never_spreads(at, byte):
     whole = masters.read_board(KODEX_200, Board.KOSPI).rows[0]
     assert master.rows[0] == master.rows[-1] == whole
     assert len(master.rows) + len(master.bad) == 3
+
+
+def test_last_statement_of_a_share():
+    """Sales, profits and ROE are read with their day; without a day they are no figures."""
+    # Samsung's first quarter of 2024: sales 71,915.6, operating profit 6,606.0 billion won.
+    figures = {
+        "sales": "719156", "operating_profit": "66060", "ordinary_profit": "77104",
+        "net_income": "67547", "roe": "2.02",
+    }  # fmt: skip
+    layout = {
+        **KOSPI, "sales": (163, 9), "operating_profit": (172, 9), "ordinary_profit": (181, 9),
+        "net_income": (190, 5), "roe": (195, 9), "stated_on": (204, 8),
+    }  # fmt: skip
+    facts = ("005930", "KR7005930003", "삼성전자")
+    dated = line(layout, KOSPI_WIDTH, *facts, **figures, stated_on="20240331")
+    undated = line(layout, KOSPI_WIDTH, *facts, **figures)
+    loss = line(layout, KOSPI_WIDTH, *facts, operating_profit="-1135", stated_on="20240331")
+
+    known, unknown, losing = (
+        masters.read_board(one, Board.KOSPI).rows[0] for one in (dated, undated, loss)
+    )
+
+    assert (known.sales, known.operating_profit) == (71_915_600_000_000, 6_606_000_000_000)
+    assert (known.net_income, known.return_on_equity) == (6_754_700_000_000, Decimal("2.02"))
+    assert known.stated_on == date(2024, 3, 31)
+    assert (unknown.sales, unknown.return_on_equity, unknown.stated_on) == (None, None, None)
+    assert (losing.operating_profit, losing.sales) == (-113_500_000_000, None)

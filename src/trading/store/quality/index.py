@@ -1,0 +1,246 @@
+"""The oracle of index levels and exchange rates: each series against its own past."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+from trading.domain.arrays import BoolArray, FloatArray, IntArray
+from trading.store.quality.bars import DAY_SPAN, codes, day_number, month, numbers, to_date
+from trading.store.quality.result import Coverage, Life, Verdict, count_months
+from trading.store.quality.settings import IndexSettings
+from trading.store.quality.suite import run_suite
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from trading.store.quality import Context
+
+SHOWN = ("session", "name", "open", "high", "low", "close", "source")
+
+# How slowly a series forgets how far it used to move: half in 60 rows.
+_MEMORY = 1 - 0.5 ** (1 / 60)
+# A move counts for at most this many times the usual one when the usual one is learned.
+_LEARNED_CAP = 6.0
+# Series are dated by day; within a week of the last good level no more room is given.
+_WEEK_DAYS = 7.0
+
+
+def judge_index(table: "pa.Table", context: "Context", verdict: Verdict) -> Coverage:
+    """Judge a batch of levels; return where its rows are."""
+    settings = verdict.settings
+    assert isinstance(settings, IndexSettings)
+    name, names = codes(table["name"])
+    day = numbers(table, "session").astype(np.int64)
+    close = numbers(table, "close")
+    opened = _filled(table, "open", close)
+    columns = {
+        "key": name * DAY_SPAN + day,
+        "open": opened,
+        "high": _filled(table, "high", np.maximum(opened, close)),
+        "low": _filled(table, "low", np.minimum(opened, close)),
+        "close": close,
+    }
+    texts = {"name": (name, names)}
+    for item, rows in run_suite("index", columns, texts, settings.expectations):
+        verdict.note(item.type, item.title, item.severity, len(table), rows)
+    verdict.judge("future", len(table), np.flatnonzero(day > day_number(context.as_of)))
+    days = context.days(day)
+    bound = np.array([text not in settings.off_calendar for text in names], dtype=np.bool_)[name]
+    verdict.judge("calendar", int(bound.sum()), np.flatnonzero(bound & ~np.isin(day, days)))
+
+    series = _Series(table, context, verdict.clean)
+    level, scale, away = _walk(
+        series.value,
+        series.day,
+        series.name,
+        settings.warm_up,
+        settings.jump_scales,
+        settings.min_jump,
+    )
+    _judge_levels(series, level, scale, away, verdict, settings)
+    _judge_repeats(series, away, verdict, settings)
+    coverage = count_months(table, verdict, "name")
+    _judge_gaps(series, bound, days, verdict, coverage)
+    return coverage
+
+
+def _filled(table: "pa.Table", name: str, instead: FloatArray) -> FloatArray:
+    column = numbers(table, name, np.nan)
+    return np.where(np.isnan(column), instead, column)
+
+
+class _Series:
+    """The rows of the batch and of the history before it, by series and day."""
+
+    def __init__(self, table: "pa.Table", context: "Context", clean: BoolArray) -> None:
+        import pyarrow as pa
+
+        picked = ["session", "name", "close"]
+        whole, before = table.select(picked), 0
+        if context.history is not None:
+            before = len(context.history)
+            whole = pa.concat_tables([context.history.select(picked), whole])
+        code, self.names = codes(whole["name"])
+        keep = np.concatenate([np.arange(before), np.flatnonzero(clean) + before])
+        day = numbers(whole, "session").astype(np.int64)[keep]
+        order = np.lexsort((day, code[keep]))
+        self.row: IntArray = np.where(keep >= before, keep - before, -1)[order]
+        self.name: IntArray = code[keep][order]
+        self.day: IntArray = day[order]
+        self.value: FloatArray = numbers(whole, "close")[keep][order]
+
+
+@njit(cache=True)
+def _walk(
+    value: FloatArray,
+    day: IntArray,
+    name: IntArray,
+    warm_up: int,
+    jump_scales: float,
+    min_jump: float,
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Return each row's last good level and usual move before it, and whether it is too far away.
+
+    The usual move is learned from good rows only; a level that stays away is believed when it
+    has stayed for longer than its distance could take to walk.
+    """
+    n = len(value)
+    level = np.full(n, np.nan)
+    scale = np.full(n, np.nan)
+    away = np.zeros(n, dtype=np.bool_)
+    start = 0
+    while start < n:
+        end = start
+        while end < n and name[end] == name[start]:
+            end += 1
+        first = min(start + warm_up, end)
+        moves = np.zeros(max(first - start - 1, 0))
+        for i in range(start + 1, first):
+            moves[i - start - 1] = abs(np.log(value[i] / value[i - 1]))
+        if first < end:
+            # The mean size of a normal move is 1.18 times the median one.
+            usual = max(1.18 * np.median(moves), 1e-6)
+            # The warm-up has no past of its own: its median stands in for the last good level.
+            good = np.median(value[start:first])
+            for i in range(first - 1, start - 1, -1):
+                if abs(np.log(value[i] / good)) <= max(jump_scales * usual, min_jump):
+                    good = value[i]
+                    break
+            good_day = day[first - 1]
+            for i in range(first, end):
+                level[i] = good
+                scale[i] = usual
+                move = abs(np.log(value[i] / good))
+                room = max(jump_scales * usual, min_jump)
+                room *= np.sqrt(max(1.0, (day[i] - good_day) / _WEEK_DAYS))
+                if move > room:
+                    away[i] = True
+                    continue
+                usual = max((1 - _MEMORY) * usual + _MEMORY * min(move, _LEARNED_CAP * usual), 1e-6)
+                good = value[i]
+                good_day = day[i]
+        start = end
+    return level, scale, away
+
+
+def _judge_levels(
+    series: _Series,
+    level: FloatArray,
+    scale: FloatArray,
+    away: BoolArray,
+    verdict: Verdict,
+    used: IndexSettings,
+) -> None:
+    """Levels too far from the series' own, and levels that are another series' own."""
+    mine = series.row >= 0
+    at_row = {int(series.row[i]): i for i in np.flatnonzero(mine & ~np.isnan(level))}
+
+    def detail(row: int) -> str:
+        at = at_row[row]
+        return f"앞선 수준 {level[at]:,.2f} → {series.value[at]:,.2f}"
+
+    checked = int((mine & ~np.isnan(level)).sum())
+    verdict.judge("jump", checked, series.row[away & mine], detail)
+
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(np.log(series.value / level)) / scale
+    starts = np.searchsorted(series.name, np.arange(len(series.names) + 1))
+    taken: dict[int, tuple[int, int]] = {}
+    for at in np.flatnonzero(distance >= used.mixed_scales):
+        for code in range(len(series.names)):
+            low, high = int(starts[code]), int(starts[code + 1])
+            if code == series.name[at] or low == high:
+                continue
+            other = min(low + int(np.searchsorted(series.day[low:high], series.day[at])), high - 1)
+            off = abs(np.log(series.value[at] / level[other])) / scale[other]
+            if off <= used.mixed_within:
+                taken[int(at)] = (code, other)
+    # A crash may end at another series' level by chance; then that one still has its own value.
+    foreign = {
+        int(series.row[at]): series.names[code]
+        for at, (code, other) in taken.items()
+        if mine[at] and (series.day[other] != series.day[at] or other in taken)
+    }
+    rows = np.array(sorted(foreign), dtype=np.int64)
+    verdict.judge("mixed", checked, rows, lambda row: f"{foreign[row]}의 수준")
+
+
+def _judge_repeats(series: _Series, away: BoolArray, verdict: Verdict, used: IndexSettings) -> None:
+    """A value repeated over sessions, or over series on one day."""
+    same = np.zeros(len(series.name), dtype=np.bool_)
+    same[1:] = series.name[1:] == series.name[:-1]
+    equal = same.copy()
+    equal[1:] &= series.value[1:] == series.value[:-1]
+    position = np.arange(len(equal))
+    run = position - np.maximum.accumulate(np.where(equal, 0, position))
+    # How often neighbors were equal before: what a run of equals is worth as evidence.
+    start = np.searchsorted(series.name, series.name)
+    past = np.concatenate([[0], np.cumsum(equal)])
+    before = position - run
+    seen = before - start
+    chance = (past[before] - past[start] + 1) / (seen + 2)
+    stale = (run >= 1) & (chance ** run.astype(np.float64) < used.stale_chance)
+    mine = series.row >= 0
+    verdict.judge("stale", int(mine.sum()), series.row[stale & mine])
+
+    order = np.lexsort((series.name, series.value, series.day))
+    pair = (series.day[order][1:] == series.day[order][:-1]) & (
+        series.value[order][1:] == series.value[order][:-1]
+    )
+    bad = np.zeros(len(order), dtype=np.bool_)
+    for left, right in zip(order[:-1][pair], order[1:][pair], strict=True):
+        # The one that left its own level took the value of the other.
+        bad[left] |= bool(away[left]) or not away[right]
+        bad[right] |= bool(away[right]) or not away[left]
+    verdict.judge("shared", int(mine.sum()), series.row[bad & mine])
+
+
+def _judge_gaps(
+    series: _Series, bound: BoolArray, days: IntArray, verdict: Verdict, coverage: Coverage
+) -> None:
+    """Sessions missing inside a series that follows the market's calendar."""
+    clean = verdict.clean
+    holes = []
+    for code, text in enumerate(series.names):
+        mine = np.flatnonzero((series.name == code) & (series.row >= 0))
+        mine = mine[clean[series.row[mine]]]
+        if not len(mine):
+            continue
+        known = series.day[mine]
+        missing = np.zeros(0, dtype=np.int64)
+        if bound[series.row[mine[0]]]:
+            inside = days[(days >= known[0]) & (days <= known[-1])]
+            missing = np.setdiff1d(inside, known)
+        for day in missing:
+            coverage.missing[month(int(day)), text] += 1
+            holes.append({"session": to_date(int(day)).isoformat(), "name": text})
+        coverage.symbols[text] = Life(
+            group=text,
+            bars=len(mine),
+            halts=0,
+            gaps=len(missing),
+            first=to_date(int(known[0])),
+            last=to_date(int(known[-1])),
+        )
+    verdict.found("gap", int((series.row >= 0).sum()), holes)
