@@ -118,9 +118,8 @@ def bring_in(ground: Ground) -> list[Result]:
 
     by_symbol = Spread.of(timed(lambda: sort("symbol, date"), 2))
     by_date = Spread.of(timed(lambda: sort("date, symbol"), 2))
-    program = Path(sys.executable).with_name("trading")
     seconds, memory = run_child(
-        [str(program), "--root", str(ground.home), "data", "import", "--market", "krx",
+        [sys.executable, "-m", "trading.cli", "--root", str(ground.home), "data", "import", "--market", "krx",
          "--dataset", str(ground.dataset), "--kind", "daily"]
     )  # fmt: skip
     recorded = sum(path.stat().st_size for path in ground.dataset.glob("krx_daily*.parquet")
@@ -665,6 +664,7 @@ def main() -> int:
     if find_spec("arcticdb") is None:
         sys.stderr.write("ArcticDB는 설치되어 있지 않아 재지 않습니다.\n")
     with tempfile.TemporaryDirectory(dir=asked.folder) as scratch:
+        (Path(scratch) / "home").mkdir()
         ground = Ground(dataset=asked.dataset.resolve(), scratch=Path(scratch))
         results = [
             *bring_in(ground),

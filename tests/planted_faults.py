@@ -5,9 +5,12 @@ What a fault touches is known, so a gate's detections and false alarms can be co
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+
+from trading.store import quality
 
 PRICES = ["open", "high", "low", "close"]
 BAR = [*PRICES, "volume"]
@@ -118,7 +121,7 @@ def moved_dates(frame: pd.DataFrame, rng: np.random.Generator, count: int) -> Pl
     """Date all rows of a symbol, from some day on, one session late."""
     planted = Planted(frame.copy())
     days = np.sort(frame["session"].unique())
-    following = {pd.Timestamp(a): pd.Timestamp(b) for a, b in zip(days[:-1], days[1:], strict=True)}
+    following = {pd.Timestamp(a): pd.Timestamp(b) for a, b in pairwise(days)}
     following[pd.Timestamp(days[-1])] = pd.Timestamp(days[-1]) + pd.Timedelta(days=1)
     for (row,) in _runs(frame, rng, count, 1, margin=20):
         symbol, session = frame.loc[row, "symbol"], frame.loc[row, "session"]
@@ -187,7 +190,7 @@ def missing_day(frame: pd.DataFrame, rng: np.random.Generator, count: int) -> Pl
 
 def missing_row(frame: pd.DataFrame, rng: np.random.Generator, count: int) -> Planted:
     """Leave out one session of a symbol: the row after it is the one that tells."""
-    rows = [run for run in _runs(frame, rng, count, 2)]
+    rows = _runs(frame, rng, count, 2)
     faults = [Fault(_keys(frame, run[1:])) for run in rows]
     return Planted(frame.drop(index=[run[0] for run in rows]).reset_index(drop=True), faults)
 
@@ -275,4 +278,152 @@ DAILY: dict[str, Plant] = {
     "두 종목이 바뀜 (5일)": exchanged_symbols(5),
     "다른 종목의 행": written_over,
     "종목이 한 칸씩 밀림": one_position_off,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a gate made of the faults of one kind.
+
+    ``found`` is the share of faults that any finding tells of, ``set_aside`` of those with a row
+    in quarantine, ``rows`` the share of wrong rows in quarantine (``None`` where the fault has
+    none of its own), ``false`` the rows set aside that no fault touched, ``judged`` all rows.
+    """
+
+    kind: str
+    faults: int
+    found: float
+    set_aside: float
+    rows: float | None
+    false: int
+    judged: int
+
+    @property
+    def line(self) -> str:
+        """The score as a row of a table."""
+        rows = "—" if self.rows is None else f"{self.rows:.3f}"
+        return (
+            f"{self.kind:<18} 심음 {self.faults:>5}  찾음 {self.found:.3f}  "
+            f"격리 {self.set_aside:.3f}  행 {rows}  오경보 {self.false / self.judged:.1e}"
+        )
+
+
+Keys = set[tuple[str, pd.Timestamp]]
+Judge = Callable[[pd.DataFrame], tuple[Keys, Keys]]
+
+
+def score(
+    kind: str,
+    plant: Plant,
+    frame: pd.DataFrame,
+    judge: Judge,
+    *,
+    seeds: int,
+    count: int,
+) -> Score:
+    """Plant a kind of fault by many seeds and count what ``judge`` sets aside and notes."""
+    before, noted_before = judge(frame)
+    faults = found = aside = wrong = caught = false = judged = 0
+    for seed in range(seeds):
+        planted = plant(frame, np.random.default_rng(seed), count)
+        quarantined, noted = judge(planted.frame)
+        told = quarantined | (noted - noted_before)
+        touched: Keys = set()
+        for fault in planted.faults:
+            faults += 1
+            found += bool(fault.keys & told)
+            aside += bool(fault.keys & quarantined)
+            wrong += len(fault.wrong)
+            caught += len(fault.wrong & quarantined)
+            touched |= fault.keys | fault.wrong | fault.touched
+        false += len(quarantined - before - touched)
+        judged += len(planted.frame)
+    return Score(
+        kind,
+        faults,
+        found / faults,
+        aside / faults,
+        caught / wrong if wrong else None,
+        false,
+        judged,
+    )
+
+
+def gate(kind: str, context: quality.Context, name: str = "symbol") -> Judge:
+    """Return the gate as a function from a frame to the keys it sets aside and those it notes."""
+    used = quality.shipped_settings()
+    settings = used.of(kind)
+    # Notes are known by their examples, so all of them must be kept.
+    report = settings.report.model_copy(update={"examples": 1_000_000})
+    used = used.model_copy(update={kind: settings.model_copy(update={"report": report})})
+
+    def judge(frame: pd.DataFrame) -> tuple[Keys, Keys]:
+        result = quality.check(kind, frame, context, used)
+        names = result.quarantined[name].to_pylist()
+        days = map(pd.Timestamp, result.quarantined["session"].to_pylist())
+        noted = {
+            (str(example.get(name, "")), pd.Timestamp(example["session"]))
+            for finding in result.findings
+            for example in finding.examples
+            if "session" in example
+        }
+        return set(zip(names, days, strict=True)), noted
+
+    return judge
+
+
+def levels_mixed(length: int) -> Plant:
+    """Return a plant that writes a run of one series' levels over another's."""
+
+    def plant(frame: pd.DataFrame, rng: np.random.Generator, count: int) -> Planted:
+        planted = Planted(frame.copy())
+        into, source = rng.choice(sorted(frame["name"].unique()), 2, replace=False)
+        rows = {
+            name: frame.loc[frame["name"] == name].set_index("session") for name in (into, source)
+        }
+        days = np.intersect1d(rows[into].index, rows[source].index)
+        start = int(rng.integers(60, len(days) - length))
+        chosen = days[start : start + length]
+        at = frame.index[(frame["name"] == into) & frame["session"].isin(chosen)]
+        order = frame.loc[at, "session"]
+        planted.frame.loc[at, PRICES] = rows[source].loc[order, PRICES].to_numpy()
+        keys = frozenset((into, pd.Timestamp(day)) for day in chosen)
+        planted.faults.append(Fault(keys, keys))
+        return planted
+
+    return plant
+
+
+def _levels(change: Callable[[pd.DataFrame, pd.Index], None], length: int) -> Plant:
+    def plant(frame: pd.DataFrame, rng: np.random.Generator, count: int) -> Planted:
+        planted = Planted(frame.copy())
+        name = str(rng.choice(sorted(frame["name"].unique())))
+        rows = frame.index[frame["name"] == name]
+        start = int(rng.integers(60, len(rows) - length))
+        chosen = rows[start : start + length]
+        change(planted.frame, chosen)
+        keys = frozenset((name, day) for day in frame.loc[chosen, "session"])
+        planted.faults.append(Fault(keys, keys))
+        return planted
+
+    return plant
+
+
+def _times(factor: float) -> Callable[[pd.DataFrame, pd.Index], None]:
+    def change(frame: pd.DataFrame, rows: pd.Index) -> None:
+        frame.loc[rows, PRICES] *= factor
+
+    return change
+
+
+def _stand_still(frame: pd.DataFrame, rows: pd.Index) -> None:
+    frame.loc[rows, PRICES] = frame.loc[rows[0], PRICES].to_numpy(dtype=np.float64)
+
+
+INDEX: dict[str, Plant] = {
+    "지수: 다른 계열 (1일)": levels_mixed(1),
+    "지수: 다른 계열 (20일)": levels_mixed(20),
+    "지수: 소수점 ×10": _levels(_times(10), 1),
+    "지수: 소수점 ×0.1": _levels(_times(0.1), 1),
+    "지수: 같은 값 (5일)": _levels(_stand_still, 5),
 }

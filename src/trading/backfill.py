@@ -106,8 +106,7 @@ def text(result: dict[str, Any]) -> str:
         f"시세 {result['rows']:,}행을 검사해 {result['quarantined']:,}행을 격리했습니다. "
         f"새롭거나 바뀐 행 {result['changed']:,}개, {result['seconds']:,}초."
     ]
-    if len(result["kinds"]) > 1:
-        lines += [f"  {kind}: {rows:,}행" for kind, rows in result["kinds"].items()]
+    lines += [f"  {kind}: {rows:,}행" for kind, rows in result["kinds"].items()]
     if result["skipped"]:
         lines.append(f"이미 있어 다시 받지 않은 것 {result['skipped']:,}건 (다시 받기: --again).")
     lines += [f"  {finding}" for finding in result["findings"]]

@@ -243,3 +243,32 @@ def test_recorded_history_the_same_way(tmp_path):
     assert lakes[0].fingerprint(Market.US) == lakes[1].fingerprint(Market.US)
     assert unknown.code == 2
     assert "dailys" in unknown.err
+
+
+@pytest.mark.slow
+def test_killed_anywhere_and_continued_the_lake_is_the_same(tmp_path):
+    """An import that is killed at one moment after another ends as one that nobody disturbed."""
+    undisturbed = trading(tmp_path / "a", "data", "import", "--market", "us", "--json")
+    assert undisturbed.code == 0, undisturbed.err
+    disturbed = tmp_path / "b"
+    kills = 0
+    patience = 1.5
+    while True:
+        process = subprocess.Popen(
+            command(disturbed, "data", "import", "--market", "us"), env=environment(),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            code = process.wait(timeout=patience)
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+            patience += 0.25
+
+    assert (code, kills > 2) == (0, True)
+    lakes = [Lake(root / "data" / "lake") for root in (tmp_path / "a", disturbed)]
+    for layer in ("raw", "clean"):
+        assert lakes[0].fingerprint(Market.US, layer) == lakes[1].fingerprint(Market.US, layer)
+    assert lakes[1].verify() == []

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from trading.domain.arrays import DateArray, IntArray
 from trading.domain.instrument import Exchange, Market
 from trading.domain.market import PriceBasis
-from trading.errors import MissingDataError
+from trading.errors import DataError, MissingDataError
 from trading.log import get_logger
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ PRESENT: Final = 1
 ADJUSTED: Final = 2
 EXCHANGE_SHIFT: Final = 2
 EXCHANGES: Final = tuple(Exchange)
+_NO_EXCHANGE: Final = 0xFF
 
 PRICES: Final = ("open", "high", "low", "close")
 COLUMNS: Final = ("session", "symbol", "exchange", *PRICES, "volume", "basis")
@@ -90,7 +91,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rows:
+class _Rows:
     """The columns of daily bars as arrays, one cell a row; text as numbers.
 
     ``day`` counts from 1970-01-01; ``symbol`` points into ``symbols``; ``state`` is that of
@@ -105,25 +106,29 @@ class Rows:
     volume: IntArray
 
 
-def rows_of(bars: "pd.DataFrame | pa.Table") -> Rows:
+def _rows_of(bars: "pd.DataFrame | pa.Table") -> _Rows:
     """Return the ``COLUMNS`` of a frame or table as arrays, in its row order."""
-    symbol, symbols = codes(bars, "symbol")
-    exchange, exchanges = codes(bars, "exchange")
-    basis, bases = codes(bars, "basis")
-    of_exchange = np.array(
-        [EXCHANGES.index(Exchange(name)) << EXCHANGE_SHIFT for name in exchanges], dtype=np.uint8
-    )
+    symbol, symbols = _codes(bars, "symbol")
+    exchange, exchanges = _codes(bars, "exchange")
+    basis, bases = _codes(bars, "basis")
+    numbers = {name.value: n << EXCHANGE_SHIFT for n, name in enumerate(EXCHANGES)}
+    of_exchange = np.array([numbers.get(name, _NO_EXCHANGE) for name in exchanges], dtype=np.uint8)
+    listed = of_exchange[exchange]
+    if (listed == _NO_EXCHANGE).any():
+        # Words that no row has may stand in the dictionary too.
+        unknown = exchanges[exchange[np.flatnonzero(listed == _NO_EXCHANGE)[0]]]
+        raise DataError(f"알 수 없는 거래소: {unknown}")
     of_basis = np.array(
         [PRESENT | ADJUSTED * (name == PriceBasis.ADJUSTED) for name in bases], dtype=np.uint8
     )
-    open_, high, low, close = (integers(bars, name) for name in PRICES)
-    return Rows(
-        day=days(bars),
+    open_, high, low, close = (_integers(bars, name) for name in PRICES)
+    return _Rows(
+        day=_days(bars),
         symbol=symbol,
         symbols=np.array(symbols, dtype=np.str_),
-        state=of_exchange[exchange] | of_basis[basis],
+        state=listed | of_basis[basis],
         prices=(open_, high, low, close),
-        volume=integers(bars, "volume"),
+        volume=_integers(bars, "volume"),
     )
 
 
@@ -132,7 +137,7 @@ def block_of(bars: "pd.DataFrame | pa.Table") -> Block:
 
     Of rows with the same symbol and session the last one counts.
     """
-    rows = rows_of(bars)
+    rows = _rows_of(bars)
     first = int(rows.day.min()) if len(rows.day) else 0
     seen = np.bincount(rows.day - first).astype(np.bool_)
     used = np.bincount(rows.symbol, minlength=len(rows.symbols)).astype(np.bool_)
@@ -277,7 +282,7 @@ def _kept(path: Path) -> Block | None:
         return block
     try:
         block = _mapped(path)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     # The block of the year before a write is let go: its file may be gone already.
     _maps.pop(year, None)
@@ -291,7 +296,7 @@ def _mapped(path: Path) -> Block:
     """Map a block; its name says its content, so a map that was checked once stays good."""
     with path.open("rb") as file:
         memory = mmap(file.fileno(), 0, access=ACCESS_READ)
-    head = json.loads(memory[:_HEADER_BYTES])
+    head = dict(json.loads(memory[:_HEADER_BYTES]))
     checksum = head.pop("checksum")
     fields, end = _layout(**head)
     with memoryview(memory) as view:
@@ -377,7 +382,7 @@ def _price_type(prices: tuple[IntArray, ...]) -> type[np.signedinteger]:
     return np.int32 if fits else np.int64
 
 
-def codes(bars: "pd.DataFrame | pa.Table", name: str) -> tuple[NDArray[np.int32], list[str]]:
+def _codes(bars: "pd.DataFrame | pa.Table", name: str) -> tuple[NDArray[np.int32], list[str]]:
     """Return the text column as numbers, and the text of each number."""
     import pyarrow as pa
 
@@ -395,7 +400,7 @@ def codes(bars: "pd.DataFrame | pa.Table", name: str) -> tuple[NDArray[np.int32]
     return codes.astype(np.int32, copy=False), words
 
 
-def days(bars: "pd.DataFrame | pa.Table") -> NDArray[np.int32]:
+def _days(bars: "pd.DataFrame | pa.Table") -> NDArray[np.int32]:
     """Return the session of each row as days from 1970-01-01."""
     import pyarrow as pa
 
@@ -406,7 +411,7 @@ def days(bars: "pd.DataFrame | pa.Table") -> NDArray[np.int32]:
     return column.to_numpy().astype("datetime64[D]").astype(np.int64).astype(np.int32)
 
 
-def integers(bars: "pd.DataFrame | pa.Table", name: str) -> IntArray:
+def _integers(bars: "pd.DataFrame | pa.Table", name: str) -> IntArray:
     """Return a column of whole numbers."""
     return _fixed(np.ascontiguousarray(bars[name].to_numpy(), dtype=np.int64).view())
 

@@ -51,6 +51,9 @@ Progress = Callable[[int, int], None]
 
 _UNDATED = frozenset({"instruments", "sectors"})
 _BY_SYMBOL = frozenset({"daily", "minute"})
+_BY_YEAR = frozenset({"daily", "fundamentals", "listings"})
+_JUDGED_BY_DAYS = frozenset({"minute", "fundamentals"})
+_DAILY_COLUMNS = ("session", "symbol", "open", "high", "low", "close", "volume", "basis")
 _DAY = timedelta(days=1)
 # Sessions before a chunk that are fetched with it, so that a split on its first day shows.
 _OVERLAP = 5
@@ -202,7 +205,8 @@ class Intake:
             writing: Future[None] | None = None
             before: tuple[_Chunk, pa.Table] | None = None
             for chunk, table, failed in self._read(chunks, reader, brought, step):
-                follows = before is not None and _follows(chunk, before[0])
+                begin = self._gate.begin(chunk.kind, chunk.days[0])
+                follows = before is not None and _follows(chunk, before[0], begin)
                 if writing is not None and not follows:
                     writing.result()
                 result = self._gate.judge(
@@ -290,7 +294,7 @@ class Intake:
                 # From the session before, so that what was brought joins into one span.
                 yield first, session
                 first = session + _DAY
-        elif kind == "daily":
+        elif kind in _BY_YEAR:
             for year in range(first.year, last.year + 1):
                 yield max(first, date(year, 1, 1)), min(last, date(year, 12, 31))
         elif kind in ("minute", "ticks"):
@@ -490,27 +494,37 @@ class _Gate:
         if kind not in quality.KINDS or len(table) == 0:
             return None
         first, last = span
-        back = quality.history_sessions(kind, self._settings)
-        begin = _sessions_before(self._calendar, first, back)
-        if back and history is None:
+        begin = self.begin(kind, first)
+        if history is not None:
+            history = _since(history, schema.KINDS[kind], begin)
+        elif begin < first:
             history = self._lake.table(
                 self._market, kind, symbols=symbols, first=begin, last=first - _DAY, layer="raw"
             )
-        elif back:
-            history = _since(history, schema.KINDS[kind], begin)
         context = quality.Context(
             rules=self._rules,
             calendar=self._calendar,
             as_of=last,
             actions=self._lake.actions(self._market, begin, last),
             history=history if history is not None and len(history) else None,
-            daily=self._lake.table(self._market, "daily", first=first, last=last)
-            if kind in ("minute", "fundamentals")
+            daily=self._lake.table(
+                self._market, "daily", columns=_DAILY_COLUMNS, first=first, last=last
+            )
+            if kind in _JUDGED_BY_DAYS
             else None,
             instruments=self._instruments(),
             span=span,
         )
         return quality.check(kind, table, context, self._settings)
+
+    def begin(self, kind: str, first: date) -> date:
+        """Return from which session on rows before a batch help to judge it."""
+        from trading.store import quality
+
+        if kind not in quality.KINDS:
+            return first
+        back = quality.history_sessions(kind, self._settings)
+        return _sessions_before(self._calendar, first, back)
 
     def _instruments(self) -> Sequence[Instrument]:
         """Return the instruments of the lake, read again when they have changed."""
@@ -575,9 +589,11 @@ def _within(spans: Sequence[Span], first: date, last: date) -> Span | None:
     return (inside[0][0], inside[-1][1]) if inside else None
 
 
-def _follows(chunk: _Chunk, before: _Chunk) -> bool:
+def _follows(chunk: _Chunk, before: _Chunk, begin: date) -> bool:
+    """Whether the rows from ``begin`` to a chunk are those of the chunk before."""
     return (
         chunk.kind == before.kind
+        and begin >= before.days[0]
         and chunk.days[0] == before.days[1] + _DAY
         and chunk.lacking.keys() <= before.lacking.keys()
     )

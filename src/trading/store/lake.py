@@ -256,7 +256,9 @@ class Lake:
         kind = schema.kind_named(kind_name)
         names = list(kind.columns)
         tables = []
-        for path in sorted(self._quarantine(market, kind_name).glob("part-*.parquet")):
+        files = sorted(self._quarantine(market, kind_name).glob("part-*.parquet"))
+        parts.refuse_changed(files)
+        for path in files:
             table = pq.ParquetFile(path).read()
             reasons = table["reason"].cast(pa.string())
             tables.append(schema.completed(table, kind, names).append_column("reason", reasons))
@@ -301,8 +303,10 @@ class Lake:
         return {"root": str(self.root), "datasets": datasets, "quarantine_files": quarantined}
 
     def verify(self) -> list[Damage]:
-        """Compare every file with the hash that its manifest names."""
-        return [damage for *_, dataset in self._written() for damage in dataset.damages()]
+        """Compare every file with the hash that its manifest or its name tells."""
+        found = [damage for *_, dataset in self._written() for damage in dataset.damages()]
+        aside = sorted(self.root.glob("quarantine/market=*/kind=*/part-*.parquet"))
+        return found + parts.changed(aside)
 
     def repair(self) -> list[tuple[Market, str, Damage]]:
         """Move damaged files to ``damaged/`` and forget them, so that they can be fetched again.
@@ -312,13 +316,22 @@ class Lake:
         found = []
         for layer, market, dataset in self._written():
             kind = dataset.kind.name
-            aside = self.root / "damaged" / f"market={market.name}" / f"kind={kind}" / layer
-            for damage in dataset.repair(aside):
-                found.append((market, kind, damage))
+            for damage in dataset.damages():
+                # Before the lake forgets them: what is only fetched once more is not lost.
                 lost = None
                 if damage.first is not None and damage.last is not None:
                     lost = date.fromisoformat(damage.first), date.fromisoformat(damage.last)
                 journal.forget(self.root, market, kind, lost)
+            found += [
+                (market, kind, damage)
+                for damage in dataset.repair(self._damaged(market, kind) / layer)
+            ]
+        for market in Market:
+            for kind in schema.KINDS:
+                place = self._quarantine(market, kind)
+                for damage in parts.changed(sorted(place.glob("part-*.parquet"))):
+                    parts.move(damage.path, self._damaged(market, kind) / "quarantine")
+                    found.append((market, kind, damage))
         return found
 
     def sql(self, query: str) -> "pd.DataFrame":
@@ -388,6 +401,9 @@ class Lake:
 
     def _quarantine(self, market: Market, kind_name: str) -> Path:
         return self.root / "quarantine" / f"market={market.name}" / f"kind={kind_name}"
+
+    def _damaged(self, market: Market, kind_name: str) -> Path:
+        return self.root / "damaged" / f"market={market.name}" / f"kind={kind_name}"
 
 
 # ---- one line in a notebook ------------------------------------------------------------------

@@ -5,7 +5,6 @@ compiled walk over the blocks of ``cache`` makes both.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -14,10 +13,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from trading.domain.actions import ActionKind, CorporateAction
-from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
+from trading.domain.arrays import DateArray, FloatArray, IntArray
 from trading.domain.instrument import Exchange, Market
 from trading.domain.market import AdjustedPanel, PriceBasis, RawPanel
-from trading.errors import MissingDataError
+from trading.errors import MissingDataError, UsageError
 from trading.log import get_logger
 from trading.store import cache
 from trading.store.cache import ADJUSTED, EXCHANGE_SHIFT, EXCHANGES, Block
@@ -183,6 +182,8 @@ def _panels(
 ) -> tuple[RawPanel, AdjustedPanel]:
     if not sessions:
         raise MissingDataError(f"{market} 시장의 거래일이 없음")
+    if len(set(symbols)) < len(symbols):
+        raise UsageError(f"같은 종목이 두 번 있음: {', '.join(symbols)}")
     names = np.array(symbols, dtype=np.str_)
     days = np.array(sessions, dtype="datetime64[D]")
     _warn_of_strays(blocks, names, days)
@@ -253,44 +254,6 @@ def _panels(
         benchmark_name=benchmark,
     )
     return raw_panel, adjusted_panel
-
-
-def off_tick_grid(
-    bars: "pd.DataFrame | pa.Table", rules: "MarketRules", *, half_tick: bool = False
-) -> BoolArray:
-    """Return which rows of ``bars`` carry a price that no order could have carried that day.
-
-    Prices of 0 are no prices. ``half_tick`` also allows the midpoints between two ticks.
-    """
-    exchange, names = cache.codes(bars, "exchange")
-    days, day_of = np.unique(cache.days(bars), return_inverse=True)
-    ladders, ladder_of = rules.ladder_arrays(
-        [Exchange(name) for name in names], days.astype("datetime64[D]")
-    )
-    prices = tuple(cache.integers(bars, name) for name in cache.PRICES)
-    return _off_grid_rows(prices, day_of, exchange, ladders, ladder_of, 2 if half_tick else 1)  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """Where each kept row of a frame goes in the grid."""
-
-    kept: BoolArray
-    row: IntArray
-    column: IntArray
-
-
-def place(bars: "pd.DataFrame | pa.Table", days: DateArray, names: Sequence[str]) -> Cells:
-    """Return the grid cell of each row; rows of other days and other symbols are left out."""
-    symbol, symbols = cache.codes(bars, "symbol")
-    column_of = {name: number for number, name in enumerate(names)}
-    column = np.array([column_of.get(name, -1) for name in symbols], dtype=np.int64)[symbol]
-    session = cache.days(bars).astype("datetime64[D]")
-    row = np.searchsorted(days, session)
-    on_day = row < len(days)
-    on_day[on_day] = days[row[on_day]] == session[on_day]
-    kept = on_day & (column >= 0)
-    return Cells(kept, row[kept].astype(np.int64), column[kept])
 
 
 def _seen(blocks: Sequence[Block], first: date, last: date) -> list[str]:
@@ -498,10 +461,10 @@ def _walk(  # type: ignore[no-untyped-def]
                 elif len(ladders):
                     ladder = ladders[ladder_of[i, code[j] >> EXCHANGE_SHIFT]]
                     tradable[t, j] = not (
-                        _off_grid(now[0, j], ladder, 1)
-                        or _off_grid(now[1, j], ladder, 1)
-                        or _off_grid(now[2, j], ladder, 1)
-                        or _off_grid(now[3, j], ladder, 1)
+                        _off_grid(now[0, j], ladder)
+                        or _off_grid(now[1, j], ladder)
+                        or _off_grid(now[2, j], ladder)
+                        or _off_grid(now[3, j], ladder)
                     )
                 counts[1] += not tradable[t, j]
 
@@ -522,26 +485,11 @@ def _put(mask, price, factor, raw, adjusted):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _off_grid(price, ladder, parts):  # type: ignore[no-untyped-def]
-    """Return whether the price is no whole number of ``1 / parts`` ticks of its step."""
+def _off_grid(price, ladder):  # type: ignore[no-untyped-def]
+    """Return whether no order could have carried the price: it is no whole number of ticks."""
     step = 0
     while step + 1 < len(ladder) and ladder[step + 1, 0] <= price:
         step += 1
     # Exact below 2**53, and faster than the remainder of whole numbers.
-    ticks = price * parts / ladder[step, 1]
+    ticks = price / ladder[step, 1]
     return ticks != np.floor(ticks)
-
-
-@njit(cache=True, nogil=True)
-def _off_grid_rows(prices, day_of, exchange, ladders, ladder_of, parts):  # type: ignore[no-untyped-def]
-    open_, high, low, close = prices
-    off = np.zeros(len(open_), dtype=np.bool_)
-    for i in range(len(off)):
-        ladder = ladders[ladder_of[day_of[i], exchange[i]]]
-        off[i] = (
-            _off_grid(open_[i], ladder, parts)
-            or _off_grid(high[i], ladder, parts)
-            or _off_grid(low[i], ladder, parts)
-            or _off_grid(close[i], ladder, parts)
-        )
-    return off

@@ -5,7 +5,7 @@ pandas frame for people and for code outside. What a row may contain beyond its 
 limits, tick grid, calendar) is ``quality``'s.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -288,9 +288,7 @@ def unique_order(table: "pa.Table", kind: FrameSchema) -> "IntArray":
 def ordered(table: "pa.Table", kind: FrameSchema) -> "tuple[IntArray, BoolArray]":
     """Return the stable order of the rows by key, and which of them repeat the key before."""
     columns = [_codes(table[name]) for name in kind.key]
-    order = np.arange(len(table))
-    for codes in reversed(columns):
-        order = order[stable_order(codes[order])]
+    order = _order(columns, len(table))
     repeats = np.ones(len(order), dtype=np.bool_)
     repeats[:1] = False
     for codes in columns:
@@ -308,10 +306,8 @@ def stable_order(codes: "IntArray") -> "IntArray":
 
 def by_key(table: "pa.Table", kind: FrameSchema) -> "pa.Table":
     """Return the rows sorted by those columns of the key that the table has."""
-    order = np.arange(len(table))
-    for name in reversed([name for name in kind.key if name in table.column_names]):
-        order = order[stable_order(_codes(table[name])[order])]
-    return table.take(order)
+    present = [_codes(table[name]) for name in kind.key if name in table.column_names]
+    return table.take(_order(present, len(table)))
 
 
 def day(value: date | datetime | Any) -> date:
@@ -322,6 +318,13 @@ def day(value: date | datetime | Any) -> date:
         return value
     result: date = np.datetime64(value, "D").astype(object)
     return result
+
+
+def _order(columns: "Sequence[IntArray]", rows: int) -> "IntArray":
+    order = np.arange(rows)
+    for codes in reversed(columns):
+        order = order[stable_order(codes[order])]
+    return order
 
 
 def _codes(column: "pa.ChunkedArray") -> "IntArray":
@@ -386,11 +389,18 @@ def _is_text(kind: "pa.DataType") -> bool:
 def _cast_text(column: "pa.ChunkedArray", wanted: "pa.DataType") -> "pa.ChunkedArray":
     import pyarrow as pa
 
-    if column.type == wanted and not any(c.dictionary.null_count for c in column.chunks):
+    if column.type == wanted and all(_is_plain(chunk.dictionary) for chunk in column.chunks):
         return column.unify_dictionaries()
     if not _is_text(column.type):
         raise TypeError(f"글이 아님: {column.type}")
     return column.cast(pa.string()).dictionary_encode().unify_dictionaries()
+
+
+def _is_plain(words: "pa.Array") -> bool:
+    """Return whether each word has one code: Arrow allows several, and one for nothing."""
+    import pyarrow.compute as pc
+
+    return words.null_count == 0 and len(pc.unique(words)) == len(words)
 
 
 def _arrow_type(kind: str) -> "pa.DataType":

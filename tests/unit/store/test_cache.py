@@ -22,6 +22,7 @@ from trading.store.panels import build_panels
 
 CALENDAR = SessionCalendar(Market.US)
 FIRST, LAST = date(2004, 6, 1), date(2005, 6, 30)
+TURN = date(2004, 12, 27), date(2005, 1, 5)
 BARS = EmbeddedSource().daily(Market.US, None, FIRST, LAST)
 
 
@@ -48,15 +49,13 @@ def block(lake: Lake, year: int) -> Path:
     return path
 
 
-def other_process(lake: Lake, code: str) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` in a process of its own, with ``closes`` and ``lake`` at hand."""
+def command(lake: Lake, code: str) -> list[str]:
+    """Return how to run ``code`` in a process of its own, with what this file has and ``lake``."""
     before = (
-        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]; from pathlib import Path\n"
+        f"import os, sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
         f"from test_cache import *; lake = Lake(Path({str(lake.root)!r}))\n"
     )
-    return subprocess.run(
-        [sys.executable, "-c", before + code], capture_output=True, text=True, timeout=120
-    )
+    return [sys.executable, "-c", before + code]
 
 
 def test_a_write_renews_its_year_and_no_other(lake: Lake):
@@ -86,7 +85,7 @@ def test_the_same_write_again_renews_nothing(lake: Lake):
     assert files(lake) == before
 
 
-@pytest.mark.parametrize("size", [0, 1, 100, cache._HEADER_BYTES, cache._HEADER_BYTES + 1, -1])
+@pytest.mark.parametrize("size", [0, 1, 100, 4096, 4097, -1])
 def test_a_torn_block_is_made_again(lake: Lake, size: int):
     """A file cut anywhere is no block; the read repairs it."""
     expected = closes(lake)
@@ -110,7 +109,7 @@ def test_no_garbled_bit_is_believed(tmp_path_factory, at: float, bit: int, heade
     path = block(lake, 2004)
     whole = bytearray(path.read_bytes())
     # The spaces after the header mean nothing.
-    size = len(whole[: cache._HEADER_BYTES].rstrip()) if header else len(whole)
+    size = len(whole[:4096].rstrip()) if header else len(whole)
     whole[int(at * size)] ^= 1 << bit
     cache._maps.clear()
     path.unlink()
@@ -151,13 +150,15 @@ def test_where_no_cache_can_be_written(lake: Lake):
 
 def test_a_full_disk(lake: Lake):
     """No room for a block: the read works and leaves no half of one."""
-    run = other_process(
+    full = command(
         lake,
         "import resource, signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))\n"
         "print(int(closes(lake).sum()))",
     )
+
+    run = subprocess.run(full, capture_output=True, text=True, timeout=120)
 
     assert run.returncode == 0, run.stderr
     assert int(run.stdout.splitlines()[-1]) == closes(lake, cached=False).sum()
@@ -166,12 +167,8 @@ def test_a_full_disk(lake: Lake):
 
 def test_killed_while_it_was_being_written(lake: Lake):
     """``kill -9`` before the rename leaves a temporary file, which the next read removes."""
-    run = other_process(
-        lake,
-        "import os, signal\n"
-        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "closes(lake)",
-    )
+    killed = command(lake, "Path.replace = lambda *_: os.kill(os.getpid(), 9)\ncloses(lake)")
+    run = subprocess.run(killed, capture_output=True, timeout=120)
     assert run.returncode == -signal.SIGKILL
     assert len(list((lake.root / "cache" / "us").glob("*.tmp"))) == 1
 
@@ -181,14 +178,10 @@ def test_killed_while_it_was_being_written(lake: Lake):
 
 def test_several_processes_make_it_at_once(lake: Lake):
     """Four processes that find no cache all read the same, and leave one block a year."""
-    code = (
-        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]; from pathlib import Path\n"
-        f"from test_cache import *; lake = Lake(Path({str(lake.root)!r}))\n"
-        "print('ready', flush=True); input(); print(int(closes(lake).sum()))"
-    )
+    code = "print('ready', flush=True); input(); print(int(closes(lake).sum()))"
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command(lake, code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(4)
     ]
@@ -207,27 +200,17 @@ def test_several_processes_make_it_at_once(lake: Lake):
 
 def test_readers_see_one_state_while_a_writer_writes(lake: Lake):
     """A write over the turn of the year is seen in both years or in neither."""
-    turn = BARS["session"].between(pd.Timestamp(2004, 12, 27), pd.Timestamp(2005, 1, 5))
+    turn = BARS["session"].between(*map(pd.Timestamp, TURN))
     rows = BARS.loc[turn & (BARS["symbol"] == "IBM")]
-    sessions = CALENDAR.sessions(date(2004, 12, 27), date(2005, 1, 5))
     lake.upsert_daily(Market.US, rows.assign(close=1))
-    reader = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
-            "from pathlib import Path; import json; from test_cache import *\n"
-            f"lake = Lake(Path({str(lake.root)!r})); seen = set(); print('ready', flush=True)\n"
-            "span = CALENDAR.sessions(date(2004, 12, 27), date(2005, 1, 5))\n"
-            "for _ in range(60):\n"
-            "    raw, _ = build_panels(lake, CALENDAR, Market.US, ['IBM'], span[0], span[-1],"
-            " benchmark='')\n"
-            "    seen.add(tuple(raw.close[:, 0].tolist()))\n"
-            "print(json.dumps(sorted(seen)))",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
+    code = (
+        "seen = set(); print('ready', flush=True)\n"
+        "for _ in range(60):\n"
+        "    raw, _ = build_panels(lake, CALENDAR, Market.US, ['IBM'], *TURN, benchmark='')\n"
+        "    seen.add(tuple(raw.close[:, 0].tolist()))\n"
+        "print(json.dumps(sorted(seen)))"
     )
+    reader = subprocess.Popen(command(lake, code), stdout=subprocess.PIPE, text=True)
     assert reader.stdout is not None
     assert reader.stdout.readline() == "ready\n"
     state = 1
@@ -239,5 +222,5 @@ def test_readers_see_one_state_while_a_writer_writes(lake: Lake):
     assert reader.returncode == 0
     assert len(seen) > 1
     for closes_of_ibm in seen:
-        assert len(closes_of_ibm) == len(sessions)
+        assert len(closes_of_ibm) == len(rows)
         assert len(set(closes_of_ibm)) == 1

@@ -163,6 +163,8 @@ def test_recorded_lists_and_index(recorded: RecordedSource):
     ended = [item for item in listed.values() if item.delisted is not None]
     actions = recorded.actions(Market.KRX, *ALL)
     assert len(actions) == len(ended) > 50
+    # 삼양홀딩스우 is in the official rows of 2025-01-23; one vendor's file of it ends in 2022-05.
+    assert listed["000075"].delisted is None
     assert {action.kind for action in actions} == {ActionKind.DELISTING}
     sessions = recorded.sessions(Market.KRX)
     assert (sessions[0], sessions[-1]) == (date(2000, 1, 4), date(2025, 9, 30))
@@ -411,7 +413,7 @@ def test_small_folder_korean_rows(small_folder: RecordedSource):
 
 
 def test_small_folder_lives(small_folder: RecordedSource):
-    """A symbol whose record ends long before the others' is delisted at its last close."""
+    """A symbol that the official rows no longer list is delisted at its last close."""
     listed = {item.symbol: item for item in small_folder.instruments(Market.KRX)}
 
     assert listed["000660"].delisted == date(2021, 1, 4)

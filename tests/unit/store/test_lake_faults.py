@@ -304,6 +304,24 @@ def test_manifest_and_file_damaged(root: Path):
     pd.testing.assert_frame_equal(bars(root), OLD)
 
 
+def test_damaged_quarantine(root: Path):
+    """What was set aside is checked too, and moved away by repair."""
+    lake = Lake(root)
+    path = lake.quarantine(Market.US, "daily", OLD.iloc[:3].assign(reason="시험"))
+    assert path is not None
+    assert len(lake.quarantined(Market.US, "daily")) == 3
+    flip(path)
+
+    with pytest.raises(DataError, match=path.name):
+        lake.quarantined(Market.US, "daily")
+    assert [damage.path for damage in lake.verify()] == [path]
+    assert [(kind, damage.path) for _, kind, damage in lake.repair()] == [("daily", path)]
+
+    assert lake.verify() == []
+    assert len(lake.quarantined(Market.US, "daily")) == 0
+    pd.testing.assert_frame_equal(bars(root), OLD)
+
+
 # ---- one writer, four readers ----------------------------------------------------------------
 
 

@@ -210,6 +210,20 @@ def test_a_wrong_cell_is_named(cells: Row, message: str, arrow: bool):
         schema.conform(data, schema.DAILY_BARS)
 
 
+def test_codes_mean_their_words():
+    """Two codes for one word, or a code for nothing, change neither the key nor the gaps."""
+    twice = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["A", "A"]))
+    none = pa.DictionaryArray.from_arrays(
+        pa.array([0, 1], pa.int32()), pa.array(["A", None], pa.string())
+    )
+    table = pa.Table.from_pylist([{**BAR, "session": BAR["session"].date()}] * 2)
+
+    with pytest.raises(SchemaError, match="같은 키가 1번 겹침: A"):
+        schema.conform(table.set_column(1, "symbol", twice), schema.DAILY_BARS)
+    with pytest.raises(SchemaError, match="symbol 열에 빈 값 1개"):
+        schema.conform(table.set_column(1, "symbol", none), schema.DAILY_BARS)
+
+
 def test_instants_of_any_zone_are_one_instant():
     """Nine in Seoul is midnight in UTC."""
     seoul = pd.Timestamp("2024-05-02 09:00", tz="Asia/Seoul")

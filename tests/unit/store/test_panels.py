@@ -1,5 +1,6 @@
 """Panels know nothing of the future."""
 
+from contextlib import chdir
 from datetime import date
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.instrument import Exchange, Market
 from trading.domain.market import AdjustedPanel, PriceBasis, RawPanel
 from trading.domain.rules import shipped_rules
-from trading.errors import MissingDataError
+from trading.errors import DataError, MissingDataError, UsageError
 from trading.sessions import SessionCalendar
 from trading.store import schema
 from trading.store.datasets import EmbeddedSource, RecordedSource
 from trading.store.lake import Lake
-from trading.store.panels import assemble_panels, build_panels, off_tick_grid
+from trading.store.panels import assemble_panels, build_panels
 
 SOURCE = EmbeddedSource()
 FIRST, LAST = date(2004, 1, 2), date(2005, 12, 30)
@@ -238,7 +239,7 @@ def test_a_listing_is_not_known_before_its_day(tmp_path: Path):
 
 
 def test_what_does_not_exist_is_an_error(tmp_path: Path):
-    """Unknown symbols and ranges without a session are missing data."""
+    """Unknown symbols and ranges without a session are missing data; a name twice is a mistake."""
     lake = Lake(tmp_path)
     lake.upsert_daily(Market.US, bars(["IBM"]))
 
@@ -248,6 +249,10 @@ def test_what_does_not_exist_is_an_error(tmp_path: Path):
         build_panels(
             lake, CALENDAR, Market.US, None, date(2005, 1, 1), date(2005, 1, 2), benchmark=""
         )
+    with pytest.raises(UsageError, match="IBM, IBM"):
+        build_panels(lake, CALENDAR, Market.US, ["IBM", "IBM"], FIRST, LAST, benchmark="")
+    with pytest.raises(DataError, match="LSE"):
+        assemble_panels(bars(["IBM"]).assign(exchange="LSE"), [], [FIRST], Market.US, None)
 
 
 def test_rows_outside_the_calendar_are_left_out():
@@ -260,19 +265,6 @@ def test_rows_outside_the_calendar_are_left_out():
     without, _ = assemble_panels(frame, [], days, Market.US, ["IBM"])
 
     np.testing.assert_array_equal(with_it.close, without.close)
-
-
-def test_tick_grid_by_date_and_half_ticks(recorded: RecordedSource):
-    """Raw closes of 2024-01-08 are on their grid; one won beside it they are not."""
-    rows = recorded.daily(Market.KRX, ["005930", "000660"], date(2024, 1, 8), date(2024, 1, 8))
-    rules = shipped_rules(Market.KRX)
-
-    assert not off_tick_grid(rows, rules).any()
-    # Samsung at 76,500: tick 100; half a tick is 50.
-    assert off_tick_grid(rows.assign(close=rows["close"] + 1), rules).all()
-    half = rows.loc[rows["symbol"] == "005930"].assign(close=76_550)
-    assert off_tick_grid(half, rules).all()
-    assert not off_tick_grid(half, rules, half_tick=True).any()
 
 
 def test_adjusted_rows_do_not_trade_off_the_grid(recorded: RecordedSource):
@@ -294,3 +286,23 @@ def test_adjusted_rows_do_not_trade_off_the_grid(recorded: RecordedSource):
     raw_rows = (frame["basis"] == "raw") & (frame["volume"] > 0)
     assert strict.tradable.sum() == raw_rows.sum()
     assert schema.day(frame["session"].max()) == last
+
+
+def test_the_guide_runs(tmp_path: Path):
+    """The example of the section "Panels" works as it stands: Apple's split, 88.99 to 44.495."""
+    store = Lake(tmp_path / "data" / "lake")
+    store.upsert_daily(Market.US, bars())
+    store.upsert_actions(Market.US, SOURCE.actions(Market.US, FIRST, LAST))
+    store.upsert_instruments(Market.US, SOURCE.instruments(Market.US))
+    guide = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    code = guide.split("## Panels")[1].split("```python\n")[1].split("```")[0]
+    names: dict[str, object] = {}
+
+    with chdir(tmp_path):
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config" / "app.yaml").touch()
+        exec(code, names)
+
+    raw = names["raw"]
+    assert isinstance(raw, RawPanel)
+    assert raw.reference[1, raw.symbols.index("AAPL")] == 444_950

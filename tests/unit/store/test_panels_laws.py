@@ -202,3 +202,7 @@ def test_recorded_korean_market(recorded: RecordedSource, tmp_path: Path):
     days = calendar.sessions(first, last)
     assert_plain(cached, plain_panels(frame, [], days, cached[0].symbols, rules=rules))
     assert 0 < cached[0].tradable.sum() < cached[1].tradable.sum()
+    names, cut = cached[0].symbols, days[-5]
+    earlier = build_panels(lake, calendar, Market.KRX, names, first, cut, **ask)
+    assert earlier[0].reference.tobytes() == cached[0].reference[:-4].tobytes()
+    assert earlier[1].close.tobytes() == cached[1].close[:-4].tobytes()

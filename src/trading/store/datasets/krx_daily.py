@@ -6,10 +6,11 @@ Everything is arrays of codes and whole numbers: the eight million rows are read
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _VENDOR = ("krx_daily.parquet", "krx_daily_2025.parquet")
-# A KRX instrument whose last bar is this long before the end of the record has been delisted.
-_DELISTED_AFTER_DAYS = 30
 _SOURCE_ERROR = 2  # flags bit: high/low inconsistent by more than vendor rounding
 _COMPLETE_MINUTES = "full_day_matches_daily"
 # The boards have had one tick ladder since 2023-01-25, before the first recorded minute.
@@ -80,6 +79,7 @@ class KrxDaily:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._sources: list[str] = []
+        self._lock = Lock()
         self._whole: tuple[_Columns, IntArray] | None = None
 
     def bars(self, symbols: Sequence[str] | None, first: date, last: date) -> "pa.Table":
@@ -140,7 +140,11 @@ class KrxDaily:
 
     @cached_property
     def instruments(self) -> list[Instrument]:
-        """Every instrument with bars; lives are from the first to the last recorded bar."""
+        """Every instrument with bars; ``listed`` is its first bar, ``delisted`` its last day listed.
+
+        A record that ends proves nothing: one vendor's snapshot ends on 2022-05-16 for names that
+        trade on. Delisted is who the official rows of the whole market no longer list afterwards.
+        """
         listed = read(
             self.directory / "krx_symbols.parquet", ["symbol", "name", "first_date", "last_date"]
         ).to_pylist()
@@ -151,7 +155,11 @@ class KrxDaily:
             industry = dict(zip(known["symbol"], known["krx_industry_finda"], strict=True))
         exchange = dict(zip(self._listed.names, self._listed.exchange, strict=True))
         rows = [row for row in listed if row["first_date"] and row["symbol"] in exchange]
-        ends = max(row["last_date"] for row in rows) - timedelta(days=_DELISTED_AFTER_DAYS)
+        told = self._official["day"].max(initial=-1)
+        last = {
+            row["symbol"]: max(day_number(row["last_date"]), self._last_official[0][row["symbol"]])
+            for row in rows
+        }
         return [
             Instrument(
                 symbol=row["symbol"],
@@ -159,36 +167,53 @@ class KrxDaily:
                 name=row["name"] or "",
                 sector=industry.get(row["symbol"]),
                 listed=row["first_date"],
-                delisted=row["last_date"] if row["last_date"] < ends else None,
+                delisted=schema.day(np.datetime64(last[row["symbol"]], "D"))
+                if last[row["symbol"]] < told
+                else None,
             )
             for row in rows
         ]
 
     @cached_property
     def delistings(self) -> list[CorporateAction]:
-        """The names whose record ends before the others', closed at the last recorded price."""
+        """The end of each delisted name, closed at its last price: the official one, if there is."""
         gone = {item.symbol: item.delisted for item in self.instruments if item.delisted}
         closes = read(
             self.directory / _VENDOR[0],
             ["date", "symbol", "close"],
             [("symbol", "in", list(gone)), ("date", "in", sorted(set(gone.values())))],
         ).to_pylist()
-        last = {(row["symbol"], row["date"]): row["close"] for row in closes}
+        last = {row["symbol"]: row["close"] for row in closes if row["date"] == gone[row["symbol"]]}
+        seen, official = self._last_official
         sessions = np.array(self.sessions, dtype="datetime64[D]")
         actions = []
         for symbol, day in sorted(gone.items()):
             after = int(np.searchsorted(sessions, np.datetime64(day, "D"), side="right"))
+            is_official = seen[symbol] == day_number(day)
             actions.append(
                 CorporateAction(
                     symbol=symbol,
                     ex_date=self.sessions[after],
                     kind=ActionKind.DELISTING,
-                    amount=int(last[symbol, day]),
+                    amount=official[symbol] if is_official else int(last[symbol]),
                     source="krx_symbols",
                     inferred=True,
                 )
             )
         return actions
+
+    @cached_property
+    def _last_official(self) -> tuple[dict[str, int], dict[str, int]]:
+        """The last day and close of each symbol in the official rows; -1 and 0 where it has none."""
+        days, closes = (np.full(len(self._listed.names), empty) for empty in (-1, 0))
+        # The rows are in order: the last one of a symbol wins.
+        days[self._official["symbol"]] = self._official["day"]
+        closes[self._official["symbol"]] = self._official["close"]
+        names = self._listed.names
+        return (
+            dict(zip(names, days.tolist(), strict=True)),
+            dict(zip(names, closes.tolist(), strict=True)),
+        )
 
     def _joined(
         self, vendor: _Columns, since: IntArray, official: _Columns, facts: _Columns
@@ -417,9 +442,10 @@ class KrxDaily:
     def _source_codes(self, column: "pa.ChunkedArray") -> IntArray:
         import pyarrow as pa
 
-        new = set(column.unique().cast(pa.string()).to_pylist()) - set(self._sources)
-        self._sources += sorted(new)
-        return codes_in(column, pa.array(self._sources, pa.string()))
+        names = set(column.unique().cast(pa.string()).to_pylist())
+        with self._lock:  # a back-fill reads ahead in a thread of its own
+            self._sources += sorted(names - set(self._sources))
+            return codes_in(column, pa.array(self._sources, pa.string()))
 
 
 def _exchange_codes(column: "pa.ChunkedArray") -> IntArray:

@@ -138,9 +138,10 @@ class MarcapSource(TableSource):
 
         The year read last is kept: its bars and its listings are asked for one after the other.
         """
-        if self._last_read is None or self._last_read[0] != year:
-            self._last_read = year, _read_year(self._files[year], year)
-        return self._last_read[1]
+        read = self._last_read
+        if read is None or read[0] != year:
+            read = self._last_read = year, _read_year(self._files[year], year)
+        return read[1]
 
     @cached_property
     def _overview(self) -> _Overview:
@@ -259,7 +260,7 @@ def _read_year(path: Path, year: int) -> "pa.Table":
     )
     listed = rows.filter(pc.is_valid(rows["exchange"]))
     if left_out := len(rows) - len(listed):
-        log.info("다른 시장의 행 제외", file=path.name, rows=left_out)
+        log.debug("다른 시장의 행 제외", file=path.name, rows=left_out)
     for name in ("symbol", "exchange", "name"):
         column = listed[name].dictionary_encode()
         listed = listed.set_column(listed.column_names.index(name), name, column)

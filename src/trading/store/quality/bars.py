@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from trading.domain.arrays import BoolArray, IntArray
-from trading.domain.instrument import Exchange
+from trading.domain.instrument import Exchange, Market
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,7 +109,7 @@ def sort_bars(
         before = len(history)
         whole = pa.concat_tables([history.select(names), whole])
     symbol, symbols = codes(whole["symbol"])
-    exchange, exchanges = codes(whole["exchange"])
+    exchange, texts = codes(whole["exchange"])
     basis, bases = codes(whole["basis"])
     day = numbers(whole, "session").astype(np.int64)
     keep = np.concatenate([np.arange(before), chosen + before])
@@ -121,16 +121,20 @@ def sort_bars(
     if not bool((key[1:] > key[:-1]).all()):
         order = np.argsort(key, kind="stable")
         keep, session = keep[order], session[order]
+    # The dictionary may also name what no kept row has.
+    used = np.flatnonzero(np.bincount(exchange[keep], minlength=len(texts)))
+    at = np.zeros(len(texts), dtype=np.int64)
+    at[used] = np.arange(len(used))
     columns = {name: numbers(whole, name)[keep].astype(np.int64) for name in (*PRICES, "volume")}
     return Bars(
         row=np.where(keep >= before, keep - before, -1),
         symbol=symbol[keep],
-        exchange=exchange[keep],
+        exchange=at[exchange[keep]],
         day=day[keep],
         session=session.astype(np.int64),
         raw=np.array([name == "raw" for name in bases], dtype=np.bool_)[basis[keep]],
         symbols=symbols,
-        exchanges=[Exchange(name) for name in exchanges],
+        exchanges=[Exchange(texts[code]) for code in used],
         days=days,
         **columns,
     )
@@ -201,3 +205,10 @@ def to_date(day: int) -> date:
 def month(day: int) -> str:
     """Return ``YYYY-MM`` of a day counted from 1970."""
     return str(np.datetime64(day, "D").astype("datetime64[M]"))
+
+
+def of_other_markets(exchange: IntArray, texts: Sequence[str], market: Market) -> BoolArray:
+    """Return which rows name an exchange that the market does not have."""
+    own = {item.value for item in Exchange if item.market is market}
+    other = np.array([text not in own for text in texts], dtype=np.bool_)
+    return other[exchange] if len(texts) else np.zeros(len(exchange), dtype=np.bool_)

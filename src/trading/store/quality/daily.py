@@ -18,6 +18,7 @@ from trading.store.quality.bars import (
     day_number,
     month,
     numbers,
+    of_other_markets,
     off_grid,
     sort_bars,
     to_date,
@@ -43,8 +44,9 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 # One row's evidence for or against a series being misplaced is capped: one wild day is no proof.
 _SCORE_CAP = 3.0
 _MOVE_CAP = (-0.12, 0.12)
-# How far a price may honestly be from where it was, by the root of the sessions since.
-_WALK_A_SESSION, _WALK_MOST = 0.06, 0.30
+# How far a price may be from where it was and still be back there, by the root of the sessions
+# since: far after a jump that cannot be, less so after one that is only odd.
+_WALK_FAR, _WALK, _WALK_MOST = 0.12, 0.06, 0.30
 # A variance of returns below which a series does not move.
 _NO_NOISE = 1e-8
 _MIN_ROWS = 20
@@ -63,13 +65,17 @@ def judge_daily(table: "pa.Table", context: "Context", verdict: Verdict) -> Cove
     days = context.days(day, *past)
     verdict.judge("calendar", len(table), np.flatnonzero(~np.isin(day, days)))
 
+    exchange = codes(table["exchange"])
+    foreign = of_other_markets(*exchange, context.market)
+    verdict.judge("foreign", len(table), np.flatnonzero(foreign))
+
     clean = np.flatnonzero(verdict.clean)
     bars = sort_bars(context.history, table, clean, days)
     _judge_grid(bars, context, verdict, settings)
     faults, restated = _judge_limits(bars, context, verdict, settings)
     _judge_splits(bars, faults | np.roll(faults, 1) | restated, context, verdict, settings)
     _judge_values(table, bars, verdict, settings)
-    _judge_repeats(bars, verdict, settings)
+    _judge_repeats(bars, faults, verdict, settings)
     _judge_order(bars, verdict, settings)
     _judge_shift(bars, verdict, settings)
     _judge_sessions(bars, day[clean], faults, context, verdict, settings)
@@ -186,8 +192,10 @@ def _restate(bars: Bars, context: "Context", plain: IntArray) -> tuple[IntArray,
     return reference, restated
 
 
-def _beyond(bars: Bars, context: "Context", reference: IntArray, used: DailySettings) -> BoolArray:
-    """Return which rows leave their day's bounds around ``reference``.
+def _beyond(
+    bars: Bars, context: "Context", reference: IntArray, used: DailySettings
+) -> tuple[BoolArray, BoolArray]:
+    """Return which rows leave their day's bounds around ``reference``, and which move oddly far.
 
     The law binds raw prices; a vendor's adjusted ones are given its rounding. Where the law
     knows no limit, only a move that no session has seen is out of bounds.
@@ -275,11 +283,11 @@ def _blame(bars: Bars, state: _Judged, reach: int) -> BoolArray:
         before = at - 1
         if state.beyond[before] and not state.judged[before] and bars.row[before] >= 0:
             level = int(state.reference[before])
-            if _near(int(bars.close[at]), level, 2):
+            if _near(int(bars.close[at]), level, 2, _WALK_FAR):
                 faults[before] = True
                 done = at
                 continue
-        back = _way_back(bars, jumping, at, int(state.reference[at]), reach)
+        back = _way_back(bars, jumping, at, int(state.reference[at]), reach, _WALK_FAR)
         faults[at : max(back, at + 1)] = True
         done = max(back, at)
     odd = state.odd & state.judged
@@ -287,26 +295,27 @@ def _blame(bars: Bars, state: _Judged, reach: int) -> BoolArray:
     done = -1
     for at in np.flatnonzero(odd & ~settled).tolist():
         # One odd move may be honest; one that is taken back by another is a misplaced run.
-        back = _way_back(bars, odd, at, int(state.reference[at]), reach) if at > done else 0
+        level = int(state.reference[at])
+        back = _way_back(bars, odd, at, level, reach, _WALK) if at > done else 0
         if back:
             faults[at:back] = True
             done = back
     return faults
 
 
-def _way_back(bars: Bars, jumping: BoolArray, at: int, level: int, reach: int) -> int:
+def _way_back(bars: Bars, jumping: BoolArray, at: int, level: int, reach: int, walk: float) -> int:
     """Return the row at which a series that jumped at ``at`` jumps back to ``level``; 0 if none."""
     for later in range(at + 1, min(at + reach + 1, len(bars))):
         if bars.symbol[later] != bars.symbol[at]:
             break
-        if jumping[later] and _near(int(bars.close[later]), level, later - at + 1):
+        if jumping[later] and _near(int(bars.close[later]), level, later - at + 1, walk):
             return later
     return 0
 
 
-def _near(price: int, level: int, sessions: int) -> bool:
+def _near(price: int, level: int, sessions: int, walk: float) -> bool:
     """Whether ``price`` is where a series at ``level`` may honestly be some sessions later."""
-    honest = 1 + min(_WALK_MOST, _WALK_A_SESSION * float(np.sqrt(sessions)))
+    honest = 1 + min(_WALK_MOST, walk * float(np.sqrt(sessions)))
     return level > 0 and level / honest <= price <= level * honest
 
 
@@ -396,7 +405,7 @@ def _judge_values(table: "pa.Table", bars: Bars, verdict: Verdict, used: DailySe
     verdict.judge("market_cap", int((~np.isnan(cap * shares)).sum()), rows[off])
 
 
-def _judge_repeats(bars: Bars, verdict: Verdict, used: DailySettings) -> None:
+def _judge_repeats(bars: Bars, faults: BoolArray, verdict: Verdict, used: DailySettings) -> None:
     """Bars that repeat over sessions, over symbols, or a whole session over another date."""
     equal = bars.same
 
@@ -413,7 +422,7 @@ def _judge_repeats(bars: Bars, verdict: Verdict, used: DailySettings) -> None:
     digest = _digest(bars, busy)
     alike = np.flatnonzero(_repeated(digest))
     members, groups = busy[alike], digest[alike]
-    _judge_twins(bars, members, groups, len(busy), verdict)
+    _judge_twins(bars, members, groups, faults, len(busy), verdict)
     _judge_copies(bars, members, groups, busy, verdict, used)
 
 
@@ -455,20 +464,26 @@ def _repeated(digest: "np.ndarray") -> BoolArray:
 
 
 def _judge_twins(
-    bars: Bars, members: IntArray, groups: "np.ndarray", checked: int, verdict: Verdict
+    bars: Bars,
+    members: IntArray,
+    groups: "np.ndarray",
+    faults: BoolArray,
+    checked: int,
+    verdict: Verdict,
 ) -> None:
-    """Two symbols with one bar on one day: one of them was written into the other."""
+    """Two symbols with one bar on one day: the one that left its own level has the other's.
+
+    Where neither or both did, neither can be trusted.
+    """
     order = np.lexsort((bars.symbol[members], bars.day[members], groups))
     rows, group = members[order], groups[order]
-    pair = (
-        (group[1:] == group[:-1])
-        & (bars.day[rows[1:]] == bars.day[rows[:-1]])
-        & (bars.symbol[rows[1:]] != bars.symbol[rows[:-1]])
+    pair = (group[1:] == group[:-1]) & (bars.day[rows[1:]] == bars.day[rows[:-1]])
+    pair &= bars.symbol[rows[1:]] != bars.symbol[rows[:-1]]
+    left, right = rows[:-1][pair], rows[1:][pair]
+    found = np.concatenate(
+        [left[faults[left] | ~faults[right]], right[faults[right] | ~faults[left]]]
     )
-    bad = np.zeros(len(rows), dtype=np.bool_)
-    bad[1:] |= pair
-    bad[:-1] |= pair
-    found = np.unique(bars.row[rows[bad]])
+    found = np.unique(bars.row[found])
     verdict.judge("twin", checked, found[found >= 0])
 
 

@@ -1,5 +1,8 @@
 """The oracle of index levels and exchange rates: each series against its own past."""
 
+import math
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,16 +53,9 @@ def judge_index(table: "pa.Table", context: "Context", verdict: Verdict) -> Cove
     verdict.judge("calendar", int(bound.sum()), np.flatnonzero(bound & ~np.isin(day, days)))
 
     series = _Series(table, context, verdict.clean)
-    level, scale, away = _walk(
-        series.value,
-        series.day,
-        series.name,
-        settings.warm_up,
-        settings.jump_scales,
-        settings.min_jump,
-    )
-    _judge_levels(series, level, scale, away, verdict, settings)
-    _judge_repeats(series, away, verdict, settings)
+    found = _find(series, settings)
+    _judge_levels(series, found, verdict)
+    _judge_stale(series, verdict, settings)
     coverage = count_months(table, verdict, "name")
     _judge_gaps(series, bound, days, verdict, coverage)
     return coverage
@@ -91,11 +87,88 @@ class _Series:
         self.value: FloatArray = numbers(whole, "close")[keep][order]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What each row is against its series' past: the last good level, rows away from it, rows
+    with the level of another series, and rows with the very value of another.
+    """
+
+    level: FloatArray
+    away: BoolArray
+    mixed: dict[int, int]
+    shared: BoolArray
+
+
+def _find(series: "_Series", used: IndexSettings) -> _Found:
+    """Walk all series; rows that are another series' teach their own nothing, so walk again."""
+    skipped = np.zeros(len(series.name), dtype=np.bool_)
+    pairs = _equal_pairs(series)
+    while True:
+        level, scale, away = _walk(
+            series.value,
+            series.day,
+            series.name,
+            skipped,
+            used.warm_up,
+            used.jump_scales,
+            used.min_jump,
+        )
+        with np.errstate(invalid="ignore"):
+            distance = np.nan_to_num(np.abs(np.log(series.value / level)) / scale)
+        mixed = _mixed(series, level, scale, distance, used)
+        taken = np.zeros(len(skipped), dtype=np.bool_)
+        taken[list(mixed)] = True
+        shared = taken & False
+        for left, right in pairs:
+            # The one further from its own level took the value of the other.
+            further = int(np.sign(round(math.log2((distance[left] + 1) / (distance[right] + 1)))))
+            shared[left] |= further >= 0
+            shared[right] |= further <= 0
+            taken[left if further > 0 else right] |= further != 0
+        if not (taken & ~skipped).any():
+            return _Found(level, away, mixed, shared)
+        skipped |= taken
+
+
+def _equal_pairs(series: "_Series") -> list[tuple[int, int]]:
+    """Return the rows of two series that have the same value on the same day."""
+    order = np.lexsort((series.name, series.value, series.day))
+    pair = (np.diff(series.day[order]) == 0) & (np.diff(series.value[order]) == 0)
+    return list(zip(order[:-1][pair].tolist(), order[1:][pair].tolist(), strict=True))
+
+
+def _mixed(
+    series: "_Series",
+    level: FloatArray,
+    scale: FloatArray,
+    distance: FloatArray,
+    used: IndexSettings,
+) -> dict[int, int]:
+    """Return the rows that have another series' level, with the number of that series."""
+    starts = np.searchsorted(series.name, np.arange(len(series.names) + 1)).tolist()
+    taken: dict[int, tuple[int, int]] = {}
+    for at in np.flatnonzero(distance >= used.mixed_scales).tolist():
+        for code, (low, high) in enumerate(pairwise(starts)):
+            if code == series.name[at] or low == high:
+                continue
+            other = min(low + int(np.searchsorted(series.day[low:high], series.day[at])), high - 1)
+            off = abs(np.log(series.value[at] / level[other])) / scale[other]
+            if off <= used.mixed_within:
+                taken[at] = (code, other)
+    # A crash may end at another series' level by chance; then that one still has its own value.
+    return {
+        at: code
+        for at, (code, other) in taken.items()
+        if series.day[other] != series.day[at] or other in taken
+    }
+
+
 @njit(cache=True)
 def _walk(
     value: FloatArray,
     day: IntArray,
     name: IntArray,
+    skipped: BoolArray,
     warm_up: int,
     jump_scales: float,
     min_jump: float,
@@ -134,8 +207,8 @@ def _walk(
                 move = abs(np.log(value[i] / good))
                 room = max(jump_scales * usual, min_jump)
                 room *= np.sqrt(max(1.0, (day[i] - good_day) / _WEEK_DAYS))
-                if move > room:
-                    away[i] = True
+                away[i] = move > room
+                if away[i] or skipped[i]:
                     continue
                 usual = max((1 - _MEMORY) * usual + _MEMORY * min(move, _LEARNED_CAP * usual), 1e-6)
                 good = value[i]
@@ -144,57 +217,31 @@ def _walk(
     return level, scale, away
 
 
-def _judge_levels(
-    series: _Series,
-    level: FloatArray,
-    scale: FloatArray,
-    away: BoolArray,
-    verdict: Verdict,
-    used: IndexSettings,
-) -> None:
-    """Levels too far from the series' own, and levels that are another series' own."""
+def _judge_levels(series: _Series, found: _Found, verdict: Verdict) -> None:
+    """Levels too far from the series' own, and those that are another series' own."""
     mine = series.row >= 0
-    at_row = {int(series.row[i]): i for i in np.flatnonzero(mine & ~np.isnan(level))}
+    checked = int((mine & ~np.isnan(found.level)).sum())
+    at_row = {int(series.row[i]): i for i in np.flatnonzero(mine & found.away)}
 
     def detail(row: int) -> str:
         at = at_row[row]
-        return f"앞선 수준 {level[at]:,.2f} → {series.value[at]:,.2f}"
+        return f"앞선 수준 {found.level[at]:,.2f} → {series.value[at]:,.2f}"
 
-    checked = int((mine & ~np.isnan(level)).sum())
-    verdict.judge("jump", checked, series.row[away & mine], detail)
-
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(np.log(series.value / level)) / scale
-    starts = np.searchsorted(series.name, np.arange(len(series.names) + 1))
-    taken: dict[int, tuple[int, int]] = {}
-    for at in np.flatnonzero(distance >= used.mixed_scales):
-        for code in range(len(series.names)):
-            low, high = int(starts[code]), int(starts[code + 1])
-            if code == series.name[at] or low == high:
-                continue
-            other = min(low + int(np.searchsorted(series.day[low:high], series.day[at])), high - 1)
-            off = abs(np.log(series.value[at] / level[other])) / scale[other]
-            if off <= used.mixed_within:
-                taken[int(at)] = (code, other)
-    # A crash may end at another series' level by chance; then that one still has its own value.
+    verdict.judge("jump", checked, series.row[found.away & mine], detail)
     foreign = {
-        int(series.row[at]): series.names[code]
-        for at, (code, other) in taken.items()
-        if mine[at] and (series.day[other] != series.day[at] or other in taken)
+        int(series.row[at]): series.names[code] for at, code in found.mixed.items() if mine[at]
     }
     rows = np.array(sorted(foreign), dtype=np.int64)
     verdict.judge("mixed", checked, rows, lambda row: f"{foreign[row]}의 수준")
+    verdict.judge("shared", int(mine.sum()), series.row[found.shared & mine])
 
 
-def _judge_repeats(series: _Series, away: BoolArray, verdict: Verdict, used: IndexSettings) -> None:
-    """A value repeated over sessions, or over series on one day."""
-    same = np.zeros(len(series.name), dtype=np.bool_)
-    same[1:] = series.name[1:] == series.name[:-1]
-    equal = same.copy()
-    equal[1:] &= series.value[1:] == series.value[:-1]
+def _judge_stale(series: _Series, verdict: Verdict, used: IndexSettings) -> None:
+    """A value repeated for longer than the series' own past makes likely."""
+    equal = np.zeros(len(series.name), dtype=np.bool_)
+    equal[1:] = (np.diff(series.name) == 0) & (np.diff(series.value) == 0)
     position = np.arange(len(equal))
     run = position - np.maximum.accumulate(np.where(equal, 0, position))
-    # How often neighbors were equal before: what a run of equals is worth as evidence.
     start = np.searchsorted(series.name, series.name)
     past = np.concatenate([[0], np.cumsum(equal)])
     before = position - run
@@ -203,17 +250,6 @@ def _judge_repeats(series: _Series, away: BoolArray, verdict: Verdict, used: Ind
     stale = (run >= 1) & (chance ** run.astype(np.float64) < used.stale_chance)
     mine = series.row >= 0
     verdict.judge("stale", int(mine.sum()), series.row[stale & mine])
-
-    order = np.lexsort((series.name, series.value, series.day))
-    pair = (series.day[order][1:] == series.day[order][:-1]) & (
-        series.value[order][1:] == series.value[order][:-1]
-    )
-    bad = np.zeros(len(order), dtype=np.bool_)
-    for left, right in zip(order[:-1][pair], order[1:][pair], strict=True):
-        # The one that left its own level took the value of the other.
-        bad[left] |= bool(away[left]) or not away[right]
-        bad[right] |= bool(away[right]) or not away[left]
-    verdict.judge("shared", int(mine.sum()), series.row[bad & mine])
 
 
 def _judge_gaps(

@@ -13,6 +13,7 @@ from trading.store.quality.bars import (
     codes,
     day_number,
     numbers,
+    of_other_markets,
     off_grid,
     to_date,
 )
@@ -66,6 +67,8 @@ def judge_minute(table: "pa.Table", context: "Context", verdict: Verdict) -> Cov
     days = context.days(bars.day)
     closed = ~np.isin(bars.day, days)
     verdict.judge("calendar", len(table), np.flatnonzero(closed))
+    foreign = of_other_markets(bars.exchange, bars.exchanges, context.market)
+    verdict.judge("foreign", len(table), np.flatnonzero(foreign))
     _judge_hours(bars, ~closed, context, verdict, settings)
     clean = verdict.clean
     _judge_grid(bars, clean, context, verdict, settings)
@@ -117,10 +120,12 @@ def _judge_grid(
     if context.market not in used.tick_grid_markets:
         return
     rows = np.flatnonzero(clean & (bars.volume > 0))
+    own = ~of_other_markets(np.arange(len(bars.exchanges)), bars.exchanges, context.market)
+    at = np.cumsum(own) - 1
     off = off_grid(
         context.rules,
-        bars.exchange[rows],
-        [Exchange(name) for name in bars.exchanges],
+        at[bars.exchange[rows]],
+        [Exchange(name) for name, known in zip(bars.exchanges, own, strict=True) if known],
         bars.day[rows],
         [getattr(bars, name)[rows] for name in PRICES],
         day_number(used.half_tick_from),

@@ -94,7 +94,11 @@ def _result_of(item: Expectation, results: Sequence[Any]) -> Any:
 
 
 def _failing(item: Expectation, result: Any) -> IntArray:
-    if result.exception_info.get("raised_exception"):
+    # One exception, or one for each metric that could not be computed.
+    told = result.exception_info
+    if any(
+        isinstance(info, dict) and info.get("raised_exception") for info in (told, *told.values())
+    ):
         raise ConfigError(f"config/quality의 검사를 할 수 없음: {item.title}")
     failing = result.result.get("unexpected_index_list") or []
     return np.unique(np.array(failing, dtype=np.int64))
