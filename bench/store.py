@@ -6,7 +6,6 @@ The folder is the recorded KRX set. What the numbers mean and what they were is 
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -82,19 +81,27 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, S
     return {name: Spread.of(found) for name, found in times.items()}
 
 
+# A process is charged with the memory of the one that started it, so one that is small starts it.
+MEASURE = """
+import resource, subprocess, sys, time
+begin = time.monotonic()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+seconds = time.monotonic() - begin
+if done.returncode:
+    sys.exit(done.stderr.decode()[-2000:])
+# Kilobytes on Linux, bytes on macOS.
+unit = 2**20 if sys.platform != "darwin" else 2**30
+print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit)
+"""
+
+
 def run_child(arguments: Sequence[str]) -> tuple[float, float]:
     """Run a program to its end; return its seconds and its largest memory in GiB."""
-    begin = monotonic()
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    told = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(told.decode()[-2000:])
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 2**20 if sys.platform != "darwin" else 2**30
-    return monotonic() - begin, usage.ru_maxrss / unit
+    told = subprocess.run(
+        [sys.executable, "-c", MEASURE, *arguments], stdout=subprocess.PIPE, check=True, text=True
+    )
+    seconds, memory = map(float, told.stdout.split())
+    return seconds, memory
 
 
 def once(seconds: float) -> Spread:

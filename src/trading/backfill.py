@@ -89,6 +89,7 @@ def backfill(
         "skipped": brought.skipped,
         "findings": brought.told,
         "refused": brought.refused,
+        "missing": brought.missing,
         "failed": brought.failed,
         "unavailable": brought.unavailable,
         "seconds": round(monotonic_seconds() - begun, 1),
@@ -97,7 +98,7 @@ def backfill(
 
 def is_whole(result: dict[str, Any]) -> bool:
     """Whether everything that was asked for is in the lake."""
-    return not (result["failed"] or result["refused"])
+    return not (result["failed"] or result["refused"] or result["missing"])
 
 
 def text(result: dict[str, Any]) -> str:
@@ -113,6 +114,13 @@ def text(result: dict[str, Any]) -> str:
     for kind in result["unavailable"]:
         lines.append(f"이 자료원이나 계좌에는 없는 자료: {kind}")
     lines += [f"받아들이지 않은 구간 {refused}" for refused in result["refused"]]
+    if result["missing"]:
+        days = ", ".join(str(day) for day in result["missing"][:_SHOWN])
+        more = " …" if len(result["missing"]) > _SHOWN else ""
+        lines.append(
+            f"일봉이 없거나 대부분 빠진 거래일 {len(result['missing']):,}일: {days}{more}. "
+            "다음에 다시 받습니다."
+        )
     failed = list(result["failed"].items())
     if failed:
         lines.append(f"받지 못한 것 {len(failed):,}건. 같은 명령을 다시 치면 그것만 받습니다.")

@@ -79,13 +79,13 @@ def market_data(context: DayContext) -> StageResult:
     )
     if brought.refused:
         raise SchemaError(" ".join(brought.refused))
-    rows = brought.rows.get("daily")
-    if rows is None:
+    if last in brought.missing:
+        raise MissingDataError(f"{last} 거래일의 일봉이 아직 없습니다.")
+    rows = brought.rows.get("daily", 0)
+    if rows == 0:
         return StageResult(
             stage="market_data", message="새로 받을 시세가 없습니다.", summary={"rows": 0}
         )
-    if rows == 0:
-        raise MissingDataError(f"{last}까지 기록된 시세가 없습니다.")
     page = write_pages(brought.reports, context.home)
     kept = quality_path(context)
     kept.parent.mkdir(parents=True, exist_ok=True)

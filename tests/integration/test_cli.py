@@ -227,7 +227,7 @@ def test_import_status_and_check(home):
     assert imported.json["quarantined"] == 0
     clean = [d for d in status.json["datasets"] if (d["layer"], d["kind"]) == ("clean", "daily")]
     assert [d["rows"] for d in clean] == [124 * 3]
-    assert "372행" in shown.out
+    assert re.search(r"^us +clean +daily +372 +3 ", shown.out, re.MULTILINE)
     assert all(f["severity"] != "error" for f in check.json["findings"])
 
 

@@ -44,7 +44,7 @@ log = get_logger(__name__)
 
 SOURCE = "kis"
 # What comes as it is now, whatever the range.
-MOMENTARY = frozenset({"instruments", "listings", "fundamentals", "rankings"})
+MOMENTARY = frozenset({"holidays", "instruments", "listings", "fundamentals", "rankings"})
 _LOOK_BACK = timedelta(days=5 * 366)
 _PAST_MINUTES = {Market.KRX: KRX_PAST_MINUTE, Market.US: US_MINUTE}
 # The indices that ``universe.yaml`` calls the benchmarks, by KIS's codes.
@@ -152,8 +152,8 @@ class KisBarSource:
     ) -> Any:
         """Return a frame of one kind in its agreed shape.
 
-        Lists of the moment (instruments, listings, rankings, and the fundamentals of the symbol
-        files) come as they are now, whatever the range.
+        What is in ``MOMENTARY`` comes as it is now, whatever the range: the holidays of a year from
+        today on, which KIS wants to be asked for once a day; the fundamentals of the symbol files.
         """
         if kind not in self.kinds(market):
             raise UsageError(f"이 계좌로는 한국투자증권에서 받을 수 없는 자료: {kind}")
@@ -165,7 +165,7 @@ class KisBarSource:
             return self._index_bars(symbols, first, last)
         with self._client_in_turn() as client:
             if kind == "holidays":
-                return _holidays_frame(_domestic(client), first, last, client.clock.now())
+                return _holidays_frame(_domestic(client), client.clock.now())
             if kind == "rankings":
                 return _rankings_frame(client)
             if kind == "instruments":
@@ -392,10 +392,10 @@ def _index_row(
     }
 
 
-def _holidays_frame(data: DomesticData, first: date, last: date, now: datetime) -> "pd.DataFrame":
+def _holidays_frame(data: DomesticData, now: datetime) -> "pd.DataFrame":
     rows = [
         {"day": row.day, "is_open": row.is_open, "source": SOURCE, "fetched_at": now}
-        for row in data.holidays(first, last)
+        for row in data.holidays(values.local_date(now, Market.KRX))
     ]
     return _table(rows, _HOLIDAY_TYPES)
 

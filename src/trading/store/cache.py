@@ -108,9 +108,9 @@ class _Rows:
 
 def _rows_of(bars: "pd.DataFrame | pa.Table") -> _Rows:
     """Return the ``COLUMNS`` of a frame or table as arrays, in its row order."""
-    symbol, symbols = _codes(bars, "symbol")
-    exchange, exchanges = _codes(bars, "exchange")
-    basis, bases = _codes(bars, "basis")
+    symbol, symbols = codes(bars, "symbol")
+    exchange, exchanges = codes(bars, "exchange")
+    basis, bases = codes(bars, "basis")
     numbers = {name.value: n << EXCHANGE_SHIFT for n, name in enumerate(EXCHANGES)}
     of_exchange = np.array([numbers.get(name, _NO_EXCHANGE) for name in exchanges], dtype=np.uint8)
     listed = of_exchange[exchange]
@@ -382,7 +382,7 @@ def _price_type(prices: tuple[IntArray, ...]) -> type[np.signedinteger]:
     return np.int32 if fits else np.int64
 
 
-def _codes(bars: "pd.DataFrame | pa.Table", name: str) -> tuple[NDArray[np.int32], list[str]]:
+def codes(bars: "pd.DataFrame | pa.Table", name: str) -> tuple[NDArray[np.int32], list[str]]:
     """Return the text column as numbers, and the text of each number."""
     import pyarrow as pa
 

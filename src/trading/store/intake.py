@@ -90,6 +90,7 @@ class Brought:
     """What one run brought; ``failed`` by symbol or kind, with the reason.
 
     ``changed`` counts clean rows that are new or different, ``skipped`` what was there already.
+    ``missing`` are sessions of which no or few daily bars came; they are asked for the next time.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Brought:
     skipped: int = 0
     findings: dict[str, int] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    missing: list[date] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unavailable: list[str] = field(default_factory=list)
     reports: "dict[str, Report]" = field(default_factory=dict)
@@ -259,13 +261,19 @@ class Intake:
         if morning is not None:
             # Bars that came last night do not know this morning's actions.
             for symbol in self.journal.missing("actions", names, (morning, morning)):
-                lacking.setdefault(symbol, [(wanted[1], wanted[1])])
+                spans = lacking.setdefault(symbol, [])
+                if not spans or spans[-1][1] < wanted[1]:
+                    spans.append((wanted[1], wanted[1]))
         brought.skipped += len(names) - len(lacking)
         for first, last in self._spans(kind, wanted):
             cut = {name: _within(spans, first, last) for name, spans in lacking.items()}
-            found = {name: span for name, span in cut.items() if span is not None}
-            if found:
-                chunk = _Chunk(kind, (first, last), found, morning if last == wanted[1] else None)
+            cut = {name: spans for name, spans in cut.items() if spans}
+            # Many symbols that lack different days are asked once each, from first to last.
+            found = [{name: (spans[0][0], spans[-1][1]) for name, spans in cut.items()}]
+            if names == [EVERYTHING]:
+                found = [{EVERYTHING: span} for span in cut.get(EVERYTHING, [])]
+            for lacks in filter(None, found):
+                chunk = _Chunk(kind, (first, last), lacks, morning if last == wanted[1] else None)
                 if again:
                     # Whatever an earlier run had left.
                     self.journal.unspool(chunk.name)
@@ -422,6 +430,37 @@ class Intake:
         )
         self._lake.upsert_actions(self._market, found)
 
+    def _absent(
+        self, chunk: _Chunk, table: "pa.Table", result: "QualityResult | None"
+    ) -> list[date]:
+        """Return the sessions without any daily bar, though some symbol was listed, or with few."""
+        if chunk.kind != "daily":
+            return []
+        days = {
+            day.item() for day in np.unique(table["session"].to_numpy().astype("datetime64[D]"))
+        }
+        first, last = min(days, default=date.max), max(days, default=date.min)
+        lives = [
+            (one.listed or date.max, one.delisted or date.max)
+            for one in self._source.instruments(self._market)
+            if chunk.symbols is None or one.symbol in chunk.lacking
+        ]
+        listed = min((born for born, _ in lives), default=date.max)
+        gone = max((died for _, died in lives), default=date.min)
+        thin = {
+            date.fromisoformat(example["session"])
+            for finding in (result.findings if result is not None else ())
+            if finding.check == "thin_session"
+            for example in finding.examples
+        }
+        none = {
+            day
+            for day in self._calendar.sessions(*chunk.days)
+            if day not in days
+            and (first < day < last or (day < first and day >= listed) or (last < day < gone))
+        }
+        return sorted(thin | none)
+
     # --- keeping -------------------------------------------------------------------------
 
     def _keep(
@@ -449,11 +488,13 @@ class Intake:
                 brought.findings[finding.title] = (
                     brought.findings.get(finding.title, 0) + finding.failed
                 )
-        if kind == "daily" and not len(table) and self._calendar.sessions(*chunk.span):
-            # Not noted: what is not there yet may be there the next time.
-            return
         done = {name: span for name, span in chunk.lacking.items() if name not in failed}
-        self.journal.add(kind, done)
+        # Not noted: what is not there yet may be there the next time.
+        absent = self._absent(chunk, table, result) if done else []
+        for day in absent:
+            log.error("일봉이 없거나 대부분 빠진 거래일", session=str(day))
+        brought.missing += absent
+        self.journal.add(kind, done, absent)
         if chunk.morning is not None:
             self.journal.add("actions", dict.fromkeys(done, (chunk.morning, chunk.morning)))
         if not failed:
@@ -583,10 +624,9 @@ def write_pages(reports: "Mapping[str, Report]", home: "Home") -> str | None:
     return str(quality.write_page(list(reports.values()), home.data_dir / "reports" / "quality"))
 
 
-def _within(spans: Sequence[Span], first: date, last: date) -> Span | None:
-    """Return from where to where the days of ``spans`` inside a chunk reach."""
-    inside = [(max(a, first), min(b, last)) for a, b in spans if a <= last and b >= first]
-    return (inside[0][0], inside[-1][1]) if inside else None
+def _within(spans: Sequence[Span], first: date, last: date) -> list[Span]:
+    """Return the days of ``spans`` inside a chunk."""
+    return [(max(a, first), min(b, last)) for a, b in spans if a <= last and b >= first]
 
 
 def _follows(chunk: _Chunk, before: _Chunk, begin: date) -> bool:

@@ -58,13 +58,14 @@ class Journal:
         found = {s: _without(wanted, sorted(whole + kept.get(s, []))) for s in symbols}
         return {symbol: spans for symbol, spans in found.items() if spans}
 
-    def add(self, kind: str, brought: Mapping[str, Span]) -> None:
-        """Note the days that were brought for each symbol: durable on return."""
+    def add(self, kind: str, brought: Mapping[str, Span], absent: Sequence[date] = ()) -> None:
+        """Note the days that were brought for each symbol, but for ``absent``; durable on return."""
+        left_out = [(day, day) for day in absent]
 
         def note(kinds: dict[str, dict[str, list[Span]]]) -> None:
             kept = kinds.setdefault(kind, {})
             for symbol, span in brought.items():
-                kept[symbol] = _joined([*kept.get(symbol, []), span])
+                kept[symbol] = _joined([*kept.get(symbol, []), *_without(span, left_out)])
 
         self._change(note)
 

@@ -60,7 +60,7 @@ class Part:
     sha256: str
     first: str | None
     last: str | None
-    sources: Sequence[str] = ()
+    sources: tuple[str, ...] = ()
     fetched: str | None = None
 
 
@@ -326,8 +326,7 @@ class Dataset:
     def _replace_manifest(self, manifest: Manifest) -> None:
         # A line for each part: a person can read it, and so it is written ten times faster.
         parts = ",\n".join(
-            f"{json.dumps(name)}: {json.dumps(_fields(part), ensure_ascii=False)}"
-            for name, part in sorted(manifest.parts.items())
+            f'"{name}": {_as_json(part)}' for name, part in sorted(manifest.parts.items())
         )
         head = f'"kind": "{self.kind.name}",\n"symbols": {json.dumps(manifest.symbols)}'
         text = f'{head},\n"parts": {{\n{parts}\n}}}}\n'.encode()
@@ -461,13 +460,17 @@ def _parsed(text: bytes) -> Manifest:
         if hashlib.sha256(said).hexdigest() != document["sha256"]:
             raise ValueError(_CHANGED)
     return Manifest(
-        parts={name: Part(**part) for name, part in document["parts"].items()},
+        parts={
+            name: Part(**part | {"sources": tuple(part.get("sources", ()))})
+            for name, part in document["parts"].items()
+        },
         symbols=tuple(document.get("symbols", ())),
     )
 
 
-def _fields(part: Part) -> dict[str, object]:
-    return {name: getattr(part, name) for name in Part.__slots__}
+@lru_cache(maxsize=10_000)
+def _as_json(part: Part) -> str:
+    return json.dumps({name: getattr(part, name) for name in Part.__slots__}, ensure_ascii=False)
 
 
 def _part_name(digest: str) -> str:
@@ -489,7 +492,7 @@ def _described(table: "pa.Table", digest: str, size: int, kind: FrameSchema) -> 
         sha256=digest,
         first=first,
         last=last,
-        sources=sorted(_words(table, "source")),
+        sources=tuple(sorted(_words(table, "source"))),
         fetched=None if fetched is None else fetched.isoformat(),
     )
 

@@ -389,18 +389,20 @@ def _is_text(kind: "pa.DataType") -> bool:
 def _cast_text(column: "pa.ChunkedArray", wanted: "pa.DataType") -> "pa.ChunkedArray":
     import pyarrow as pa
 
-    if column.type == wanted and all(_is_plain(chunk.dictionary) for chunk in column.chunks):
-        return column.unify_dictionaries()
+    if column.type == wanted and not any(chunk.dictionary.null_count for chunk in column.chunks):
+        unified = column.unify_dictionaries()
+        if _is_plain(unified.chunk(0).dictionary):
+            return unified
     if not _is_text(column.type):
         raise TypeError(f"글이 아님: {column.type}")
     return column.cast(pa.string()).dictionary_encode().unify_dictionaries()
 
 
 def _is_plain(words: "pa.Array") -> bool:
-    """Return whether each word has one code: Arrow allows several, and one for nothing."""
+    """Return whether each word has one code: Arrow allows several."""
     import pyarrow.compute as pc
 
-    return words.null_count == 0 and len(pc.unique(words)) == len(words)
+    return len(pc.unique(words)) == len(words)
 
 
 def _arrow_type(kind: str) -> "pa.DataType":

@@ -29,6 +29,7 @@ class Watched(EmbeddedSource):
         super().__init__()
         self.asked = []
         self.failing = {}
+        self.holes = set()
 
     def table(self, kind, market, symbols, first, last):
         """Return the recorded rows, or raise what was planned for a symbol."""
@@ -36,7 +37,11 @@ class Watched(EmbeddedSource):
         error = self.failing.get(symbols[0]) if symbols else None
         if error is not None:
             raise error
-        return super().table(kind, market, symbols, first, last)
+        table = super().table(kind, market, symbols, first, last)
+        if kind != "daily" or not self.holes:
+            return table
+        days = table["session"].to_pylist()
+        return table.filter([day not in self.holes for day in days])
 
     def daily_asked(self):
         """Return who was asked for daily bars of which days."""
@@ -237,8 +242,26 @@ def test_days_without_any_row_are_asked_for_again(tmp_path):
     brought = intake_of(tmp_path, source).bring(("daily",), span, known=span[1])
     again = intake_of(tmp_path, source).bring(("daily",), span, known=span[1])
 
-    assert brought.rows == {"daily": 0}
-    assert again.skipped == 0
+    assert brought.missing == again.missing == CALENDAR.sessions(*span)
+    assert (brought.rows, again.skipped) == ({"daily": 0}, 0)
+
+
+def test_a_missing_session_is_named_and_asked_for_again(tmp_path):
+    """The other days of its chunk are kept; the next run asks for that day alone."""
+    hole, span = date(2004, 6, 16), (date(2004, 5, 3), date(2004, 7, 30))
+    source = Watched()
+    source.holes = {hole}
+    first = intake_of(tmp_path, source).bring(("daily",), span, known=span[1])
+    source.holes = set()
+    source.asked.clear()
+
+    second = intake_of(tmp_path, source).bring(("daily",), span, known=span[1])
+
+    assert (first.missing, first.refused) == ([hole], [])
+    assert source.daily_asked() == [(None, hole, hole)]
+    assert second.missing == []
+    kept = Lake(tmp_path / "lake").daily(Market.US, None, *span)
+    assert len(kept) == len(SOURCE.daily(Market.US, None, *span))
 
 
 def test_what_was_damaged_is_brought_again(tmp_path):

@@ -76,10 +76,10 @@ def test_recorded_rows_pass(bars: pd.DataFrame):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"high": 1_000}, "고가 ≥ 시가, 고가 ≥ 종가"),
-        ({"low": 99_999_999}, "시가 ≥ 저가, 종가 ≥ 저가"),
-        ({"open": 0}, "시가 ≥ 저가"),
-        ({"close": 0}, "종가가 0보다 큼, 종가 ≥ 저가"),
+        ({"high": 1_000}, "고가 ≥ 시가·종가"),
+        ({"low": 99_999_999}, "시가·종가 ≥ 저가"),
+        ({"open": 0}, "시가·종가 ≥ 저가"),
+        ({"close": 0}, "시가·종가 ≥ 저가"),
         ({"low": -5}, "저가가 0보다 큼"),
         ({"volume": -5}, "거래량이 음수가 아님"),
         ({"exchange": "MOON"}, "아는 거래소, 다른 시장의 거래소"),
@@ -212,11 +212,26 @@ def test_a_symbol_without_a_session_is_noted(bars: pd.DataFrame):
     assert (result.refusals, len(result.quarantined)) == ((), 0)
 
 
-def test_a_session_without_rows_refuses_the_batch(bars: pd.DataFrame):
-    """A market day that all symbols lack means the batch is broken, and says which day."""
+def test_a_session_without_rows_is_told(bars: pd.DataFrame):
+    """A market day that all symbols lack must be looked at; the other days are not held back."""
     result = check(bars.loc[bars["session"] != "2004-12-15"])
+    report = quality.Report(Market.US, "daily")
+    report.add(result)
 
-    assert result.refusals == ("통째로 빠진 거래일: 1건 (2004-12-15)",)
+    missing = named(result, "missing_session")
+    assert (missing.severity, missing.examples) == (Severity.WARN, ({"session": "2004-12-15"},))
+    assert result.refusals == ()
+    assert report.matters
+
+
+def test_most_symbols_missing_is_told(bars: pd.DataFrame):
+    """A day with one of four symbols was cut off on the way: it is told with its figures."""
+    lost = (bars["session"] == "2004-12-15") & (bars["symbol"] != "IBM")
+
+    thin = named(check(bars.loc[~lost]), "thin_session")
+
+    assert thin.severity is Severity.WARN
+    assert thin.examples == ({"session": "2004-12-15", "rows": 1, "absent": 3},)
 
 
 def test_a_session_that_is_not_there_yet_is_noted(bars: pd.DataFrame):
@@ -234,7 +249,7 @@ def test_many_failed_rows_refuse_the_batch(bars: pd.DataFrame):
     assert check(bars).refusals == (f"어긋난 행이 너무 많음: 1건 ({len(bars)}, 200)",)
 
 
-def test_the_page_is_whole(bars: pd.DataFrame, tmp_path: Path):
+def test_report_is_korean_and_complete(bars: pd.DataFrame, tmp_path: Path):
     """The page names checks, findings and months and needs nothing from outside."""
     bars.loc[row(bars, "IBM", "2004-12-15"), "high"] = 1_000
     report = quality.Report(Market.US, "daily")
@@ -255,7 +270,7 @@ def test_the_page_is_whole(bars: pd.DataFrame, tmp_path: Path):
     assert "src=" not in page
     found = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert (found["rows"], found["quarantined"]) == (len(bars), 1)
-    assert [finding["failed"] for finding in found["findings"]] == [1, 1, 1]
+    assert [finding["failed"] for finding in found["findings"]] == [1, 1]
     assert found["reports"][0]["first"] == "2004-10-01"
 
 

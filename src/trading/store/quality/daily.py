@@ -85,15 +85,20 @@ def judge_daily(table: "pa.Table", context: "Context", verdict: Verdict) -> Cove
 def _suite(table: "pa.Table", day: IntArray, volume: IntArray, verdict: Verdict) -> None:
     """Run Great Expectations; a halt has one price, its carried close."""
     texts = {name: codes(table[name]) for name in ("symbol", "exchange", "basis")}
+    close = numbers(table, "close")
+    halted = volume == 0
+    opened, high, low = (
+        np.where(halted, close, numbers(table, name)) for name in ("open", "high", "low")
+    )
+    # Each check of Great Expectations costs as much as a year of rows: two columns make one.
     columns: dict[str, np.ndarray] = {
         "key": texts["symbol"][0] * DAY_SPAN + day,
-        "close": numbers(table, "close"),
         "volume": volume,
+        "high": high,
+        "low": low,
+        "upper": np.maximum(opened, close),
+        "lower": np.minimum(opened, close),
     }
-    halted = volume == 0
-    for name in ("open", "high", "low"):
-        # Empty cells would cost Great Expectations a copy of all rows for each check.
-        columns[name] = np.where(halted, columns["close"], numbers(table, name))
     for item, rows in run_suite("daily", columns, texts, verdict.settings.expectations):
         verdict.note(item.type, item.title, item.severity, len(table), rows)
 
@@ -339,8 +344,9 @@ def _in_liquidation(bars: Bars, context: "Context", used: DailySettings) -> Bool
 
 def _debuts(bars: Bars, context: "Context") -> BoolArray:
     first = np.full(len(bars.symbols), -1, dtype=np.int64)
+    known = context.listed
     for code, name in enumerate(bars.symbols):
-        if (listed := context.listed.get(name)) is not None:
+        if (listed := known.get(name)) is not None:
             first[code] = day_number(listed)
     debuts: BoolArray = ~bars.same & (bars.day == first[bars.symbol])
     return debuts

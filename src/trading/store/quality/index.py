@@ -50,6 +50,8 @@ def judge_index(table: "pa.Table", context: "Context", verdict: Verdict) -> Cove
     verdict.judge("future", len(table), np.flatnonzero(day > day_number(context.as_of)))
     days = context.days(day)
     bound = np.array([text not in settings.off_calendar for text in names], dtype=np.bool_)[name]
+    # The calendar is stated as far as the market's law; a longer record is not wrong before it.
+    bound &= (day >= day_number(context.rules.first)) & (day <= day_number(context.rules.last))
     verdict.judge("calendar", int(bound.sum()), np.flatnonzero(bound & ~np.isin(day, days)))
 
     series = _Series(table, context, verdict.clean)
@@ -265,7 +267,7 @@ def _judge_gaps(
             continue
         known = series.day[mine]
         missing = np.zeros(0, dtype=np.int64)
-        if bound[series.row[mine[0]]]:
+        if bound[series.row[mine]].any():
             inside = days[(days >= known[0]) & (days <= known[-1])]
             missing = np.setdiff1d(inside, known)
         for day in missing:

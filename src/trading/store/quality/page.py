@@ -16,7 +16,12 @@ _TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 KIND_WORDS = {"daily": "일봉", "minute": "분봉", "index": "지수·환율", "fundamentals": "재무"}
 MARKET_WORDS = {"krx": "한국", "us": "미국"}
-SEVERITY_WORDS = {Severity.ROW: "격리", Severity.BATCH: "묶음 거절", Severity.NOTE: "참고"}
+SEVERITY_WORDS = {
+    Severity.ROW: "격리",
+    Severity.BATCH: "묶음 거절",
+    Severity.WARN: "확인 필요",
+    Severity.NOTE: "참고",
+}
 _COLUMN_WORDS = {
     "session": "거래일", "ts": "시각", "symbol": "종목", "name": "이름", "open": "시가",
     "high": "고가", "low": "저가", "close": "종가", "volume": "거래량", "basis": "기준",
@@ -128,6 +133,8 @@ def _view(report: Report) -> dict[str, Any]:
         "halts": sum(life.halts for life in lives.values()),
         "gaps": sum(life.gaps for life in lives.values()),
         "coverage": _coverage_share(lives),
+        # Sessions are counted where every one must have a row; elsewhere only what failed is known.
+        "counts_sessions": report.kind in ("daily", "index"),
         "refused": any(item.severity is Severity.BATCH for item in report.findings),
         "findings": report.findings,
         "passed": [check for check in report.checks.values() if not check.failed],

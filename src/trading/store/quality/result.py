@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Reasons are bits of one number per row.
 _MAX_CHECKS = 63
+_GRAVITY = (Severity.BATCH, Severity.WARN, Severity.ROW, Severity.NOTE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +182,8 @@ class Report:
     @property
     def findings(self) -> list[Finding]:
         """The checks that something failed, the gravest first."""
-        order = list(Severity)
         found = [check for check in self.checks.values() if check.failed]
-        return sorted(found, key=lambda item: ((1, 0, 2)[order.index(item.severity)], -item.failed))
+        return sorted(found, key=lambda item: (_GRAVITY.index(item.severity), -item.failed))
 
     @property
     def matters(self) -> bool:
@@ -239,7 +239,7 @@ class Verdict:
         detail: Callable[[int], str] | None = None,
     ) -> None:
         """Record a check and the numbers of the rows that failed it."""
-        if severity is not Severity.NOTE and len(rows):
+        if severity in (Severity.ROW, Severity.BATCH) and len(rows):
             self.mask[rows] |= 1 << len(self.checks)
         self._append(check, title, severity, checked, len(rows), self.examples(rows, detail))
 

@@ -21,6 +21,7 @@ class Severity(StrEnum):
 
     ROW = "row"  # the failing rows go to quarantine
     BATCH = "batch"  # the batch as a whole is refused
+    WARN = "warn"  # nothing is held back, and someone must look
     NOTE = "note"  # it is reported, nothing is held back
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from trading.store.quality.settings import Expectation
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_NONE: IntArray = np.zeros(0, dtype=np.int64)
 
 
 def run_suite(
@@ -33,14 +36,35 @@ def run_suite(
     import pandas as pd
 
     by_value = [item for item in expectations if item.kwargs.get("column") in texts]
-    by_row = [item for item in expectations if item not in by_value]
-    values = {name: pd.Series(values, dtype="object") for name, (_, values) in texts.items()}
-    found = dict(_run(f"{kind} 값", pd.DataFrame(values), by_value))
-    for position, codes in found.items():
-        column = by_value[position].kwargs["column"]
-        found[position] = np.flatnonzero(np.isin(texts[column][0], codes))
-    rows = dict(_run(kind, pd.DataFrame(dict(numbers)), by_row))
-    return [(by_value[i], found[i]) for i in found] + [(by_row[i], rows[i]) for i in rows]
+    by_row = [item for item in expectations if item.kwargs.get("column") not in texts]
+    failing = _failing_values(
+        kind,
+        tuple(item.model_dump_json() for item in by_value),
+        tuple((name, tuple(values)) for name, (_, values) in texts.items()),
+    )
+    found = []
+    for item, values in zip(by_value, failing, strict=True):
+        codes = texts[item.kwargs["column"]][0]
+        found.append((item, np.flatnonzero(np.isin(codes, values)) if values else _NONE))
+    rows = _run(kind, pd.DataFrame(dict(numbers)), by_row)
+    return found + [(by_row[at], failed) for at, failed in rows]
+
+
+@lru_cache(maxsize=16)
+def _failing_values(
+    kind: str, expectations: tuple[str, ...], texts: tuple[tuple[str, tuple[str, ...]], ...]
+) -> tuple[tuple[int, ...], ...]:
+    """Return the values that fail each expectation, by number.
+
+    Batches of one source share their values, and a run of the suite costs as much as a year of
+    rows.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame({name: pd.Series(values, dtype="object") for name, values in texts})
+    items = [Expectation.model_validate_json(text) for text in expectations]
+    found = dict(_run(f"{kind} 값", frame, items))
+    return tuple(tuple(found.get(at, _NONE).tolist()) for at in range(len(items)))
 
 
 def _run(
