@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -40,15 +41,8 @@ def minutes(recorded: RecordedSource) -> pd.DataFrame:
     """One recorded session of twenty Korean shares."""
     table = recorded.table("minute", Market.KRX, None, NORMAL, NORMAL)
     names = sorted(table["symbol"].unique().to_pylist())[:20]
-    return schema.to_frame(
-        table.filter(pc.is_in(table["symbol"], value_set=names_of(names))), schema.MINUTE_BARS
-    )
-
-
-def names_of(names: list[str]) -> object:
-    import pyarrow as pa
-
-    return pa.array(names)
+    kept = table.filter(pc.is_in(table["symbol"], value_set=pa.array(names)))
+    return schema.to_frame(kept, schema.MINUTE_BARS)
 
 
 def test_recorded_minutes_pass(recorded: RecordedSource, minutes: pd.DataFrame):

@@ -73,8 +73,9 @@ def judge_minute(table: "pa.Table", context: "Context", verdict: Verdict) -> Cov
     clean = verdict.clean
     _judge_grid(bars, clean, context, verdict, settings)
     _judge_range(bars, clean, verdict, settings)
-    _judge_repeats(bars, clean, verdict, settings)
     _judge_daily(bars, verdict, context, settings)
+    # Of two equal bars the one that left its own share's prices is out already.
+    _judge_repeats(bars, verdict.clean, verdict, settings)
     coverage = count_months(table, verdict, "exchange")
     _lives(bars, verdict.clean, coverage)
     return coverage
