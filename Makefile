@@ -94,7 +94,7 @@ test: lint
 	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=80
 
 test-slow: setup
-	@$(BIN)/pytest tests/slow -m slow -s
+	@$(BIN)/pytest tests -m slow -s
 
 bench: setup
 	@$(BIN)/python bench/bench.py; live=$$?; \

@@ -4,6 +4,7 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 from planted_faults import DAILY, INDEX, gate, score
 
@@ -57,6 +58,69 @@ def test_planted_index_faults_are_found(kind: str):
 
     assert (made.found, made.rows or 1.0) >= (1.0, 0.4), made.line
     assert made.false == 0, made.line
+
+
+def keys(result: quality.QualityResult) -> set[tuple[str, date]]:
+    rows = result.quarantined
+    return set(zip(rows["symbol"].to_pylist(), rows["session"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "kind", ["소수점 ×10", "고가↔저가", "소수점 ×10 (10일)", "분할 미조정 5:1"]
+)
+def test_the_order_of_rows_does_not_matter(kind: str):
+    """Shuffled, a batch has the same rows set aside."""
+    rng = np.random.default_rng(3)
+    frame = DAILY[kind](EmbeddedSource().daily(Market.US, None, FIRST, LAST), rng, 4).frame
+
+    first = quality.check("daily", frame, context())
+    second = quality.check("daily", frame.sample(frac=1.0, random_state=1), context())
+
+    assert keys(first) == keys(second) != set()
+
+
+@pytest.mark.parametrize("kind", ["소수점 ×10", "고가↔저가", "종가만 ×10", "소수점 ×0.1"])
+def test_day_by_day_is_as_at_once(kind: str):
+    """Judged each day beside the days before it as they came, the same rows are set aside."""
+    bars = EmbeddedSource().daily(Market.US, None, date(2010, 1, 4), date(2010, 6, 30))
+    frame = DAILY[kind](bars, np.random.default_rng(5), 4).frame
+    table = schema.cast(frame, schema.DAILY_BARS)
+    days = sorted(set(table["session"].to_pylist()))
+    back = quality.history_sessions("daily", quality.shipped_settings())
+
+    at_once = keys(quality.check("daily", table, context()))
+    day_by_day: set[tuple[str, date]] = set()
+    for number in range(40, len(days)):
+        early = pc.less(table["session"], days[number])
+        recent = pc.greater_equal(table["session"], days[max(number - back, 0)])
+        today = quality.check(
+            "daily",
+            table.filter(pc.equal(table["session"], days[number])),
+            context(as_of=days[number], history=table.filter(pc.and_(early, recent))),
+        )
+        day_by_day |= keys(today)
+
+    assert day_by_day == {key for key in at_once if key[1] >= days[40]}
+
+
+def test_any_level_is_judged():
+    """Whatever levels a batch or its past holds, the gate ends and loses no row."""
+    table = EmbeddedSource().table("index", Market.US, None, date(2004, 1, 2), date(2005, 12, 30))
+    frame = schema.to_frame(table, schema.INDEX)
+    rng = np.random.default_rng(11)
+    wild = [0.0, -1.0, 1e-300, 1e300, np.inf, -np.inf]
+    for share in (0.01, 0.3, 1.0):
+        garbage = frame.copy()
+        rows = rng.random(len(frame)) < share
+        garbage.loc[rows, "close"] = rng.choice(wild, int(rows.sum()))
+        history = schema.cast(garbage, schema.INDEX)
+        later = frame.assign(session=frame["session"] + pd.DateOffset(years=2))
+
+        result = quality.check("index", garbage, context())
+        after = quality.check("index", later, context(history=history))
+
+        assert (result.rows, after.rows) == (len(frame), len(frame))
+        assert len(result.quarantined) >= int(rows.sum())
 
 
 def test_any_garbage_is_judged():

@@ -268,16 +268,19 @@ def _loose_bounds(
                 or high > max(opened, close, base) * (1 + max_wick)
                 or low * (1 + max_wick) < min(opened, close, base)
             )
-            odd[i] = max(close, base) > min(close, base) * (1 + odd_move)
+            # Other prices are there from the open on; a crash takes the day.
+            least, most = min(opened, close), max(opened, close)
+            odd[i] = least > base * (1 + odd_move) or most * (1 + odd_move) < base
     return beyond, near, odd
 
 
 def _blame(bars: Bars, state: _Judged, reach: int) -> BoolArray:
     """Return the rows at fault.
 
-    A row that jumps out of its bounds is at fault. When the series comes back to where it was within ``reach``
-    rows, so are all rows between, and the one that comes back is not. A jump right after a row
-    that could not be judged, back to where the series was before it, blames that row.
+    A row that jumps out of its bounds is at fault. When the series comes back to where it was
+    within ``reach`` rows, so are all rows between, and the one that comes back is not. A jump
+    right after a row that could not be judged, back to where the series was before it, blames
+    that row.
     """
     faults = np.zeros(len(bars), dtype=np.bool_)
     jumping = state.beyond & state.judged
@@ -286,12 +289,14 @@ def _blame(bars: Bars, state: _Judged, reach: int) -> BoolArray:
         if at <= done:
             continue
         before = at - 1
-        if state.beyond[before] and not state.judged[before] and bars.row[before] >= 0:
-            level = int(state.reference[before])
-            if _near(int(bars.close[at]), level, 2, _WALK_FAR):
-                faults[before] = True
-                done = at
-                continue
+        if (
+            state.beyond[before]
+            and not state.judged[before]
+            and _near(int(bars.close[at]), int(state.reference[before]), 2, _WALK_FAR)
+        ):
+            faults[before] = True
+            done = at
+            continue
         back = _way_back(bars, jumping, at, int(state.reference[at]), reach, _WALK_FAR)
         faults[at : max(back, at + 1)] = True
         done = max(back, at)
@@ -414,7 +419,6 @@ def _judge_values(table: "pa.Table", bars: Bars, verdict: Verdict, used: DailySe
 def _judge_repeats(bars: Bars, faults: BoolArray, verdict: Verdict, used: DailySettings) -> None:
     """Bars that repeat over sessions, over symbols, or a whole session over another date."""
     equal = bars.same
-
     for name in (*PRICES, "volume"):
         column = getattr(bars, name)
         equal &= column == np.roll(column, 1)

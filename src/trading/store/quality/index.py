@@ -80,13 +80,16 @@ class _Series:
             before = len(context.history)
             whole = pa.concat_tables([context.history.select(picked), whole])
         code, self.names = codes(whole["name"])
-        keep = np.concatenate([np.arange(before), np.flatnonzero(clean) + before])
+        value = numbers(whole, "close")
+        # What came before was not necessarily let through.
+        usable = np.concatenate([np.isfinite(value[:before]) & (value[:before] > 0), clean])
+        keep = np.flatnonzero(usable)
         day = numbers(whole, "session").astype(np.int64)[keep]
         order = np.lexsort((day, code[keep]))
         self.row: IntArray = np.where(keep >= before, keep - before, -1)[order]
         self.name: IntArray = code[keep][order]
         self.day: IntArray = day[order]
-        self.value: FloatArray = numbers(whole, "close")[keep][order]
+        self.value: FloatArray = value[keep][order]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def _find(series: "_Series", used: IndexSettings) -> _Found:
             used.jump_scales,
             used.min_jump,
         )
-        with np.errstate(invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             distance = np.nan_to_num(np.abs(np.log(series.value / level)) / scale)
         mixed = _mixed(series, level, scale, distance, used)
         taken = np.zeros(len(skipped), dtype=np.bool_)
