@@ -601,8 +601,8 @@ def admit(
 ) -> int:
     """Let daily bars that are at hand through the gate; returns how many are new or different.
 
-    Judged beside the sessions that came before them, so that day by day the same rows pass as in
-    one batch.
+    Judged beside the sessions that came before them, so that what looks back sees in a day what it
+    sees in one batch.
     """
     table = schema.cast(frame, schema.DAILY_BARS)
     days = table["session"].to_numpy().astype("datetime64[D]")

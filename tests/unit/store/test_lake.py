@@ -128,6 +128,30 @@ def test_changed_row_replaces_the_old_one(lake: Lake, bars: pd.DataFrame):
     assert {name.split("/")[-2] for name in changed} == {"month=2005-01"}
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_cell_is_filled_and_emptied(tmp_path: Path, bars: pd.DataFrame, order: tuple[int, int]):
+    """An empty cell is another value than a full one: the later row takes the place of the old."""
+    row = bars.iloc[[3]]
+    states = row, row.assign(adj_close=float("nan"))
+    lake = Lake(tmp_path / "lake")
+
+    assert [lake.upsert_daily(Market.US, states[at]) for at in order] == [1, 1]
+
+    found = lake.daily(Market.US, None, FIRST, LAST)
+    assert found["adj_close"].isna().tolist() == [bool(order[-1])]
+
+
+def test_an_edited_manifest_is_not_read(lake: Lake):
+    """Also where it is as good a document as before: a number in it was changed."""
+    path = lake.root / "clean" / "market=US" / "kind=daily" / "manifest.json"
+    text = path.read_text()
+    assert text.count("2005-03-31") == 1
+    path.write_text(text.replace("2005-03-31", "2005-02-28"))
+
+    with pytest.raises(DataError, match="자료 목록이 깨짐"):
+        lake.daily(Market.US, None, FIRST, LAST)
+
+
 def test_layers_are_apart(lake: Lake, bars: pd.DataFrame):
     """Raw and clean rows do not see each other, and there is no third layer."""
     lake.upsert_daily(Market.US, bars.iloc[:5], layer="raw")

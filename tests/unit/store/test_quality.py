@@ -127,13 +127,18 @@ def test_impossible_jump_is_found_once(bars: pd.DataFrame):
     assert reasons(check(bars)) == {("IBM", "2004-12-15"): "가격 제한폭을 벗어난 가격"}
 
 
-def test_a_misplaced_run_is_set_aside_whole(bars: pd.DataFrame):
-    """Rows between a jump and the jump back are all wrong, the first right one is not."""
+def test_a_misplaced_run_is_told_when_it_ends(bars: pd.DataFrame):
+    """The jump is set aside on its evening; what stood between it and the jump back is told."""
     at = row(bars, "IBM", "2004-12-15")
     bars.loc[at : at + 4, PRICES] *= 10
 
-    days = ["2004-12-15", "2004-12-16", "2004-12-17", "2004-12-20", "2004-12-21"]
-    assert list(reasons(check(bars))) == [("IBM", day) for day in days]
+    result = check(bars)
+
+    assert list(reasons(result)) == [("IBM", "2004-12-15")]
+    (told,) = [item for item in result.findings if item.check == "excursion"]
+    days = ["2004-12-16", "2004-12-17", "2004-12-20", "2004-12-21"]
+    assert [example["session"][:10] for example in told.examples] == days
+    assert told.severity is quality.Severity.WARN
 
 
 def test_a_split_explains_the_jump():

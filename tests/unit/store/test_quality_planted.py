@@ -1,5 +1,6 @@
 """Every kind of planted fault is found in the embedded record; the slow suite takes all of KRX."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -12,7 +13,7 @@ from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
 from trading.sessions import SessionCalendar
 from trading.store import quality, schema
-from trading.store.datasets import EmbeddedSource
+from trading.store.datasets import EmbeddedSource, RecordedSource
 
 FIRST, LAST = date(2009, 1, 2), date(2010, 12, 31)
 # What five symbols cannot tell: a shift against the market needs a market, and an open and a
@@ -79,6 +80,20 @@ def test_the_order_of_rows_does_not_matter(kind: str):
     assert keys(first) == keys(second) != set()
 
 
+# Of two rows of one key, and of no row at all, a batch of one day knows as much as any other.
+@pytest.mark.parametrize("kind", sorted(set(DAILY) - {"미래의 행"}))
+def test_what_comes_later_sets_nothing_aside(kind: str):
+    """Cut after any day, the record has the same rows set aside up to it."""
+    bars = EmbeddedSource().daily(Market.US, None, date(2010, 1, 4), date(2010, 12, 31))
+    frame = DAILY[kind](bars, np.random.default_rng(5), 4).frame
+    whole = keys(quality.check("daily", frame, context()))
+
+    for last in (date(2010, 3, 3), date(2010, 5, 18), date(2010, 7, 9), date(2010, 10, 20)):
+        cut = frame.loc[frame["session"] <= pd.Timestamp(last)]
+        early = keys(quality.check("daily", cut, context(as_of=last)))
+        assert early == {key for key in whole if key[1] <= last}
+
+
 @pytest.mark.parametrize("kind", ["소수점 ×10", "고가↔저가", "종가만 ×10", "소수점 ×0.1"])
 def test_day_by_day_is_as_at_once(kind: str):
     """Judged each day beside the days before it as they came, the same rows are set aside."""
@@ -140,3 +155,31 @@ def test_any_garbage_is_judged():
 
         assert result.rows == len(garbage)
         assert int(days.sum()) <= len(result.quarantined)
+
+
+@pytest.mark.parametrize("kind", sorted(INDEX))
+def test_what_comes_later_sets_no_level_aside(kind: str):
+    """Cut after any day, the levels have the same rows set aside up to it."""
+    table = EmbeddedSource().table("index", Market.US, None, date(2004, 1, 2), LAST)
+    frame = INDEX[kind](schema.to_frame(table, schema.INDEX), np.random.default_rng(2), 1).frame
+
+    def aside(levels: pd.DataFrame, last: date) -> set[tuple[str, date]]:
+        rows = quality.check("index", levels, context(as_of=last)).quarantined
+        return set(zip(rows["name"].to_pylist(), rows["session"].to_pylist(), strict=True))
+
+    whole = aside(frame, LAST)
+    for last in (date(2006, 3, 3), date(2007, 10, 18), date(2009, 7, 9)):
+        early = aside(frame.loc[frame["session"] <= pd.Timestamp(last)], last)
+        assert early == {key for key in whole if key[1] <= last}
+
+
+def test_what_comes_later_sets_nothing_aside_in_seoul(recorded: RecordedSource):
+    """044180 leaves its level in 2012-05 and comes back on 06-08: cut before, the same is known."""
+    used = context(rules=shipped_rules(Market.KRX), calendar=SessionCalendar(Market.KRX))
+    last = date(2012, 6, 5)
+
+    def aside(until: date) -> set[tuple[str, date]]:
+        table = recorded.table("daily", Market.KRX, ["044180", "005930"], date(2012, 4, 2), until)
+        return keys(quality.check("daily", table, replace(used, as_of=until)))
+
+    assert aside(last) == {key for key in aside(date(2012, 6, 29)) if key[1] <= last}

@@ -20,6 +20,7 @@ from trading.domain.arrays import BoolArray, IntArray
 from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.market import PriceBasis
 from trading.domain.rules import shipped_rules
+from trading.errors import MissingDataError
 from trading.log import get_logger
 from trading.store import schema
 from trading.store.datasets.base import clamp, dates, day_number, or_null, words
@@ -185,6 +186,12 @@ class KrxDaily:
         ).to_pylist()
         last = {row["symbol"]: row["close"] for row in closes if row["date"] == gone[row["symbol"]]}
         seen, official = self._last_official
+        for symbol, day in gone.items():
+            if symbol not in last and seen[symbol] != day_number(day):
+                raise MissingDataError(
+                    f"{self.directory / _VENDOR[0]}에 {symbol}의 마지막 봉({day})이 없습니다. "
+                    "같은 때에 만든 파일이 함께 있어야 합니다."
+                )
         sessions = np.array(self.sessions, dtype="datetime64[D]")
         actions = []
         for symbol, day in sorted(gone.items()):

@@ -72,10 +72,13 @@ def judge_daily(table: "pa.Table", context: "Context", verdict: Verdict) -> Cove
     clean = np.flatnonzero(verdict.clean)
     bars = sort_bars(context.history, table, clean, days)
     _judge_grid(bars, context, verdict, settings)
-    faults, restated = _judge_limits(bars, context, verdict, settings)
-    _judge_splits(bars, faults | np.roll(faults, 1) | restated, context, verdict, settings)
+    blame, restated = _judge_limits(bars, context, verdict, settings)
+    faults = blame.faults
+    _judge_splits(
+        bars, faults | np.roll(faults, 1) | blame.back | restated, context, verdict, settings
+    )
     _judge_values(table, bars, verdict, settings)
-    _judge_repeats(bars, faults, verdict, settings)
+    _judge_repeats(bars, blame.away, verdict, settings)
     _judge_order(bars, verdict, settings)
     _judge_shift(bars, verdict, settings)
     _judge_sessions(bars, day[clean], faults, context, verdict, settings)
@@ -135,10 +138,10 @@ class _Judged:
 
 def _judge_limits(
     bars: Bars, context: "Context", verdict: Verdict, used: DailySettings
-) -> tuple[BoolArray, BoolArray]:
+) -> "tuple[_Blame, BoolArray]":
     """Find the rows that no legal trade could have made, and explain those that only look so.
 
-    Returns which rows are at fault, and which had their base price restated by an action.
+    Returns which rows are at fault or away, and which had their base price restated by an action.
     """
     same, traded = bars.same, bars.traded
     step = np.diff(bars.session, prepend=0)
@@ -148,7 +151,8 @@ def _judge_limits(
     next_day = same & (step == 1) & np.roll(traded, 1)
     liquidated = _in_liquidation(bars, context, used)
     judged = traded & next_day & ~liquidated
-    faults = _blame(bars, _Judged(reference, beyond, odd, judged), used.excursion_sessions)
+    blame = _blame(bars, _Judged(reference, beyond, odd, judged), used.excursion_sessions)
+    faults, shown = blame.faults, blame.shown
 
     def detail(row: int) -> str:
         at = at_row[row]
@@ -156,11 +160,12 @@ def _judge_limits(
         return f"기준가 {base:,} → 종가 {close:,} ({close / max(base, 1) - 1:+.1%})"
 
     in_batch = bars.row >= 0
-    at_row = {int(bars.row[i]): i for i in np.flatnonzero((beyond | faults | restated) & in_batch)}
+    at_row = {int(bars.row[i]): i for i in np.flatnonzero((beyond | shown | restated) & in_batch)}
     checked = int((judged & in_batch).sum())
     verdict.judge("price_limit", checked, bars.row[faults & in_batch], detail)
+    verdict.judge("excursion", checked, bars.row[shown & in_batch], detail)
 
-    left = beyond & traded & in_batch & ~faults
+    left = beyond & traded & in_batch & ~faults & ~shown
     would = _beyond(bars, context, plain, used)[0] if restated.any() else beyond
     by_action = restated & would & ~beyond & traded & in_batch
     gap = left & ~judged & ~liquidated & same & (step > 1)
@@ -174,7 +179,7 @@ def _judge_limits(
     ):
         verdict.explain(reason, bars.row[rows], detail)
     verdict.explain("첫 봉(신규상장 등): 기준가 없음", bars.row[_debuts(bars, context) & in_batch])
-    return faults, restated
+    return blame, restated
 
 
 def _restate(bars: Bars, context: "Context", plain: IntArray) -> tuple[IntArray, BoolArray]:
@@ -274,53 +279,66 @@ def _loose_bounds(
     return beyond, near, odd
 
 
-def _blame(bars: Bars, state: _Judged, reach: int) -> BoolArray:
-    """Return the rows at fault.
+@dataclass(frozen=True, slots=True)
+class _Blame:
+    """Which rows are at fault, not back from one, and back; and which later rows show."""
 
-    A row that jumps out of its bounds is at fault. When the series comes back to where it was
-    within ``reach`` rows, so are all rows between, and the one that comes back is not. A jump
-    right after a row that could not be judged, back to where the series was before it, blames
-    that row.
+    faults: BoolArray
+    away: BoolArray
+    back: BoolArray
+    shown: BoolArray
+
+
+def _blame(bars: Bars, state: _Judged, reach: int) -> _Blame:
+    """Find the rows at fault.
+
+    A row that jumps out of its bounds is at fault, unless it comes back to where the series was
+    before a jump at most ``reach`` rows ago. All rows between were wrong too, but nobody could
+    know: what is set aside on an evening must not hang on what comes later. So for a jump that
+    leaves a row which could not be judged, and for an odd move that another one takes back.
     """
-    faults = np.zeros(len(bars), dtype=np.bool_)
-    jumping = state.beyond & state.judged
-    done = -1
-    for at in np.flatnonzero(jumping).tolist():
-        if at <= done:
-            continue
+    faults, away, back, shown = (np.zeros(len(bars), dtype=np.bool_) for _ in range(4))
+    ends = np.searchsorted(bars.symbol, bars.symbol, side="right")
+    left: list[int] = []
+    for at in np.flatnonzero(state.beyond & state.judged).tolist():
         before = at - 1
         if (
             state.beyond[before]
             and not state.judged[before]
             and _near(int(bars.close[at]), int(state.reference[before]), 2, _WALK_FAR)
         ):
-            faults[before] = True
-            done = at
+            shown[before] = back[at] = True
             continue
-        back = _way_back(bars, jumping, at, int(state.reference[at]), reach, _WALK_FAR)
-        faults[at : max(back, at + 1)] = True
-        done = max(back, at)
-    odd = state.odd & state.judged
-    settled = faults | np.roll(faults, 1)
-    done = -1
-    for at in np.flatnonzero(odd & ~settled).tolist():
-        # One odd move may be honest; one that is taken back by another is a misplaced run.
-        level = int(state.reference[at])
-        back = _way_back(bars, odd, at, level, reach, _WALK) if at > done else 0
-        if back:
-            faults[at:back] = True
-            done = back
-    return faults
+        left = [one for one in left if one >= at - reach and bars.symbol[one] == bars.symbol[at]]
+        start = _left_from(bars, state, left, at, _WALK_FAR)
+        if start is None:
+            faults[at] = True
+            away[at : min(at + reach, int(ends[at]))] = True
+            left.append(at)
+        else:
+            shown[start + 1 : at] = back[at] = True
+            away[at : int(ends[at])] = False
+            left = [one for one in left if one < start]
+    odd = state.odd & state.judged & ~faults & ~np.roll(faults, 1)
+    left = []
+    for at in np.flatnonzero(odd).tolist():
+        left = [one for one in left if one >= at - reach and bars.symbol[one] == bars.symbol[at]]
+        start = _left_from(bars, state, left, at, _WALK)
+        if start is None:
+            left.append(at)
+        else:
+            shown[start:at] = True
+            left = [one for one in left if one < start]
+    return _Blame(faults, away, back, shown & ~faults)
 
 
-def _way_back(bars: Bars, jumping: BoolArray, at: int, level: int, reach: int, walk: float) -> int:
-    """Return the row at which a series that jumped at ``at`` jumps back to ``level``; 0 if none."""
-    for later in range(at + 1, min(at + reach + 1, len(bars))):
-        if bars.symbol[later] != bars.symbol[at]:
-            break
-        if jumping[later] and _near(int(bars.close[later]), level, later - at + 1, walk):
-            return later
-    return 0
+def _left_from(bars: Bars, state: _Judged, left: list[int], at: int, walk: float) -> int | None:
+    """Return the jump whose starting level the row ``at`` comes back to; the oldest one."""
+    for start in left:
+        level = int(state.reference[start])
+        if _near(int(bars.close[at]), level, at - start + 1, walk):
+            return start
+    return None
 
 
 def _near(price: int, level: int, sessions: int, walk: float) -> bool:
@@ -416,7 +434,7 @@ def _judge_values(table: "pa.Table", bars: Bars, verdict: Verdict, used: DailySe
     verdict.judge("market_cap", int((~np.isnan(cap * shares)).sum()), rows[off])
 
 
-def _judge_repeats(bars: Bars, faults: BoolArray, verdict: Verdict, used: DailySettings) -> None:
+def _judge_repeats(bars: Bars, away: BoolArray, verdict: Verdict, used: DailySettings) -> None:
     """Bars that repeat over sessions, over symbols, or a whole session over another date."""
     equal = bars.same
     for name in (*PRICES, "volume"):
@@ -432,7 +450,7 @@ def _judge_repeats(bars: Bars, faults: BoolArray, verdict: Verdict, used: DailyS
     digest = _digest(bars, busy)
     alike = np.flatnonzero(_repeated(digest))
     members, groups = busy[alike], digest[alike]
-    _judge_twins(bars, members, groups, faults, len(busy), verdict)
+    _judge_twins(bars, members, groups, away, len(busy), verdict)
     _judge_copies(bars, members, groups, busy, verdict, used)
 
 
@@ -477,7 +495,7 @@ def _judge_twins(
     bars: Bars,
     members: IntArray,
     groups: "np.ndarray",
-    faults: BoolArray,
+    away: BoolArray,
     checked: int,
     verdict: Verdict,
 ) -> None:
@@ -490,9 +508,7 @@ def _judge_twins(
     pair = (group[1:] == group[:-1]) & (bars.day[rows[1:]] == bars.day[rows[:-1]])
     pair &= bars.symbol[rows[1:]] != bars.symbol[rows[:-1]]
     left, right = rows[:-1][pair], rows[1:][pair]
-    found = np.concatenate(
-        [left[faults[left] | ~faults[right]], right[faults[right] | ~faults[left]]]
-    )
+    found = np.concatenate([left[away[left] | ~away[right]], right[away[right] | ~away[left]]])
     found = np.unique(bars.row[found])
     verdict.judge("twin", checked, found[found >= 0])
 
@@ -514,30 +530,26 @@ def _judge_copies(
     total = np.bincount(bars.session[busy], minlength=n)
     pairs, which = np.unique(bars.session[first] * n + bars.session[second], return_inverse=True)
     size = np.bincount(which, minlength=len(pairs))
-    copied = np.zeros(n, dtype=np.bool_)
+    copies, copied = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
     for at in np.flatnonzero(size > 1).tolist():
         days = int(pairs[at]) // n, int(pairs[at]) % n
         if size[at] >= used.copied_share * min(total[days[0]], total[days[1]]):
-            # The copy fits the sessions around it worse than the original does.
+            # The copy follows from the session before it worse than the original does.
             misfit = [_misfit(bars, side[which == at]) for side in (first, second)]
-            copied[days[misfit[1] >= misfit[0]]] = True
-    bad = bars.row[copied[bars.session] & (bars.row >= 0)]
-    verdict.judge("copied_session", int((total > 0).sum()), np.sort(bad))
+            copies[days[1]] |= misfit[1] >= misfit[0]
+            copied[list(days)] = True
+    for check, sessions in (("copied_session", copies), ("copied_maybe", copied & ~copies)):
+        bad = bars.row[sessions[bars.session] & (bars.row >= 0)]
+        verdict.judge(check, int((total > 0).sum()), np.sort(bad))
 
 
 def _misfit(bars: Bars, rows: IntArray) -> float:
-    """Return the usual size of the steps from the close before to the open, and to the open after."""
-    inner = rows[(rows > 0) & (rows < len(bars) - 1)]
-    inner = inner[
-        (bars.symbol[inner - 1] == bars.symbol[inner])
-        & (bars.symbol[inner + 1] == bars.symbol[inner])
-        & (bars.open[inner + 1] > 0)
-    ]
+    """Return the usual size of the step from the close before to the open."""
+    inner = rows[rows > 0]
+    inner = inner[bars.symbol[inner - 1] == bars.symbol[inner]]
     if not len(inner):
         return 0.0
-    into = np.abs(np.log(bars.open[inner] / bars.close[inner - 1]))
-    out = np.abs(np.log(bars.open[inner + 1] / bars.close[inner]))
-    return float(np.median(into + out))
+    return float(np.median(np.abs(np.log(bars.open[inner] / bars.close[inner - 1]))))
 
 
 def _judge_order(bars: Bars, verdict: Verdict, used: DailySettings) -> None:

@@ -164,34 +164,34 @@ def _judge_repeats(
     verdict.judge("stale", len(rows), np.sort(order[run >= used.stale_bars - 1]))
 
     values = [getattr(bars, name)[rows] for name in (*PRICES, "volume")]
-    verdict.judge(
-        "twin", len(rows), rows[_pairs(bars, rows, values, bars.second[rows], bars.symbol, used)]
-    )
+    twins, others = _pairs(bars, rows, values, bars.second[rows], bars.symbol)
+    verdict.judge("twin", len(rows), rows[_enough(bars, rows, twins | others, used)])
     time = (bars.second - bars.day * 86_400)[rows]
     at = [*values, bars.symbol[rows]]
-    verdict.judge("copied_session", len(rows), rows[_pairs(bars, rows, at, time, bars.day, used)])
+    # Of two equal sessions the later one is the copy: on the earlier evening there was none.
+    _, copies = _pairs(bars, rows, at, time, bars.day)
+    verdict.judge("copied_session", len(rows), rows[_enough(bars, rows, copies, used)])
 
 
 def _pairs(
-    bars: _Minutes,
-    rows: IntArray,
-    values: list[IntArray],
-    when: IntArray,
-    apart: IntArray,
-    used: MinuteSettings,
-) -> BoolArray:
-    """Return the rows that equal a row of another ``apart`` at the same ``when``.
-
-    One such row is chance: a symbol's day needs ``twin_min_bars`` of them and ``twin_share``.
+    bars: _Minutes, rows: IntArray, values: list[IntArray], when: IntArray, apart: IntArray
+) -> tuple[BoolArray, BoolArray]:
+    """Return the rows equal to one further ``apart`` at the same ``when``, and those equal to one
+    before.
     """
     order = np.lexsort((apart[rows], *values, when))
     same = np.ones(max(len(rows) - 1, 0), dtype=np.bool_)
     for column in (*values, when):
         same &= column[order][1:] == column[order][:-1]
     same &= apart[rows][order][1:] != apart[rows][order][:-1]
-    found = np.zeros(len(rows), dtype=np.bool_)
-    found[order[1:][same]] = True
-    found[order[:-1][same]] = True
+    first, second = (np.zeros(len(rows), dtype=np.bool_) for _ in range(2))
+    first[order[:-1][same]] = True
+    second[order[1:][same]] = True
+    return first, second
+
+
+def _enough(bars: _Minutes, rows: IntArray, found: BoolArray, used: MinuteSettings) -> BoolArray:
+    """Keep what is no chance: a symbol's day needs ``twin_min_bars`` and ``twin_share`` of it."""
     _, which = np.unique(bars.cell[rows], return_inverse=True)
     count = np.bincount(which, found) if len(rows) else np.zeros(0)
     enough = np.maximum(used.twin_min_bars, used.twin_share * np.bincount(which))
