@@ -92,13 +92,14 @@ def backfill(
         "missing": brought.missing,
         "failed": brought.failed,
         "unavailable": brought.unavailable,
+        "unknown": brought.unknown,
         "seconds": round(monotonic_seconds() - begun, 1),
     } | ({"page": page} if page is not None else {})
 
 
 def is_whole(result: dict[str, Any]) -> bool:
     """Whether everything that was asked for is in the lake."""
-    return not (result["failed"] or result["refused"] or result["missing"])
+    return not any(result[name] for name in ("failed", "refused", "missing", "unknown"))
 
 
 def text(result: dict[str, Any]) -> str:
@@ -113,6 +114,8 @@ def text(result: dict[str, Any]) -> str:
     lines += [f"  {finding}" for finding in result["findings"]]
     for kind in result["unavailable"]:
         lines.append(f"이 자료원이나 계좌에는 없는 자료: {kind}")
+    if result["unknown"]:
+        lines.append(f"이 자료원에 없는 종목: {', '.join(result['unknown'])}")
     lines += [f"받아들이지 않은 구간 {refused}" for refused in result["refused"]]
     if result["missing"]:
         days = ", ".join(str(day) for day in result["missing"][:_SHOWN])

@@ -631,6 +631,10 @@ def data_sql(
     csv: Annotated[Path | None, typer.Option("--csv", help="모든 행을 쓸 CSV 파일.")] = None,
     as_json: JsonOption = False,
 ) -> None:
+    from trading.errors import UsageError
+
+    if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):
+        raise UsageError(f"CSV를 쓸 수 없는 곳입니다 (있는 폴더 안의 파일 이름을 주십시오): {csv}")
     frame = _lake().sql(query)
     for name in frame.select_dtypes("datetime"):
         days = frame[name].dropna()

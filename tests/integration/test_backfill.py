@@ -161,7 +161,7 @@ def test_interrupted_it_says_how_to_go_on(venue, root):
         )
     )  # fmt: skip
     started.set()
-    _, told = process[0].communicate(timeout=30)
+    _, told = process[0].communicate(timeout=120)
 
     assert process[0].returncode == 1
     assert "같은 명령을 다시 치면 이어서 합니다" in told

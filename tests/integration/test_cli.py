@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -95,6 +96,8 @@ def test_help_is_quick():
         (("data", "import", "--from", "2009-01-02", "--to", "2005-01-03"), USAGE, "늦습니다"),
         (("data", "import", "--dataset", "/no/such"), USAGE, "자료 폴더가 없음: /no/such"),
         (("data", "import", "--from", "2020-01-02"), FAILURE, "2000-03-01 ~ 2013-03-01"),
+        (("data", "sql", "SELECT 1", "--csv", "/no/such/x.csv"), USAGE, "/no/such/x.csv"),
+        (("data", "sql", "SELECT 1", "--csv", "/tmp"), USAGE, "CSV를 쓸 수 없는 곳"),
         (("parity",), FAILURE, "아직 거래한 기록이 없습니다"),
         (("report",), FAILURE, "아직 거래한 기록이 없습니다"),
         (("run", "--env", "paper"), USAGE, "KIS_PAPER_APP_KEY"),
@@ -306,3 +309,27 @@ def test_the_disk_is_full(home):
     assert "Traceback" not in done.stderr
     shutil.rmtree(home / "data")
     assert trading(home, "data", "import", "--to", "2000-06-30").code == 0
+
+
+@pytest.mark.parametrize("ask", [signal.SIGINT, signal.SIGTERM])
+def test_a_question_to_the_lake_can_be_stopped(tmp_path, ask):
+    """In the middle of a query that takes hours: at once, with the sentence and no stack."""
+    query = (
+        "SELECT count(*) FROM range(1000000000) a, range(1000) b WHERE a.range * b.range % 7 = 3"
+    )
+    asked = subprocess.Popen(
+        command(tmp_path, "data", "sql", query, "--json"), env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            asked.wait(4)
+        begun = time.monotonic()
+        asked.send_signal(ask)
+        out, err = asked.communicate(timeout=20)
+    finally:
+        asked.kill()
+
+    assert time.monotonic() - begun < 10
+    assert (asked.returncode, out) == (FINDING, "")
+    assert err == "멈췄습니다. 같은 명령을 다시 치면 이어서 합니다.\n"

@@ -70,6 +70,21 @@ def test_what_is_wrong_ends_with_one(filled):
     assert json.loads((filled / "data/reports/quality/quality-us-daily.json").read_text())["rows"]
 
 
+def test_one_page_for_one_set_of_kinds(filled):
+    """The back-fill judges the index first; its page is that of the audit all the same."""
+    from trading.domain.instrument import Market
+    from trading.store.quality import Report, write_page
+
+    told = trading(filled, "data", "quality", "--market", "us", "--json").json
+    kinds = [report["kind"] for report in told["reports"]]
+    reports = [Report(Market.US, kind) for kind in reversed(kinds)]
+
+    page = write_page(reports, filled / "again")
+
+    assert len(kinds) > 1
+    assert page.name == told["page"].rpartition("/")[2]
+
+
 def test_wrong_words(filled, tmp_path):
     """An unknown kind and an unknown second record are sentences with the usage exit code."""
     kind = trading(filled, "data", "quality", "--kind", "daily,tea")

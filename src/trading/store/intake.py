@@ -91,6 +91,7 @@ class Brought:
 
     ``changed`` counts clean rows that are new or different, ``skipped`` what was there already.
     ``missing`` are sessions of which no or few daily bars came; they are asked for the next time.
+    ``unknown`` are symbols that the source does not have.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -102,6 +103,7 @@ class Brought:
     missing: list[date] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unavailable: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     reports: "dict[str, Report]" = field(default_factory=dict)
 
     @property
@@ -178,10 +180,16 @@ class Intake:
         ``known`` is the session whose morning it is: its actions are public, its bars are not.
         ``progress`` hears how many parts are done, and of how many.
         """
+        from trading.store import quality
+
         brought = Brought()
         offered = self._source.kinds(self._market)
         asked = set(kinds) - {"actions"}
         brought.unavailable = sorted(asked - offered)
+        if symbols is not None:
+            listed = {one.symbol for one in self._source.instruments(self._market)}
+            brought.unknown = [symbol for symbol in symbols if symbol not in listed]
+            symbols = [symbol for symbol in symbols if symbol in listed]
         chunks = [
             chunk
             for kind in ORDER
@@ -204,6 +212,9 @@ class Intake:
             ThreadPoolExecutor(1, thread_name_prefix="read") as reader,
             ThreadPoolExecutor(1, thread_name_prefix="lake") as writer,
         ):
+            if chunks:
+                # Loaded while the first rows are read; whoever needs it waits for it.
+                writer.submit(quality.load)
             writing: Future[None] | None = None
             before: tuple[_Chunk, pa.Table] | None = None
             for chunk, table, failed in self._read(chunks, reader, brought, step):

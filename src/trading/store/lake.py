@@ -8,6 +8,7 @@ layer is decided by ``quality``.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from datetime import date
 from functools import partial
@@ -33,6 +34,7 @@ Layer = Literal["raw", "clean"]
 
 _LAYERS: tuple[Layer, ...] = ("raw", "clean")
 
+_WIDE = frozenset({"HUGEINT", "UHUGEINT"})
 _SQL_ERRORS = (
     (
         r"Table with name (\S+) does not exist",
@@ -338,7 +340,8 @@ class Lake:
         """Run one DuckDB SELECT over the lake's views; nothing else can be read or written.
 
         ``daily_krx``, ``minute_us`` …: a view for each kind and market; ``raw_daily_krx`` for
-        what came, ``quarantine_daily_krx`` for what was set aside, with its ``reason``.
+        what came, ``quarantine_daily_krx`` for what was set aside, with its ``reason``. Sums of
+        whole numbers are exact: ``int64``, or Python's ``int`` where that is too narrow.
         """
         import duckdb
 
@@ -353,8 +356,7 @@ class Lake:
                     for name in views.keys() & set(re.findall(r"\w+", query.lower())):
                         if (dataset := views[name][1]) is not None:
                             dataset.check()
-                    result: pd.DataFrame = connection.sql(query).df()
-                    return result
+                    return _answered(connection, query)
             except duckdb.Error as error:
                 for files, _ in views.values():
                     for file in files:
@@ -586,9 +588,54 @@ def _make_views(
             every += files
     quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in every)
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
     connection.execute(f"SET allowed_paths = [{quoted}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def _answered(connection: "duckdb.DuckDBPyConnection", query: str) -> "pd.DataFrame":
+    """Return what a query says; Ctrl+C ends it at once."""
+    # In the main thread DuckDB answers a signal with an error of its own.
+    with ThreadPoolExecutor(1, thread_name_prefix="sql") as worker:
+        answer = worker.submit(_fetched, connection, query)
+        try:
+            return answer.result()
+        except KeyboardInterrupt:
+            while not answer.done():
+                # Again and again: a query that is about to begin forgets that it was to end.
+                connection.interrupt()
+                wait([answer], timeout=0.05)
+            raise
+
+
+def _fetched(connection: "duckdb.DuckDBPyConnection", query: str) -> "pd.DataFrame":
+    """Return the rows of a query, the sums of whole numbers exact."""
+    relation = connection.sql(query)
+    wide = [place for place, kind in enumerate(relation.types) if str(kind) in _WIDE]
+    if not wide:
+        plain: pd.DataFrame = relation.df()
+        return plain
+    # As a frame DuckDB gives 128 bits as floats, which are exact up to 2^53 only.
+    columns = []
+    for place, name in enumerate(relation.columns):
+        quoted = name.replace('"', '""')
+        cast = "::VARCHAR" if place in wide else ""
+        columns.append(f'#{place + 1}{cast} AS "{quoted}"')
+    frame: pd.DataFrame = relation.project(", ".join(columns)).df()
+    for place in wide:
+        frame.isetitem(place, _integers(frame.iloc[:, place]))
+    return frame
+
+
+def _integers(texts: "pd.Series[str]") -> Any:
+    import pandas as pd
+
+    numbers = [None if pd.isna(text) else int(text) for text in texts]
+    known = [number for number in numbers if number is not None]
+    if known and not -(2**63) <= min(known) <= max(known) < 2**63:
+        return pd.Series(numbers, dtype=object)
+    return pd.array(numbers, dtype="int64" if len(known) == len(numbers) else "Int64")
 
 
 def _sql_sentence(error: Exception) -> str:

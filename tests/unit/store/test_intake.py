@@ -152,6 +152,22 @@ def test_symbols_one_by_one_make_the_same_lake(tmp_path):
     assert lakes[0].fingerprint(Market.US) == lakes[1].fingerprint(Market.US)
 
 
+@pytest.mark.parametrize("parallel", [0, 2])
+def test_an_unknown_symbol_is_named_every_time(tmp_path, parallel):
+    """It is not asked for and not noted as brought; the others come."""
+    span = date(2005, 1, 3), date(2005, 1, 14)
+    source = Watched()
+    intake = intake_of(tmp_path, source, parallel=parallel)
+
+    runs = [
+        intake.bring(("daily",), span, known=span[1], symbols=["NOPE", "IBM"]) for _ in range(2)
+    ]
+
+    assert [run.unknown for run in runs] == [["NOPE"], ["NOPE"]]
+    assert [run.rows.get("daily") for run in runs] == [10, None]
+    assert {symbols for symbols, _, _ in source.daily_asked()} == {("IBM",)}
+
+
 def test_a_symbol_that_fails_stops_nobody(tmp_path):
     """It is tried twice and named; the next run asks for it alone, and the lake is whole."""
     span = date(2005, 1, 3), date(2005, 3, 11)

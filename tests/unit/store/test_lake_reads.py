@@ -177,6 +177,66 @@ def test_sql_errors_are_sentences(home: Path, query: str, message: str):
         lake.sql(query)
 
 
+def test_sums_of_whole_numbers_are_exact(home: Path, tmp_path: Path):
+    """Sums of turnover beyond 2^53, to the last unit: in the frame, the table, JSON and CSV."""
+    bars = lake.daily("us", columns=["symbol", "volume", "close"])
+    expected: dict[str, int] = {}
+    for symbol, volume, close in zip(bars["symbol"], bars["volume"], bars["close"], strict=True):
+        expected[symbol] = expected.get(symbol, 0) + int(volume) * int(close) * 997 + 1
+    assert any(turnover != int(float(turnover)) for turnover in expected.values())
+    query = (
+        "SELECT symbol, sum(volume * close * 997 + 1) AS turnover, sum(volume::HUGEINT * 1000000000000)"
+        ' AS "a ""b", count(*) AS turnover FROM daily_us GROUP BY 1 ORDER BY 1 DESC'
+    )
+
+    found = lake.sql(query)
+
+    assert found["turnover"].dtype == "int64"
+    assert found["turnover"].tolist() == [expected[name] for name in sorted(expected)[::-1]]
+    wide = [int(bars.loc[bars["symbol"] == name, "volume"].sum()) * 10**12
+            for name in found["symbol"]]  # fmt: skip
+    assert max(wide) > 2**63
+    assert found['a "b'].tolist() == wide
+    rows = json.loads(run(home, "sql", query, "--json")[1])
+    assert [row["turnover"] for row in rows] == found["turnover"].tolist()
+    assert [row['a "b'] for row in rows] == wide
+    table = run(home, "sql", query)[1].splitlines()[1:]
+    assert [line.split()[1:3] for line in table] == [
+        [str(expected[name]), str(number)]
+        for name, number in zip(found["symbol"], wide, strict=True)
+    ]
+    run(home, "sql", query, "--csv", str(tmp_path / "sums.csv"))
+    lines = (tmp_path / "sums.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [int(line.split(",")[1]) for line in lines] == found["turnover"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "kept", "dtype"),
+    [
+        ("(9007199254740993), (NULL)", [9007199254740993, None], "Int64"),
+        ("(170141183460469231731687303715884105727), (NULL)", [2**127 - 1, None], "object"),
+        ("(-9223372036854775808)", [-(2**63)], "int64"),
+    ],
+)
+def test_wide_numbers_beside_nothing(home: Path, values: str, kept: list[int | None], dtype: str):
+    """A null stays a null and costs no digit."""
+    found = lake.sql(f"SELECT x::HUGEINT AS x FROM (VALUES {values}) t(x)")["x"]
+
+    assert str(found.dtype) == dtype
+    assert [None if pd.isna(value) else value for value in found] == kept
+
+
+def test_a_csv_that_cannot_be_written(home: Path, tmp_path: Path):
+    """A folder, or a file in no folder: refused before the question is put."""
+    for place in (tmp_path, tmp_path / "nope" / "x.csv"):
+        done = CliRunner().invoke(
+            app, ["--root", str(home), "data", "sql", "SELECT 1 AS x", "--csv", str(place)]
+        )
+
+        assert isinstance(done.exception, UsageError)
+        assert str(place) in str(done.exception)
+
+
 def test_sql_reads_no_damaged_file(home: Path):
     """The file is named; queries that do not need it go on."""
     path = next((home / "data" / "lake" / "clean").rglob("month=2005-02/*.parquet"))

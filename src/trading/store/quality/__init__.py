@@ -34,6 +34,7 @@ from trading.store.quality.settings import (
     read_settings,
     shipped_settings,
 )
+from trading.store.quality.suite import load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +57,7 @@ __all__ = [
     "as_json",
     "check",
     "history_sessions",
+    "load",
     "read_settings",
     "shipped_settings",
     "shown_columns",

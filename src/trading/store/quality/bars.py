@@ -161,7 +161,7 @@ def off_grid(
     return _off_grid(np.stack(prices), day - first, exchange, ladders, ladder_of, half_from - first)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _off_grid(
     prices: IntArray,
     day: IntArray,

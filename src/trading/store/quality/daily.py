@@ -236,7 +236,7 @@ def _beyond(
     return beyond, odd
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _loose_bounds(
     prices: IntArray,
     reference: IntArray,
@@ -459,7 +459,7 @@ def _digest(bars: Bars, rows: IntArray) -> "np.ndarray":
     return _mixed(np.stack([getattr(bars, name) for name in (*PRICES, "volume")]), rows)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mixed(columns: IntArray, rows: IntArray) -> "np.ndarray":
     digest = np.empty(len(rows), dtype=np.uint64)
     for i in range(len(rows)):
@@ -471,7 +471,7 @@ def _mixed(columns: IntArray, rows: IntArray) -> "np.ndarray":
     return digest
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _repeated(digest: "np.ndarray") -> BoolArray:
     """Return which numbers occur more than once, by open addressing."""
     size = 16
@@ -604,7 +604,7 @@ def _judge_shift(bars: Bars, verdict: Verdict, used: DailySettings) -> None:
     verdict.judge("shifted_rows", int(judged.sum()), bars.row[bad & (bars.row >= 0)])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shifted(
     move: FloatArray,
     level: FloatArray,
@@ -679,7 +679,7 @@ def _spread(score: FloatArray, symbol: IntArray, usual: BoolArray, n_symbols: in
         return np.where(rows >= _MIN_ROWS, size / rows, np.inf)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _runs(evidence: FloatArray, symbol: IntArray, threshold: float) -> BoolArray:
     """Mark, in each symbol, the runs of rows whose evidence adds up beyond the threshold."""
     n = len(evidence)

@@ -168,7 +168,7 @@ def _mixed(
     }
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _walk(
     value: FloatArray,
     day: IntArray,

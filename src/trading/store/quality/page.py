@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from trading.store import schema
 from trading.store.quality.result import Coverage, Life, Report
 from trading.store.quality.settings import Severity
 
@@ -69,6 +70,9 @@ def write_page(reports: Sequence[Report], directory: Path) -> Path:
     """Write the page and, beside it, the same as JSON; return where the page is."""
     import jinja2
 
+    # One page for one set of kinds, in whatever order they were judged.
+    places = list(schema.KINDS)
+    reports = sorted(reports, key=lambda report: (report.market, places.index(report.kind)))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

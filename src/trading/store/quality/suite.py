@@ -67,13 +67,19 @@ def _failing_values(
     return tuple(tuple(found.get(at, _NONE).tolist()) for at in range(len(items)))
 
 
+def load() -> None:
+    """Import what the checks are made with, ahead of the first batch: it takes seconds."""
+    # Great Expectations reports its use over the network unless it is told not to before import.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations  # noqa: F401
+
+
 def _run(
     name: str, frame: "pd.DataFrame", expectations: Sequence[Expectation]
 ) -> list[tuple[int, IntArray]]:
     if not expectations or frame.empty:
         return []
-    # Great Expectations reports its use over the network unless it is told not to before import.
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    load()
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.expectation_configuration import (
