@@ -318,7 +318,7 @@ def closing(context: DayContext) -> StageResult:
     report = parity(context)
     index = context.source.index(context.market, context.session, context.session)
     if len(index):
-        context.lake.upsert_index(context.market, index, context.source.name)
+        context.lake.upsert(context.market, "index", index.assign(source=context.source.name))
     summary = summarize(context, report)
     paths = write_report(context, report)
     prepared = context.prepared or prepared

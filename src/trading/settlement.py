@@ -43,6 +43,7 @@ from trading.context import (
     panels,
     prepare,
     quality_path,
+    sector_codes,
     session_event,
 )
 from trading.store.intake import admit
@@ -357,6 +358,8 @@ def _labels(context: DayContext, prepared: Prepared) -> dict[str, str]:
         first = prepared.raw.sessions[0].astype(date)
         instruments = context.lake.instruments(context.market)
         labels["생존 편향"] = survivorship(context.market, instruments, first, context.session).text
+        if (sector_codes(context, prepared.view.symbols) >= 0).any():
+            labels["업종"] = "오늘의 분류를 지난 날에도 썼습니다 (그날 알 수 없던 값)."
         labels["재생 규칙"] = "봉 하나를 시가·저가·고가·종가 네 번의 체결로 재생했습니다."
     return labels
 

@@ -414,7 +414,7 @@ def _change_bar(root: Path, symbol: str, *, shift: bool) -> None:
     else:
         bar = bar.assign(close=bar["close"] + 100)
     assert isinstance(bar, pd.DataFrame)
-    lake.upsert_daily(Market.US, bar, layer="clean")
+    lake.upsert(Market.US, "daily", bar, layer="clean")
 
 
 def _drop_a_fill(root: Path) -> str:

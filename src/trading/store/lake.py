@@ -115,10 +115,6 @@ class Lake:
         """Return what the manifest says of each file, by partition (``month=2024-05``)."""
         return dict(self._dataset(market, kind_name, layer).manifest().parts)
 
-    def upsert_daily(self, market: Market, frame: "pd.DataFrame", layer: Layer = "clean") -> int:
-        """Write daily bars over those of the same symbol and session; see ``upsert``."""
-        return self.upsert(market, "daily", frame, layer)
-
     def daily(
         self,
         market: Market,
@@ -129,28 +125,6 @@ class Lake:
     ) -> "pd.DataFrame":
         """Return the daily bars of the range (both included), sorted by symbol and session."""
         return self.frame(market, "daily", symbols=symbols, first=first, last=last, layer=layer)
-
-    def upsert_minute(self, market: Market, frame: "pd.DataFrame", layer: Layer = "clean") -> int:
-        """Write intraday bars; see ``upsert``."""
-        return self.upsert(market, "minute", frame, layer)
-
-    def minute(
-        self,
-        market: Market,
-        session: date,
-        symbols: Sequence[str] | None,
-        layer: Layer = "clean",
-    ) -> "pd.DataFrame":
-        """Return the intraday bars of one session, sorted by ``ts`` and symbol."""
-        return self.frame(
-            market, "minute", symbols=symbols, first=session, last=session, layer=layer
-        )
-
-    def upsert_index(self, market: Market, frame: "pd.DataFrame", source: str = "") -> int:
-        """Write index bars; ``source`` is theirs where the rows do not say it. See ``upsert``."""
-        return self.upsert(
-            market, "index", frame if "source" in frame else frame.assign(source=source)
-        )
 
     def index(self, market: Market, first: date, last: date) -> "pd.DataFrame":
         """Return every index kept for the market, by name and session."""

@@ -29,7 +29,7 @@ BARS = EmbeddedSource().daily(Market.US, None, FIRST, LAST)
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     made = Lake(tmp_path / "lake")
-    made.upsert_daily(Market.US, BARS)
+    made.upsert(Market.US, "daily", BARS)
     return made
 
 
@@ -66,7 +66,7 @@ def test_a_write_renews_its_year_and_no_other(lake: Lake):
     assert files(lake) == first
 
     row = BARS.iloc[[-1]]
-    lake.upsert_daily(Market.US, row.assign(close=row["close"] + 100))
+    lake.upsert(Market.US, "daily", row.assign(close=row["close"] + 100))
 
     assert (closes(lake)[-1] - expected[-1]).tolist().count(100) == 1
     assert files(lake)["2004"] == first["2004"]
@@ -79,7 +79,7 @@ def test_the_same_write_again_renews_nothing(lake: Lake):
     closes(lake)
     before = files(lake)
 
-    lake.upsert_daily(Market.US, BARS)
+    lake.upsert(Market.US, "daily", BARS)
     closes(lake)
 
     assert files(lake) == before
@@ -104,7 +104,7 @@ def test_a_torn_block_is_made_again(lake: Lake, size: int):
 def test_no_garbled_bit_is_believed(tmp_path_factory, at: float, bit: int, header: bool):
     """Whichever bit of a block has changed, what is read is what was written."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
-    lake.upsert_daily(Market.US, BARS.iloc[:300])
+    lake.upsert(Market.US, "daily", BARS.iloc[:300])
     expected = closes(lake)
     path = block(lake, 2004)
     whole = bytearray(path.read_bytes())
@@ -202,7 +202,7 @@ def test_readers_see_one_state_while_a_writer_writes(lake: Lake):
     """A write over the turn of the year is seen in both years or in neither."""
     turn = BARS["session"].between(*map(pd.Timestamp, TURN))
     rows = BARS.loc[turn & (BARS["symbol"] == "IBM")]
-    lake.upsert_daily(Market.US, rows.assign(close=1))
+    lake.upsert(Market.US, "daily", rows.assign(close=1))
     code = (
         "seen = set(); print('ready', flush=True)\n"
         "for _ in range(60):\n"
@@ -216,7 +216,7 @@ def test_readers_see_one_state_while_a_writer_writes(lake: Lake):
     state = 1
     while reader.poll() is None and state < 5000:
         state += 1
-        lake.upsert_daily(Market.US, rows.assign(close=state))
+        lake.upsert(Market.US, "daily", rows.assign(close=state))
     seen = json.loads(reader.communicate(timeout=120)[0].splitlines()[-1])
 
     assert reader.returncode == 0

@@ -31,7 +31,7 @@ def bars() -> pd.DataFrame:
 @pytest.fixture
 def lake(tmp_path: Path, bars: pd.DataFrame) -> Lake:
     lake = Lake(tmp_path / "lake")
-    lake.upsert_daily(Market.US, bars)
+    lake.upsert(Market.US, "daily", bars)
     return lake
 
 
@@ -51,7 +51,7 @@ def test_round_trip(lake: Lake, bars: pd.DataFrame):
 def test_a_market_is_set_aside_whole(lake: Lake, bars: pd.DataFrame, tmp_path: Path):
     """Nothing of it is left, nothing is lost, and the other market stays."""
     lake.upsert_actions(Market.US, SOURCE.actions(Market.US, FIRST, LAST))
-    lake.upsert_daily(Market.US, bars, layer="raw")
+    lake.upsert(Market.US, "daily", bars, layer="raw")
 
     lake.set_aside(Market.KRX, tmp_path / "none")
     assert len(lake.daily(Market.US, None, FIRST, LAST)) == len(bars)
@@ -96,9 +96,9 @@ def test_same_rows_change_nothing(lake: Lake, bars: pd.DataFrame):
     before = files(lake)
     later = bars.assign(fetched_at=pd.Timestamp("2024-01-01", tz="UTC"))
 
-    assert lake.upsert_daily(Market.US, bars) == 0
-    assert lake.upsert_daily(Market.US, bars.iloc[10:20]) == 0
-    assert lake.upsert_daily(Market.US, later) == 0
+    assert lake.upsert(Market.US, "daily", bars) == 0
+    assert lake.upsert(Market.US, "daily", bars.iloc[10:20]) == 0
+    assert lake.upsert(Market.US, "daily", later) == 0
 
     assert files(lake) == before
 
@@ -108,8 +108,8 @@ def test_order_of_writing_does_not_matter(tmp_path: Path, lake: Lake, bars: pd.D
     other = Lake(tmp_path / "other")
     mixed = bars.sample(frac=1, random_state=7)
 
-    assert other.upsert_daily(Market.US, mixed.iloc[:100]) == 100
-    assert other.upsert_daily(Market.US, mixed.iloc[50:]) == len(bars) - 100
+    assert other.upsert(Market.US, "daily", mixed.iloc[:100]) == 100
+    assert other.upsert(Market.US, "daily", mixed.iloc[50:]) == len(bars) - 100
 
     assert other.fingerprint(Market.US) == lake.fingerprint(Market.US)
 
@@ -119,7 +119,7 @@ def test_changed_row_replaces_the_old_one(lake: Lake, bars: pd.DataFrame):
     before = files(lake)
     wrong = bars.iloc[[3]].assign(volume=1)
 
-    assert lake.upsert_daily(Market.US, wrong) == 1
+    assert lake.upsert(Market.US, "daily", wrong) == 1
 
     found = lake.daily(Market.US, None, FIRST, LAST)
     assert len(found) == len(bars)
@@ -135,7 +135,7 @@ def test_a_cell_is_filled_and_emptied(tmp_path: Path, bars: pd.DataFrame, order:
     states = row, row.assign(adj_close=float("nan"))
     lake = Lake(tmp_path / "lake")
 
-    assert [lake.upsert_daily(Market.US, states[at]) for at in order] == [1, 1]
+    assert [lake.upsert(Market.US, "daily", states[at]) for at in order] == [1, 1]
 
     found = lake.daily(Market.US, None, FIRST, LAST)
     assert found["adj_close"].isna().tolist() == [bool(order[-1])]
@@ -154,7 +154,7 @@ def test_an_edited_manifest_is_not_read(lake: Lake):
 
 def test_layers_are_apart(lake: Lake, bars: pd.DataFrame):
     """Raw and clean rows do not see each other, and there is no third layer."""
-    lake.upsert_daily(Market.US, bars.iloc[:5], layer="raw")
+    lake.upsert(Market.US, "daily", bars.iloc[:5], layer="raw")
 
     assert len(lake.daily(Market.US, None, FIRST, LAST, layer="raw")) == 5
     assert len(lake.daily(Market.US, None, FIRST, LAST)) == len(bars)
@@ -174,7 +174,7 @@ def test_other_kinds(lake: Lake):
     for count in (1, 0):
         assert lake.upsert_instruments(Market.US, listed) == len(listed) * count
         assert lake.upsert_actions(Market.US, [*actions, gone]) == (len(actions) + 1) * count
-        assert lake.upsert_index(Market.US, index) == len(index) * count
+        assert lake.upsert(Market.US, "index", index.assign(source="arch")) == len(index) * count
     assert lake.upsert_actions(Market.US, []) == 0
 
     assert lake.instruments(Market.US) == list(listed)
@@ -246,7 +246,7 @@ def die(self, parts):
 
 module.Dataset._replace_manifest = die
 bars = EmbeddedSource().daily(Market.US, None, date(2005, 1, 3), date(2005, 4, 29))
-Lake(Path(sys.argv[1])).upsert_daily(Market.US, bars.assign(volume=1))
+Lake(Path(sys.argv[1])).upsert(Market.US, "daily", bars.assign(volume=1))
 """
 
 
@@ -257,13 +257,13 @@ def test_crash_before_the_manifest_leaves_the_old_state(lake: Lake, bars: pd.Dat
     assert done.returncode == -9
     pd.testing.assert_frame_equal(lake.daily(Market.US, None, FIRST, LAST), bars)
     assert len(list(lake.root.rglob("part-*.parquet"))) == 8
-    assert lake.upsert_daily(Market.US, bars.iloc[[0]].assign(volume=2)) == 1
+    assert lake.upsert(Market.US, "daily", bars.iloc[[0]].assign(volume=2)) == 1
     assert len(list(lake.root.rglob("part-*.parquet"))) == 4
 
 
 def _write_month(root: str, month: int) -> None:
     first, last = date(2005, month, 1), date(2005, month + 1, 1)
-    Lake(Path(root)).upsert_daily(Market.US, SOURCE.daily(Market.US, None, first, last))
+    Lake(Path(root)).upsert(Market.US, "daily", SOURCE.daily(Market.US, None, first, last))
 
 
 def test_writers_at_once_lose_nothing(tmp_path: Path):
@@ -294,7 +294,7 @@ def test_locked_lake_says_so(lake: Lake, bars: pd.DataFrame, monkeypatch: pytest
         FileLock(lake.root / "clean" / "market=US" / "kind=daily" / ".lock"),
         pytest.raises(DataError, match="쓰는 중"),
     ):
-        lake.upsert_daily(Market.US, bars)
+        lake.upsert(Market.US, "daily", bars)
 
 
 def test_broken_manifest_is_named(lake: Lake):
@@ -328,6 +328,6 @@ def test_reader_meets_a_replaced_file(lake: Lake, bars: pd.DataFrame):
 def test_wrong_shape_is_refused(tmp_path: Path, bars: pd.DataFrame, change, message: str):
     """Missing columns, wrong types, forbidden gaps and repeated keys never enter."""
     with pytest.raises(SchemaError, match=message):
-        Lake(tmp_path / "new").upsert_daily(Market.US, change(bars))
+        Lake(tmp_path / "new").upsert(Market.US, "daily", change(bars))
 
     assert not (tmp_path / "new").exists()

@@ -44,7 +44,7 @@ NEW = (
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake of two months, to be copied."""
     root = tmp_path_factory.mktemp("before") / "lake"
-    Lake(root).upsert_daily(Market.US, OLD)
+    Lake(root).upsert(Market.US, "daily", OLD)
     return root
 
 
@@ -115,7 +115,7 @@ def test_killed_at_every_step(before: Path, tmp_path: Path, how: str):
         states.append(len(found))
         pd.testing.assert_frame_equal(found, NEW if len(found) == len(NEW) else OLD)
 
-        lake.upsert_daily(Market.US, BATCH)
+        lake.upsert(Market.US, "daily", BATCH)
 
         pd.testing.assert_frame_equal(bars(lake.root), NEW)
         assert leftovers(lake.root) == set()
@@ -137,7 +137,7 @@ def test_killed_in_the_first_write(tmp_path: Path):
     for number in range(1, len(steps) + 1):
         root = tmp_path / str(number)
         assert len(bars(root)) in (0, len(BATCH))
-        Lake(root).upsert_daily(Market.US, BATCH)
+        Lake(root).upsert(Market.US, "daily", BATCH)
         pd.testing.assert_frame_equal(bars(root), BATCH)
         assert leftovers(root) == set()
 
@@ -160,7 +160,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_disk_full(small_disk: Path):
     """The reason is told, the old rows stay, and once there is room the write goes through."""
     lake = Lake(small_disk / "lake")
-    lake.upsert_daily(Market.US, OLD)
+    lake.upsert(Market.US, "daily", OLD)
     filler = small_disk / "filler"
     with pytest.raises(OSError) as full, filler.open("wb", buffering=0) as file:
         while True:
@@ -168,12 +168,12 @@ def test_disk_full(small_disk: Path):
     assert full.value.errno == errno.ENOSPC
 
     with pytest.raises(DataError, match=r"디스크에 자리가 없어.*이전 자료는 그대로"):
-        lake.upsert_daily(Market.US, BATCH)
+        lake.upsert(Market.US, "daily", BATCH)
 
     pd.testing.assert_frame_equal(bars(lake.root), OLD)
     assert lake.verify() == []
     filler.unlink()
-    assert lake.upsert_daily(Market.US, BATCH) > 0
+    assert lake.upsert(Market.US, "daily", BATCH) > 0
     pd.testing.assert_frame_equal(bars(lake.root), NEW)
     assert leftovers(lake.root) == set()
 
@@ -181,7 +181,7 @@ def test_disk_full(small_disk: Path):
 def _upsert_with_limit(root: Path, limit: int, told: "multiprocessing.Queue[str]") -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        Lake(root).upsert_daily(Market.US, BATCH)
+        Lake(root).upsert(Market.US, "daily", BATCH)
     except DataError as error:
         told.put(str(error))
 
@@ -252,7 +252,7 @@ def test_damaged_file_is_named_and_fetched_again(root: Path, damage: Callable[[P
     pd.testing.assert_frame_equal(bars(root), january)
     assert lake.verify() == lake.repair() == []
     assert len(list((root / "damaged").rglob("*.parquet"))) == (damage is not remove)
-    assert lake.upsert_daily(Market.US, OLD) == (OLD["session"] >= "2005-02-01").sum()
+    assert lake.upsert(Market.US, "daily", OLD) == (OLD["session"] >= "2005-02-01").sum()
     pd.testing.assert_frame_equal(bars(root), OLD)
     assert path.read_bytes() == whole
 
@@ -300,7 +300,7 @@ def test_manifest_and_file_damaged(root: Path):
 
     assert list(lake.parts(Market.US, "daily")) == ["month=2005-02"]
     assert len(list((root / "damaged").rglob("*.parquet"))) == 1
-    assert lake.upsert_daily(Market.US, OLD) == (OLD["session"] < "2005-02-01").sum()
+    assert lake.upsert(Market.US, "daily", OLD) == (OLD["session"] < "2005-02-01").sum()
     pd.testing.assert_frame_equal(bars(root), OLD)
 
 
@@ -363,7 +363,7 @@ def test_one_writer_and_four_readers(tmp_path: Path, seconds: float):
     """No read fails, and none mixes two states of a month."""
     root = tmp_path / "lake"
     lake = Lake(root)
-    lake.upsert_daily(Market.US, NEW.assign(volume=0))
+    lake.upsert(Market.US, "daily", NEW.assign(volume=0))
     ready, stop = PROCESSES.Barrier(5), PROCESSES.Event()
     told: multiprocessing.Queue[tuple[int, str]] = PROCESSES.Queue()
     readers = [
@@ -378,7 +378,7 @@ def test_one_writer_and_four_readers(tmp_path: Path, seconds: float):
     while time.monotonic() < end or writes <= 5:
         writes += 1
         months = NEW if writes % 5 == 0 else NEW.loc[NEW["session"] >= "2005-03-01"]
-        lake.upsert_daily(Market.US, months.assign(volume=writes))
+        lake.upsert(Market.US, "daily", months.assign(volume=writes))
     stop.set()
     results = [told.get(timeout=60) for _ in readers]
     for reader in readers:

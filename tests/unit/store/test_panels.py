@@ -202,10 +202,10 @@ def test_reverse_split_multiplies():
 def test_panels_from_the_lake(tmp_path: Path):
     """The lake's bars, actions, instruments and index make the same panels as the source's."""
     lake = Lake(tmp_path)
-    lake.upsert_daily(Market.US, bars())
+    lake.upsert(Market.US, "daily", bars())
     lake.upsert_actions(Market.US, SOURCE.actions(Market.US, FIRST, LAST))
     lake.upsert_instruments(Market.US, SOURCE.instruments(Market.US))
-    lake.upsert_index(Market.US, SOURCE.index(Market.US, FIRST, LAST))
+    lake.upsert(Market.US, "index", SOURCE.index(Market.US, FIRST, LAST).assign(source=SOURCE.name))
 
     raw, adjusted = build_panels(
         lake, CALENDAR, Market.US, ["MSFT", "AAPL"], FIRST, LAST, benchmark="S&P 500"
@@ -226,7 +226,7 @@ def test_a_listing_is_not_known_before_its_day(tmp_path: Path):
     """FB first traded on 2012-05-18: that morning has no column for it, the next one has."""
     lake = Lake(tmp_path)
     listed, later = date(2012, 5, 18), date(2012, 5, 21)
-    lake.upsert_daily(Market.US, bars(None, date(2012, 5, 14), later))
+    lake.upsert(Market.US, "daily", bars(None, date(2012, 5, 14), later))
 
     mornings = [
         build_panels(
@@ -241,7 +241,7 @@ def test_a_listing_is_not_known_before_its_day(tmp_path: Path):
 def test_what_does_not_exist_is_an_error(tmp_path: Path):
     """Unknown symbols and ranges without a session are missing data; a name twice is a mistake."""
     lake = Lake(tmp_path)
-    lake.upsert_daily(Market.US, bars(["IBM"]))
+    lake.upsert(Market.US, "daily", bars(["IBM"]))
 
     with pytest.raises(MissingDataError, match="NONE"):
         build_panels(lake, CALENDAR, Market.US, ["NONE"], FIRST, LAST, benchmark="")
@@ -291,7 +291,7 @@ def test_adjusted_rows_do_not_trade_off_the_grid(recorded: RecordedSource):
 def test_the_guide_runs(tmp_path: Path):
     """The example of the section "Panels" works as it stands: Apple's split, 88.99 to 44.495."""
     store = Lake(tmp_path / "data" / "lake")
-    store.upsert_daily(Market.US, bars())
+    store.upsert(Market.US, "daily", bars())
     store.upsert_actions(Market.US, SOURCE.actions(Market.US, FIRST, LAST))
     store.upsert_instruments(Market.US, SOURCE.instruments(Market.US))
     guide = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")

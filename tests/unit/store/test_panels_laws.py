@@ -113,11 +113,11 @@ def test_cache_and_parquet_agree(
     """Batches in any order, reads between them, any subset and range: one answer, to the bit."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
     batch = np.array(batches)[: len(frame)]
-    lake.upsert_daily(Market.US, frame.assign(close=frame["close"] + 100))
+    lake.upsert(Market.US, "daily", frame.assign(close=frame["close"] + 100))
     lake.upsert_actions(Market.US, events)
     ask = {"benchmark": "", "rules": RULES, "known_on": known_on}
     for number in range(4):
-        lake.upsert_daily(Market.US, frame.loc[batch == number])
+        lake.upsert(Market.US, "daily", frame.loc[batch == number])
         if number in looks:
             build_panels(lake, CALENDAR, Market.US, None, *span, **ask)
 
@@ -148,7 +148,7 @@ def test_cache_and_parquet_agree(
 def test_last_bars_and_cross_section(tmp_path_factory, frame, symbols, n, as_of, day):
     """They are the tail of each symbol and the rows of the day, from the cache and from Parquet."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
-    lake.upsert_daily(Market.US, frame)
+    lake.upsert(Market.US, "daily", frame)
     columns = list(last_bars(lake, Market.US, symbols, n).columns)
     rows = lake.daily(Market.US, None, FIRST, LAST)[columns]
     until = rows.loc[rows["session"] <= pd.Timestamp(as_of or LAST)]
@@ -168,12 +168,12 @@ def test_what_comes_later_changes_nothing(tmp_path_factory, frame, events, cut):
     """A panel read on a day is the same rows as one read when bars and actions have gone on."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
     seen = frame["session"] <= pd.Timestamp(cut)
-    lake.upsert_daily(Market.US, frame.loc[seen])
+    lake.upsert(Market.US, "daily", frame.loc[seen])
     lake.upsert_actions(Market.US, [a for a in events if a.ex_date <= cut])
     read = {"benchmark": "", "rules": RULES}
 
     before = build_panels(lake, CALENDAR, Market.US, SYMBOLS[2:], FIRST, cut, **read)
-    lake.upsert_daily(Market.US, frame.loc[~seen])
+    lake.upsert(Market.US, "daily", frame.loc[~seen])
     lake.upsert_actions(Market.US, events)
     after = build_panels(lake, CALENDAR, Market.US, SYMBOLS[2:], FIRST, LAST, **read)
     later = build_panels(lake, CALENDAR, Market.US, SYMBOLS[2:], FIRST, cut, **read)
@@ -192,7 +192,7 @@ def test_recorded_korean_market(recorded: RecordedSource, tmp_path: Path):
     frame = recorded.daily(Market.KRX, None, first, last)
     frame = frame.loc[frame["symbol"].isin(sorted(frame["symbol"].unique())[::12])]
     lake = Lake(tmp_path)
-    lake.upsert_daily(Market.KRX, frame)
+    lake.upsert(Market.KRX, "daily", frame)
     ask = {"benchmark": "", "rules": rules}
 
     cached = build_panels(lake, calendar, Market.KRX, None, first, last, **ask)
