@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from trading.domain.actions import CorporateAction
-    from trading.domain.arrays import IntArray
     from trading.domain.market import AdjustedPanel, RawPanel
     from trading.domain.rules import MarketRules
     from trading.execution.decide import Policy, Views
@@ -85,21 +84,18 @@ class EmbeddedMarket:
     calendar: "SessionCalendar"
     policy: "Policy"
     evaluation: "Evaluation"
-    sectors: "IntArray"
 
     def views(self, **changes: object) -> "tuple[Policy, Views]":
         """Return policy and views, with other parts of the policy (``risk=…``, ``exits=…``)."""
         from trading.execution.decide import Views
 
         policy = replace(self.policy, **changes)
-        return policy, Views(self.evaluation, self.raw, self.rules, policy, self.sectors)
+        return policy, Views(self.evaluation, self.raw, self.rules, policy)
 
 
 @pytest.fixture(scope="session")
 def embedded_market(embedded_panels: "tuple[RawPanel, AdjustedPanel]") -> EmbeddedMarket:
     """Return the embedded history ready to trade by the technical agents; names have no sector."""
-    import numpy as np
-
     from trading.bootstrap import policy_of
     from trading.config import load_settings
     from trading.domain.instrument import Market
@@ -128,7 +124,6 @@ def embedded_market(embedded_panels: "tuple[RawPanel, AdjustedPanel]") -> Embedd
             strategies=settings.strategies,
             agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
         ),
-        sectors=np.full(len(raw.symbols), -1, dtype=np.int64),
     )
 
 

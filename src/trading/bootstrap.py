@@ -54,7 +54,7 @@ from trading.live.journal import (
 from trading.live.pace import ControlDoor, LockStep, Pace, PortFile, WallPace
 from trading.live.reconcile import Difference
 from trading.log import configure, get_logger
-from trading.ports import BarSource, BulkSource, Clock, Ledger, RecordKind
+from trading.ports import BarSource, BulkSource, Clock, Ledger, Record, RecordKind
 from trading.sessions import SessionCalendar
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ if TYPE_CHECKING:
     from trading.broker.history import KisBarSource
     from trading.broker.settings import Credentials
     from trading.exchange.server import ExchangeOptions
+    from trading.execution.decide import View
+    from trading.execution.engine import SessionStart, TradingEngine
+    from trading.live.drill import DrillReport
     from trading.notify import OutboxNotifier
     from trading.store.intake import Terms
     from trading.store.ledger import SqliteLedger
@@ -76,6 +79,8 @@ _DEMO_ACCOUNT = "7001000101"
 _POLL_SECONDS = 0.05
 # What real money asks of paper trading first (DESIGN 4): law, not a setting.
 _PAPER_SESSIONS, _PAPER_DAYS = 20, 60
+# Enough recorded sessions for the traded volume that an order is measured by.
+_DRILL_SESSIONS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +174,7 @@ def policy_of(settings: Settings, market: Market, calendar: SessionCalendar) -> 
         risk=settings.risk,
         orders=settings.execution.for_market(market),
         exits=settings.execution.exits,
+        agent_exits=settings.strategies.exits(),
         sessions_per_year=calendar.sessions_per_year,
         voting=hashlib.sha256(voting.encode()).hexdigest()[:16],
     )
@@ -849,6 +855,15 @@ def unmet_conditions(installation: Installation, env: Env) -> list[str]:
     return found
 
 
+def unmet_today(installation: Installation, env: Env) -> list[str]:
+    """Return ``unmet_conditions`` after proving the guards, where today's drill alone is missing."""
+    unmet = unmet_conditions(installation, env)
+    if env is Env.REAL and unmet and unmet == [_drill_lacking(installation)]:
+        drill(installation, installation.settings.app.market)
+        return unmet_conditions(installation, env)
+    return unmet
+
+
 def _real_conditions(installation: Installation) -> list[str]:
     """Return the conditions of real money that are not met, with how far they are."""
     clean = _clean_paper_sessions(installation)
@@ -859,12 +874,127 @@ def _real_conditions(installation: Installation) -> list[str]:
             f"합니다(지금 {clean}회)."
         )
     found.append("활성 정책의 3년 이상 전진 분석 기록이 있어야 합니다(지금 없음).")
-    found.append("오늘의 안전장치 훈련(drill) 기록이 있어야 합니다(지금 없음).")
+    lacking = _drill_lacking(installation)
+    if lacking is not None:
+        found.append(lacking)
     account = installation.secrets.kis_real_account
     last4 = account.get_secret_value().replace("-", "")[-4:] if account is not None else None
     if last4 is None or os.environ.get("TRADING_CONFIRM_REAL") != last4:
         found.append("TRADING_CONFIRM_REAL에 실전 계좌번호의 마지막 네 자리를 넣어야 합니다.")
     return found
+
+
+def _drill_lacking(installation: Installation) -> str | None:
+    """Return what today's drill of the active policy still lacks, ``None`` when it passed."""
+    market = installation.settings.app.market
+    drilled = None
+    if ledger_path(installation.home, Env.REAL, market).exists():
+        ledger = open_ledger(installation.home, Env.REAL, market, read_only=True)
+        try:
+            for record in ledger.read(RecordKind.DRILL, session=_today(market)):
+                drilled = record.body
+        finally:
+            ledger.close()
+    _, calendar = rules_and_calendar(installation.settings, market)
+    if drilled is None:
+        now = "지금 없음"
+    elif drilled["policy_hash"] != policy_of(installation.settings, market, calendar).hash:
+        now = "그 뒤에 설정이 바뀜"
+    elif not drilled["passed"]:
+        now = "오늘은 실패함"
+    else:
+        return None
+    return f"오늘의 안전장치 훈련(trading drill) 기록이 있어야 합니다({now})."
+
+
+def _today(market: Market) -> date:
+    return WallClock().now().astimezone(ZoneInfo(market.timezone_name)).date()
+
+
+def drill(installation: Installation, market: Market) -> tuple["DrillReport", bool]:
+    """Prove the guards of the active policy; return how, and whether the ledger holds it now.
+
+    On the most traded name of the last recorded session, in the lake or else in the source.
+    Nothing is written while another process trades the account: its session has its own drill.
+    """
+    from trading.live.drill import drill as prove
+
+    env, home = installation.settings.app.env, installation.home
+    report = prove(*_drill_stage(installation, market))
+    if env is Env.DEMO and not ledger_path(home, env, market).exists():
+        return report, False
+    with contextlib.suppress(SessionBusyError), account_held(home, env, market):
+        ledger = open_ledger(home, env, market)
+        try:
+            now, today = WallClock().now(), _today(market)
+            key = f"{today}:{now.isoformat()}"
+            ledger.append(
+                Record(kind=RecordKind.DRILL, key=key, session=today, ts=now, body=report.body())
+            )
+        finally:
+            ledger.close()
+        return report, True
+    return report, False
+
+
+def _drill_stage(
+    installation: Installation, market: Market
+) -> "tuple[TradingEngine, SessionStart, View]":
+    """Return an engine of the active policy at the start of the last recorded session."""
+    from trading.backtest import runner
+    from trading.domain.decision import TradingState
+    from trading.execution.decide import RiskState, Views
+    from trading.execution.engine import TradingEngine
+    from trading.simulation.account import Account
+    from trading.store.lake import Lake
+    from trading.store.panels import assemble_panels
+    from trading.strategies.evaluation import evaluate
+
+    settings = installation.settings
+    rules, calendar = rules_and_calendar(settings, market)
+    lake = Lake(installation.home.data_dir / "lake")
+    source: Lake | BulkSource = lake if lake.sessions(market) else open_source(installation)
+    recorded = source.sessions(market)[-_DRILL_SESSIONS:]
+    if len(recorded) < 2:
+        raise MissingDataError(
+            f"{MARKET_TEXT[market]} 시장의 기록이 없어 훈련할 종목이 없습니다. "
+            "trading data backfill로 채우십시오."
+        )
+    first, last = recorded[0], recorded[-1]
+    traded = source.daily(market, None, last, last)
+    best = int((traded["close"] * traded["volume"]).to_numpy().argmax())
+    symbol = str(traded["symbol"].iloc[best])
+    exchanges = {i.symbol: i.exchange for i in source.instruments(market)}
+    raw, adjusted = assemble_panels(
+        source.daily(market, [symbol], first, last),
+        [a for a in source.actions(market, first, last) if a.symbol == symbol],
+        calendar.sessions(first, last),
+        market,
+        [symbol],
+        exchanges={symbol: exchanges[symbol]},
+    )
+    row = len(raw.sessions) - 1
+    policy = policy_of(settings, market, calendar)
+    evaluation = evaluate(
+        adjusted.until(row),
+        raw,
+        features=settings.features,
+        strategies=settings.strategies,
+        exchanges=settings.universe.exchanges[market],
+        first_row=max(0, row - 1),
+    )
+    view = Views(evaluation, raw, rules, policy).at(row, held=[symbol])
+    cash = settings.app.demo.cash_minor(market)
+    engine = TradingEngine(
+        policy,
+        Account(market, cash),
+        RiskState(peak=cash, cooldown=0, state=TradingState.ACTIVE),
+        runner.fees_of(rules, calendar),
+    )
+    start = runner.session_start(
+        view, raw, row, (), rules, engine, *calendar.open_close(view.session)
+    )
+    return engine, start, view
 
 
 def _clean_paper_sessions(installation: Installation) -> int:
@@ -895,12 +1025,11 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
 
     home, settings = installation.home, installation.settings
     env = settings.app.env
-    unmet = unmet_conditions(installation, env)
+    unmet = unmet_today(installation, env)
     if unmet:
         raise ConfigError(" ".join(unmet))
     _, calendar = rules_and_calendar(settings, market)
-    today = WallClock().now().astimezone(ZoneInfo(market.timezone_name)).date()
-    session = session or today
+    session = session or _today(market)
     if not calendar.is_session(session):
         raise NothingLeftError(f"{session}은(는) {MARKET_TEXT[market]} 시장의 거래일이 아닙니다.")
     instruments = _instruments(settings, market)

@@ -79,6 +79,17 @@ class PlantName(StrEnum):
     LATE_JOURNAL = "late-journal"
 
 
+class LeakName(StrEnum):
+    """A leak that ``lookahead`` plants to prove that it sees it."""
+
+    CENTRED = "centred"
+    FULLSAMPLE_SCALER = "fullsample-scaler"
+    SMOOTHED_HMM = "smoothed-hmm"
+    SAME_BAR_FILL = "same-bar-fill"
+    RESTATED_FUNDAMENTALS = "restated-fundamentals"
+    SURVIVORS = "survivors"
+
+
 class _State:
     root: Path | None = None
 
@@ -143,6 +154,7 @@ def _main(
             "  trading demo        기록된 시장으로 하루를 그대로 돌려 봅니다 (키 필요 없음)\n"
             "  trading run --env paper|real   한국투자증권 계좌로 오늘을 거래합니다\n"
             "  trading backtest    과거 기록으로 전략을 시험합니다\n"
+            "  trading screen      장전 분석과 종목이 뽑히고 빠진 까닭을 봅니다\n"
             "  trading check       설치와 설정을 점검합니다\n"
             "  trading explain     코드의 뜻과 할 일을 알려 줍니다\n"
             "  trading --help      모든 명령"
@@ -203,7 +215,7 @@ def run(
     from trading.errors import ConfigError
 
     installation = bootstrap.open_home(_State.root)
-    unmet = bootstrap.unmet_conditions(installation, Env(env))
+    unmet = bootstrap.unmet_today(installation, Env(env))
     if unmet:
         raise ConfigError(f"{env} 거래를 시작할 수 없습니다. " + " ".join(unmet))
     chosen = Market(market) if market is not None else installation.settings.app.market
@@ -359,6 +371,51 @@ def reconcile(
     raise typer.Exit(EXIT_FINDING if differences and not accept else 0)
 
 
+@app.command(help="안전장치마다 어긋난 주문을 하나씩 내 보아 지금도 막는지 시험합니다.")
+def drill(market: MarketOption = None, as_json: JsonOption = False) -> None:
+    from trading import bootstrap
+    from trading.domain.wording import GUARD_TEXT
+    from trading.live.drill import RULE_TEXT, outcome_text
+
+    installation = bootstrap.open_home(_State.root)
+    chosen = _market(market) or installation.settings.app.market
+    report, is_recorded = bootstrap.drill(installation, chosen)
+    if as_json:
+        _print_json(report.body() | {"market": str(chosen), "recorded": is_recorded})
+    else:
+        words = dict(GUARD_TEXT) | dict(RULE_TEXT)
+        rows = [
+            (one.code, outcome_text(one), words[one.code].removeprefix("거부: "))
+            for one in (*report.guards, *report.rules)
+        ]
+        typer.echo(_table(("코드", "결과", "내용"), rows))
+        typer.echo(
+            "모두 듣습니다."
+            if report.passed
+            else f"듣지 않는 것이 {len(report.failed)}가지 있습니다. 이대로면 세션은 파는 주문만 냅니다."
+        )
+    raise typer.Exit(0 if report.passed else EXIT_FINDING)
+
+
+@app.command(help="장전 분석을 보여 줍니다: 시장, 종목이 뽑히고 빠진 까닭, 투표자.")
+def screen(
+    session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
+    symbols: SymbolsOption = None,
+    market: MarketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, briefing
+
+    installation = bootstrap.open_home(_State.root)
+    chosen = _market(market) or installation.settings.app.market
+    names = [name.strip() for name in symbols.split(",")] if symbols else []
+    body = briefing.kept(installation.home.data_dir, chosen, session, symbols=names)
+    if as_json:
+        _print_json(body)
+    else:
+        typer.echo(briefing.text(body, symbols=names))
+
+
 @app.command(help="세션 보고서를 다시 만들고 있는 곳을 알려 줍니다.")
 def report(
     session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
@@ -424,6 +481,64 @@ def explain(
     else:
         typer.echo(explained.text(found))
     raise typer.Exit(0 if found["known"] else EXIT_FINDING)
+
+
+@app.command(help="발표된 수치를 거래에 쓰는 함수로 다시 계산해 견줍니다.")
+def reference(
+    only: Annotated[
+        str | None, typer.Option("--only", help="쉼표로 나눈 번호. 예: 1,6b,15 (기본: 모두).")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="1번의 마르크/파운드 수익률을 한 줄에 하나씩 담은 파일."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import reference as references
+
+    rows = references.run(only, data=data)
+    if as_json:
+        _print_json({"rows": [row.to_json() for row in rows]})
+    else:
+        typer.echo(_table(references.HEADS, map(references.cells, rows)))
+        typer.echo(references.summary(rows))
+    raise typer.Exit(0 if all(row.ok for row in rows) else EXIT_FINDING)
+
+
+@app.command(help="기록을 아무 날에서나 잘라 보아 어떤 값도 앞일을 몰랐는지 시험합니다.")
+def lookahead(
+    cuts: Annotated[int, typer.Option("--cuts", min=1, help="자를 날의 수.")] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="자를 날을 뽑는 시드.")] = 0,
+    names: Annotated[
+        int, typer.Option("--names", min=0, help="넓은 기록에서 뽑아 볼 종목의 수 (0: 모두).")
+    ] = 60,
+    market: MarketOption = None,
+    dataset: DatasetOption = None,
+    plant: Annotated[
+        LeakName | None, typer.Option("--plant", help="일부러 심을 결함: 찾아내야 합니다.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading import lookahead as looking
+
+    with _progress("자르기") as progress:
+        result = looking.run(
+            bootstrap.open_home(_State.root),
+            cuts=cuts,
+            seed=seed,
+            names=names,
+            dataset=dataset,
+            market=_market(market),
+            plant=looking.Plant(plant) if plant is not None else None,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(_table(("구분", "등록", "확인", "위반"), looking.rows(result)))
+        typer.echo(looking.text(result))
+    raise typer.Exit(EXIT_FINDING if result["violations"] else 0)
 
 
 @app.command(help="강제 종료와 장애 속에서 주문을 잃거나 두 번 내지 않는지 시험합니다.")

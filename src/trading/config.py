@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trading.notify import NotifySettings
     from trading.risk.limits import RiskSettings
     from trading.store.universe import UniverseSettings
-    from trading.strategies.base import StrategySettings
+    from trading.strategies.catalog import StrategySettings
 
 log = get_logger(__name__)
 
@@ -189,7 +189,7 @@ class Settings:
     @cached_property
     def strategies(self) -> "StrategySettings":
         """``strategies.yaml``."""
-        from trading.strategies.base import StrategySettings
+        from trading.strategies.catalog import StrategySettings
 
         return _read(self.config_dir / "strategies.yaml", StrategySettings)
 

@@ -12,14 +12,11 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from trading.backtest import runner
 from trading.domain.account import Position
-from trading.domain.arrays import IntArray
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
-from trading.domain.market import AdjustedPanel, RawPanel
+from trading.domain.market import AdjustedPanel, Facts, RawPanel
 from trading.execution.decide import Policy, RiskState, View, Views
 from trading.execution.engine import SessionStart, TradingEngine
 from trading.live.journal import (
@@ -41,6 +38,7 @@ if TYPE_CHECKING:
     from trading.sessions import SessionCalendar
     from trading.store.intake import Intake
     from trading.store.lake import Lake
+    from trading.strategies.evaluation import Research
 
 
 RUN_KEY = "run"
@@ -174,6 +172,7 @@ class DayContext:
     intake: "Intake | None" = None
     replays: bool = False
     panels: tuple[RawPanel, AdjustedPanel, int] | None = None
+    facts: Facts | None = None
     prepared: "Prepared | None" = None
     session_task: asyncio.Task[Any] | None = None
     is_stopped: bool = False
@@ -207,8 +206,8 @@ class Prepared:
     view: View
     regime_from_index: bool
     model_version: int | None
-    screened: int
-    screen_reasons: Mapping[str, str]
+    research: "Research"
+    facts: Facts
 
 
 def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
@@ -218,10 +217,19 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
     it the champion votes.
     """
     from trading.mlops import promote
-    from trading.strategies.evaluation import evaluate
-    from trading.strategies.screener import ScreenReason
+    from trading.store.universe import SEEN_WITHIN, standings
+    from trading.strategies.evaluation import research
 
     raw, adjusted, row = panels(context)
+    past = adjusted.until(row)
+    facts = known_facts(context)
+    listings = context.lake.table(
+        context.market,
+        "listings",
+        symbols=past.symbols,
+        first=past.sessions[0].item() - SEEN_WITHIN,
+        last=past.sessions[-1].item(),
+    )
     version = (
         evidence.model_version
         if evidence is not None
@@ -230,33 +238,30 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
     model = (
         promote.load_version(context.home, context.market, version) if version is not None else None
     )
-    evaluation = evaluate(
-        adjusted.until(row),
+    found = research(
+        past,
         raw,
         features=context.settings.features,
         strategies=context.settings.strategies,
+        facts=facts,
         model=model,
         exchanges=context.settings.universe.exchanges[context.market],
+        standing=standings(listings, past.sessions, past.symbols),
         first_row=max(0, row - 1),
     )
-    views = Views(
-        evaluation, raw, context.rules, context.policy, sector_codes(context, raw.symbols)
-    )
+    views = Views(found.evaluation, raw, context.rules, context.policy)
     held = opening_positions(context)
     view = views.at(row, held=held, untradable=evidence.untradable if evidence is not None else ())
-    reasons = evaluation.screen_reason[row - 1]
     return Prepared(
         raw=raw,
         adjusted=adjusted,
         row=row,
         views=views,
         view=view,
-        regime_from_index=bool(evaluation.regime_from_index[row - 1]),
+        regime_from_index=bool(found.evaluation.regime_from_index[row - 1]),
         model_version=version,
-        screened=int(evaluation.screened[row - 1].sum()),
-        screen_reasons={
-            symbol: ScreenReason(int(reasons[i])).text for i, symbol in enumerate(raw.symbols)
-        },
+        research=found,
+        facts=facts,
     )
 
 
@@ -282,17 +287,23 @@ def panels(context: DayContext) -> tuple[RawPanel, AdjustedPanel, int]:
         known_on=context.session,
     )
     context.panels = (raw, adjusted, raw.row_of(context.session))
+    context.facts = None
     return context.panels
 
 
-def sector_codes(context: DayContext, symbols: Sequence[str]) -> IntArray:
-    """Return a code for each symbol's sector, -1 where no source names one."""
-    sectors = {i.symbol: i.sector for i in context.lake.instruments(context.market)}
-    names = sorted({s for s in sectors.values() if s is not None})
-    return np.array(
-        [names.index(s) if (s := sectors.get(symbol)) is not None else -1 for symbol in symbols],
-        dtype=np.int64,
-    )
+def known_facts(context: DayContext) -> Facts:
+    """Return sectors and fundamentals beside the adjusted panel, as known before the session.
+
+    Kept until the panels are built anew.
+    """
+    from trading.store.facts import facts_of
+
+    if context.facts is None:
+        _, adjusted, row = panels(context)
+        context.facts = facts_of(
+            context.lake, context.market, adjusted.sessions[:row], adjusted.symbols
+        )
+    return context.facts
 
 
 def opening_positions(context: DayContext) -> list[str]:
@@ -348,6 +359,12 @@ def quality_path(context: DayContext) -> Path:
     """Return the file that keeps what the morning's data check found, beside the report."""
     folder = context.home.data_dir / "reports" / context.market / str(context.session)
     return folder / "quality.json"
+
+
+def briefing_path(context: DayContext) -> Path:
+    """Return the file that keeps what was known before the open, beside the report."""
+    folder = context.home.data_dir / "reports" / context.market / str(context.session)
+    return folder / "briefing.json"
 
 
 def heartbeat_path(context: DayContext) -> Path:

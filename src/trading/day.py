@@ -14,17 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from trading.briefing import before_open
 from trading.context import (
     Client,
     DayContext,
     Prepared,
+    briefing_path,
     heartbeat_path,
+    known_facts,
     open_engine,
     panels,
     prepare,
     quality_path,
     session_event,
 )
+from trading.domain.decision import TradingState
 from trading.domain.market import PriceBasis
 from trading.domain.wording import REGIME_TEXT
 from trading.errors import (
@@ -35,6 +39,9 @@ from trading.errors import (
     ModelError,
     SchemaError,
 )
+from trading.execution.decide import View
+from trading.execution.engine import SessionStart, TradingEngine
+from trading.live.drill import drill
 from trading.live.journal import (
     Evidence,
     Journal,
@@ -102,9 +109,12 @@ def market_data(context: DayContext) -> StageResult:
 def features(context: DayContext) -> StageResult:
     """Compute the features of the last session and keep them in the lake."""
     from trading.features import pipeline
+    from trading.features.indicators import Bars
 
     _, adjusted, row = panels(context)
-    matrix = pipeline.compute(adjusted.until(row), context.settings.features)
+    bars = Bars(adjusted.until(row), known_facts(context))
+    # Only the last session is kept: of a wide universe the whole matrix would not fit.
+    matrix = pipeline.compute(bars, context.settings.features, rows=slice(-1, None))
     path = (
         context.home.data_dir / "lake" / "features" / f"market={context.market.upper()}"
         / f"session={context.session}.json"
@@ -139,6 +149,7 @@ def retrain(context: DayContext) -> StageResult:
             context.home,
             context.settings.features,
             context.settings.models,
+            facts=known_facts(context),
             bias="공급자 수정주가로 배워 증거가 되지 않음" if is_adjusted else None,
         )
     except ModelError as error:
@@ -175,15 +186,17 @@ def premarket(context: DayContext) -> StageResult:
     """Evaluate every agent on what is known, screen the universe, and make today's view."""
     prepared = prepare(context)
     context.prepared = prepared
-    path = context.home.data_dir / "reports" / context.market / str(context.session) / "screen.json"
+    body = before_open(context, prepared)
+    path = briefing_path(context)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(prepared.screen_reasons, ensure_ascii=False, indent=1))
+    path.write_text(json.dumps(body, ensure_ascii=False, indent=1), encoding="utf-8")
+    screened = body["screen"]["selected"]
     regime = REGIME_TEXT.get(prepared.view.regime, prepared.view.regime)
     return StageResult(
         stage="premarket",
-        message=f"{prepared.screened:,}종목을 골랐습니다. 시장 국면: {regime}.",
+        message=f"{screened:,}종목을 골랐습니다. 시장 국면: {regime}. {path}",
         summary={
-            "screened": prepared.screened,
+            "screened": screened,
             "watched": len(prepared.view.symbols),
             "regime": prepared.view.regime,
             "model_version": prepared.model_version,
@@ -250,6 +263,8 @@ async def _trade(
         untradable = sorted(connection.untradable & set(prepared.view.symbols))
         view = prepared.views.at(prepared.row, held=engine.account.positions, untradable=untradable)
         journal = Journal(context.ledger, context.session, connection.pace.clock)
+        start = session_event(context, prepared, engine)
+        recorded = _drilled(context, prepared, engine, start, view, journal) or recorded
         session = LiveSession(
             engine,
             connection.client,
@@ -278,7 +293,7 @@ async def _trade(
         )
         async with monitor.beating():
             outcome = await session.run(
-                session_event(context, prepared, engine),
+                start,
                 view,
                 recorded,
                 evidence=Evidence(
@@ -297,6 +312,44 @@ async def _trade(
         }
         context.notifier.send("session_ended", about | ended)
         return outcome
+
+
+def _drilled(
+    context: DayContext,
+    prepared: Prepared,
+    engine: TradingEngine,
+    start: SessionStart,
+    view: View,
+    journal: Journal,
+) -> RecordedSession | None:
+    """Prove the guards before the session; return it as reduced from its start where one fails."""
+    report = drill(engine, start, _orderable(prepared, view))
+    journal.drilled(report.body())
+    if report.passed:
+        log.info("안전장치 훈련 통과", guards=len(report.guards), rules=len(report.rules))
+        return None
+    log.error("안전장치 훈련 실패, 축소만 허용", failed=list(report.failed))
+    context.notifier.send(
+        "risk_event",
+        {
+            "market": str(context.market),
+            "session": str(context.session),
+            "state": str(TradingState.REDUCING),
+            "message": "안전장치가 듣지 않아 오늘은 파는 주문만 냅니다: "
+            + ", ".join(report.failed),
+            "key": f"drill:{context.run.run_id}:{context.session}",
+        },
+    )
+    return read_session(context.ledger, context.session)
+
+
+def _orderable(prepared: Prepared, view: View) -> View:
+    """Return a view with something to order: the session's, else one of the most traded name."""
+    if (view.morning.tradable & (view.morning.reference > 0)).any():
+        return view
+    raw, past = prepared.raw, prepared.row - 1
+    value = np.where(raw.tradable[past], raw.close[past] * raw.volume[past], 0)
+    return prepared.views.at(prepared.row, held=[raw.symbols[int(value.argmax())]])
 
 
 def _counters(client: Client) -> dict[str, int]:

@@ -63,6 +63,21 @@ _VERDICTS: Mapping[str, _Own] = {
         cause="변동성을 몰라 비중을 정할 수 없어 가진 만큼 그대로 둠",
         setting="`features.yaml` `volatility_long_window`",
     ),
+    "NO_EDGE": _Own(
+        cause="기록에서 기대되는 수익이 0 이하라 비중을 두지 않음 (켈리)",
+        setting="`allocation.yaml` `sizing.method`",
+    ),
+    "TIME_STOP": _Own(
+        cause="보유 기간이 끝나 다음 개장에 판다",
+        setting="`strategies.yaml` `exits.max_sessions`",
+    ),
+    "WAITING": _Own(
+        cause="장중에 정한 가격까지 오르면 산다 (변동성 돌파)",
+        setting="`strategies.yaml` `volatility_breakout`",
+    ),
+    "CAP_EXPOSURE": _Own(
+        cause="변동성 목표나 낙폭 사다리가 전체 노출을 줄임", setting="`risk.yaml` `exposure`"
+    ),
     "CAP_SINGLE_NAME": _Own(cause="단일 종목 한도로 줄임", setting="`risk.yaml` `max_single_name`"),
     "CAP_SECTOR": _Own(cause="업종 한도로 줄임", setting="`risk.yaml` `max_sector`"),
     "CAP_GROSS": _Own(cause="총 노출 한도로 줄임", setting="`risk.yaml` `max_gross`"),
@@ -86,25 +101,54 @@ _VERDICTS: Mapping[str, _Own] = {
 }
 _GUARDS: Mapping[str, _Own] = {
     "GUARD_BAD_QUANTITY": _Own(cause="수량이나 가격이 0 이하이거나 정수가 아님"),
+    "GUARD_ORDER_TYPE": _Own(cause="지정가가 없어 얼마가 될지 알 수 없는 주문 유형"),
     "GUARD_DUPLICATE": _Own(cause="같은 주문이 이미 나감"),
     "GUARD_SYMBOL_FROZEN": _Own(cause="결과를 모르는 주문이 있어 멈춘 종목"),
-    "GUARD_SESSION_CLOSED": _Own(cause="주문을 받는 시간이 아님"),
+    "GUARD_SESSION_CLOSED": _Own(cause="주문을 받는 시간이 아니거나 오늘의 주문이 아님"),
     "GUARD_HALTED": _Own(cause="거래 정지 상태"),
     "GUARD_REDUCING": _Own(cause="축소만 허용되는 상태에서 사려 함"),
     "GUARD_SHORT_SALE": _Own(cause="가진 수량보다 많이 팔려 함"),
-    "GUARD_STALE_DATA": _Own(cause="시세가 없거나 너무 오래됨", setting="`stale_seconds`"),
-    "GUARD_PRICE_BAND": _Own(
-        cause="마지막 시세에서 너무 먼 지정가", setting="`max_price_deviation`"
+    "GUARD_UNKNOWN_SYMBOL": _Own(cause="오늘의 호가 단위, 매매 단위, 가격제한을 모르는 종목"),
+    "GUARD_SYMBOL_HALTED": _Own(
+        cause="거래정지, VI, 서킷브레이커로 매매가 멈춤 (파는 주문도 풀릴 때까지 기다림)"
     ),
-    "GUARD_ORDER_VALUE": _Own(cause="한 주문의 금액이 너무 큼", setting="`max_order_share`"),
-    "GUARD_NO_CASH": _Own(cause="쓸 수 있는 현금보다 큰 매수 (미수 금지)"),
-    "GUARD_ORDER_RATE": _Own(cause="1분 안의 주문 수 한도", setting="`max_orders_per_minute`"),
+    "GUARD_ENTRY_STOPPED": _Own(cause="사이드카이거나 오늘 매매할 수 없는 종목을 사려 함"),
+    "GUARD_STALE_DATA": _Own(cause="시세가 없거나 너무 오래됨", setting="`guards.stale_seconds`"),
+    "GUARD_PRICE_LIMIT": _Own(
+        cause="하루 가격제한폭 밖의 지정가", setting="`config/markets/*.yaml`"
+    ),
+    "GUARD_TICK": _Own(cause="호가 단위에 맞지 않는 지정가", setting="`config/markets/*.yaml`"),
+    "GUARD_LOT": _Own(cause="매매 단위의 배수가 아닌 수량", setting="`config/markets/*.yaml`"),
+    "GUARD_PRICE_BAND": _Own(
+        cause="마지막 시세에서 너무 먼 지정가", setting="`guards.max_price_deviation`"
+    ),
+    "GUARD_ORDER_VALUE": _Own(cause="한 주문의 금액이 너무 큼", setting="`guards.max_order_share`"),
+    "GUARD_ADV_SHARE": _Own(
+        cause="평균 거래량에 견주어 너무 큰 매수 (같은 종목의 미체결 포함)",
+        setting="`max_adv_share`",
+    ),
+    "GUARD_NO_CASH": _Own(cause="수수료까지 쓸 수 있는 현금보다 큰 매수 (미수 금지)"),
+    "GUARD_GROSS": _Own(
+        cause="보유와 미체결을 더하면 총 노출이 한도와 오늘의 결정을 넘음", setting="`max_gross`"
+    ),
+    "GUARD_SECTOR": _Own(
+        cause="보유와 미체결을 더하면 업종 비중이 한도와 오늘의 결정을 넘음", setting="`max_sector`"
+    ),
+    "GUARD_SINGLE_NAME": _Own(
+        cause="보유와 미체결을 더하면 단일 종목 한도를 넘음", setting="`max_single_name`"
+    ),
+    "GUARD_ORDER_RATE": _Own(
+        cause="1분 안의 주문 수 한도", setting="`guards.max_orders_per_minute`"
+    ),
 }
 _REASONS: Mapping[str, _Own] = {
     "rebalance": _Own(cause="아침 판단에 따른 비중 조정"),
     "stop_loss": _Own(cause="평균 매입가에서 정한 비율만큼 내림", setting="`stop_loss`"),
     "trailing_stop": _Own(cause="매입 뒤 고점에서 정한 비율만큼 내림", setting="`trailing_stop`"),
     "take_profit": _Own(cause="평균 매입가에서 정한 비율만큼 오름", setting="`take_profit`"),
+    "trigger": _Own(
+        cause="장중에 정한 가격까지 올라 삼", setting="`strategies.yaml` `volatility_breakout`"
+    ),
 }
 _OWN = {_VERDICT: _VERDICTS, _GUARD: _GUARDS, _REASON: _REASONS}
 _OWN_RESPONSE = {
@@ -196,7 +240,7 @@ def page() -> str:
         "## 거부: 이 주문이 지금 나가도 되는가",
         "`risk.guards` 가 주문이 나가기 직전에 봅니다. 확인할 수 없는 것은 거부합니다. "
         "백테스트에서는 하나도 걸리지 않아야 합니다.",
-        _own_table(_GUARDS, "코드", "정하는 설정 (`risk.yaml` `guards`)"),
+        _own_table(_GUARDS, "코드", "정하는 설정 (`risk.yaml`)"),
         "## 파는 규칙",
         _own_table(_REASONS, "주문의 `reason`", "정하는 설정 (`execution.yaml` `exits`)"),
         "## 증권사의 응답 코드",

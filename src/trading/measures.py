@@ -6,11 +6,13 @@ positive numbers. What cannot be computed is NaN, never 0. Risk forecasts for li
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
-from trading.domain.arrays import FloatArray
+from trading.domain.arrays import BoolArray, FloatArray, IntArray
 
 _NORMAL = NormalDist()
 
@@ -217,6 +219,72 @@ def deflated_sharpe(
     """
     lucky = expected_max_sharpe(trials, variance=variance)
     return probabilistic_sharpe(observed, n, skew=skew, kurt=kurt, benchmark=lucky)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reliability:
+    """How often what was said to happen with a probability happened, by bins of the probability.
+
+    ``predicted`` and ``observed`` are the mean probability and the share of outcomes of each bin
+    (NaN for an empty one), ``count`` how many fell into it. ``error`` is the expected calibration
+    error: the mean distance of the two, weighted by count; NaN without outcomes.
+    """
+
+    predicted: FloatArray
+    observed: FloatArray
+    count: IntArray
+    error: float
+
+
+def reliability(probability: FloatArray, outcome: BoolArray, *, bins: int = 10) -> Reliability:
+    """Return the reliability diagram of probabilities against what happened.
+
+    Parameters
+    ----------
+    probability : ndarray of shape (n,)
+        In [0, 1], without NaN.
+    outcome : ndarray of shape (n,)
+        Whether it happened.
+    bins : int
+        Equal in width; the last one includes 1.
+
+    References
+    ----------
+    .. [1] Naeini, M., Cooper, G. and Hauskrecht, M. (2015). "Obtaining Well Calibrated
+       Probabilities Using Bayesian Binning." AAAI, 2901-2907.
+    """
+    which = np.minimum((np.asarray(probability) * bins).astype(np.int64), bins - 1)
+    count = np.bincount(which, minlength=bins)
+    some = np.maximum(count, 1)
+    predicted = np.bincount(which, weights=probability, minlength=bins) / some
+    observed = np.bincount(which, weights=outcome, minlength=bins) / some
+    total = int(count.sum())
+    error = float((count * np.abs(predicted - observed)).sum() / total) if total else math.nan
+    return Reliability(
+        predicted=np.where(count > 0, predicted, np.nan),
+        observed=np.where(count > 0, observed, np.nan),
+        count=count,
+        error=error,
+    )
+
+
+def attribution(amount: int, credit: Mapping[str, float]) -> dict[str, int]:
+    """Return ``amount`` divided among the names of ``credit`` by their shares, to the last unit.
+
+    Shares are positive and need not add up to 1. What rounding leaves over goes to those with the
+    largest fractions, the first of equals; without any credit everything belongs to ``""``.
+    """
+    total = sum(credit.values())
+    if not total > 0:
+        return {"": amount}
+    size, sign = abs(amount), 1 if amount >= 0 else -1
+    exact = {name: size * share / total for name, share in credit.items()}
+    whole = {name: int(part) for name, part in exact.items()}
+    left = size - sum(whole.values())
+    order = sorted(credit, key=lambda name: whole[name] - exact[name])
+    for k in range(abs(left)):
+        whole[order[k % len(order)]] += 1 if left > 0 else -1
+    return {name: sign * part for name, part in whole.items()}
 
 
 def information_coefficient(

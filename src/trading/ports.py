@@ -57,6 +57,7 @@ class RecordKind(StrEnum):
     QUARANTINE = "quarantine"
     DIFFERENCE = "difference"
     ADJUSTMENT = "adjustment"
+    DRILL = "drill"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +193,7 @@ class Broker(Protocol):
         ...
 
 
-# What only informs; no order follows from it.
+# What only informs; no order follows from it, but a halt keeps orders back.
 MarketInfo = IndexTick | ExpectedMatch | MarketStatus | Book
 FeedEvent = Tick | Fill | OrderUpdate | OrderDoubt | MarketInfo
 

@@ -14,8 +14,9 @@ from trading.backtest import runner
 from trading.backtest.runner import BacktestResult
 from trading.bootstrap import Installation
 from trading.domain.actions import CorporateAction
+from trading.domain.arrays import IntArray
 from trading.domain.instrument import Market
-from trading.domain.market import AdjustedPanel, PriceBasis, RawPanel
+from trading.domain.market import AdjustedPanel, Facts, PriceBasis, RawPanel
 from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import MissingDataError, UsageError
@@ -24,7 +25,7 @@ from trading.sessions import SessionCalendar
 
 if TYPE_CHECKING:
     from trading.store.universe import Survivorship
-    from trading.strategies.base import StrategySettings
+    from trading.strategies.catalog import StrategySettings
 
 ENSEMBLE = "ensemble"
 
@@ -54,7 +55,8 @@ class _History:
     calendar: SessionCalendar
     rules: MarketRules
     policy: Policy
-    sectors: Any
+    facts: Facts
+    standing: IntArray
     survivorship: "Survivorship"
     first: date
     last: date
@@ -136,7 +138,7 @@ def sweep(
 
 def agents_of(strategy: str, strategies: "StrategySettings") -> tuple[str, ...]:
     """Return the agents that vote for ``strategy``; ``UsageError`` for one that there is not."""
-    from trading.strategies.base import AGENTS
+    from trading.strategies.catalog import AGENTS
 
     if strategy == ENSEMBLE:
         return strategies.enabled()
@@ -163,7 +165,7 @@ def with_params(
     """Return the settings with other parameters of one strategy, validated as on load."""
     from pydantic import ValidationError
 
-    from trading.strategies.base import StrategySettings
+    from trading.strategies.catalog import StrategySettings
 
     body = strategies.model_dump()
     if strategy not in body:
@@ -244,7 +246,9 @@ def _evidence(history: _History) -> dict[str, Any]:
         "survivorship": str(history.survivorship.verdict),
         "survivorship_text": history.survivorship.text,
         # Instruments carry one sector each, as of no day.
-        "are_sectors_of_today": bool((history.sectors >= 0).any()),
+        "are_sectors_of_today": bool(
+            history.facts.sector_names and not history.facts.sectors_of_the_day
+        ),
     }
 
 
@@ -285,8 +289,9 @@ def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
 
 
 def _history(installation: Installation, scope: Scope) -> _History:
+    from trading.store.facts import facts_from
     from trading.store.panels import assemble_panels
-    from trading.store.universe import survivorship
+    from trading.store.universe import standings, survivorship
 
     settings = installation.settings
     market = scope.market or settings.app.market
@@ -328,9 +333,6 @@ def _history(installation: Installation, scope: Scope) -> _History:
         rules=rules,
         require_raw=settings.app.data.require_raw[market],
     )
-    sectors = {s: i.sector for s, i in instruments.items()}
-    names = sorted({s for s in sectors.values() if s is not None})
-    codes = [names.index(s) if (s := sectors.get(x)) is not None else -1 for x in raw.symbols]
     return _History(
         market=market,
         raw=raw,
@@ -339,7 +341,12 @@ def _history(installation: Installation, scope: Scope) -> _History:
         calendar=calendar,
         rules=rules,
         policy=bootstrap.policy_of(settings, market, calendar),
-        sectors=np.array(codes, dtype=np.int64),
+        facts=facts_from(source, market, raw.sessions, raw.symbols),
+        standing=standings(
+            source.table("listings", market, raw.symbols, recorded[0], last),
+            raw.sessions,
+            raw.symbols,
+        ),
         survivorship=survivorship(
             market, instruments.values(), first, last, are_chosen=symbols is not None
         ),
@@ -361,10 +368,12 @@ def _views(
         history.raw,
         features=installation.settings.features,
         strategies=strategies,
+        facts=history.facts,
+        standing=history.standing,
         agents=agents,
         exchanges=installation.settings.universe.exchanges[history.market],
     )
-    return Views(evaluation, history.raw, history.rules, history.policy, history.sectors)
+    return Views(evaluation, history.raw, history.rules, history.policy)
 
 
 def _number(text: str) -> Any:

@@ -20,7 +20,7 @@ from trading.domain.order import OrderStatus
 from trading.domain.wording import BASIS_TEXT
 from trading.errors import MissingDataError
 from trading.execution.bars import Ohlcv
-from trading.execution.engine import SessionStart, TradingEngine
+from trading.execution.engine import Halt, SessionStart, TradingEngine
 from trading.live import parity as live_parity
 from trading.live.journal import closed_sessions, read_session
 from trading.live.parity import ParityReport, history_hashes
@@ -43,7 +43,6 @@ from trading.context import (
     panels,
     prepare,
     quality_path,
-    sector_codes,
     session_event,
 )
 from trading.store.intake import admit
@@ -85,6 +84,8 @@ def parity(context: DayContext) -> ParityReport:
     prepared = prepare(context, recorded.evidence)
     engine = open_engine(context, recorded)
     start = session_event(context, prepared, engine)
+    if recorded.drill_failed:
+        engine.handle(Halt(ts=start.open_ts, state=TradingState.REDUCING))
     minutes = context.source.minute(context.market, context.session, list(prepared.view.symbols))
     again = _again(context, prepared, engine, start, minutes)
     untradable = set(recorded.evidence.untradable)
@@ -358,7 +359,7 @@ def _labels(context: DayContext, prepared: Prepared) -> dict[str, str]:
         first = prepared.raw.sessions[0].astype(date)
         instruments = context.lake.instruments(context.market)
         labels["생존 편향"] = survivorship(context.market, instruments, first, context.session).text
-        if (sector_codes(context, prepared.view.symbols) >= 0).any():
+        if prepared.facts.sector_names and not prepared.facts.sectors_of_the_day:
             labels["업종"] = "오늘의 분류를 지난 날에도 썼습니다 (그날 알 수 없던 값)."
         labels["재생 규칙"] = "봉 하나를 시가·저가·고가·종가 네 번의 체결로 재생했습니다."
     return labels

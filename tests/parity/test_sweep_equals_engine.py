@@ -1,5 +1,6 @@
 """The compiled sweep and the engine trade alike: same orders, same equity to the unit."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trading.allocation.sizing import SizingMethod
 from trading.backtest import runner, sweep
 from trading.backtest.runner import orders_hash
 from trading.config import load_settings
@@ -20,6 +22,7 @@ from trading.domain.instrument import Market
 from trading.execution.decide import Views
 from trading.store.datasets import EmbeddedSource
 from trading.store.panels import assemble_panels
+from trading.strategies.base import ExitRules
 from trading.strategies.evaluation import evaluate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -32,7 +35,7 @@ SYMBOLS = (
     ("AAPL", "GOOG", "IBM", "MSFT"),
 )
 CROSSOVERS = ((3, 8), (10, 30), (20, 60))
-ALL_AGENTS = ("ma_crossover", "rsi", "bollinger_mfi")
+ALL_AGENTS = ("ma_crossover", "rsi", "bollinger_mfi", "volatility_breakout")
 
 # Every limit so tight that it binds, and what the engine calls it.
 TIGHT = {
@@ -106,8 +109,8 @@ def trade(embedded_market):
 
     def run(
         symbols, crossover, first, last, *, agents=("ma_crossover",), sectors=None,
-        ensemble=None, allocation=None, risk=None, orders=None, exits=None,
-        splits_as=ActionKind.SPLIT,
+        ensemble=None, sizing=None, allocation=None, risk=None, orders=None, exits=None,
+        agent_exits=None, splits_as=ActionKind.SPLIT,
     ):  # fmt: skip
         eager = base.allocation.ensemble.model_copy(
             update={"entry_forecast": 0.05, "min_confidence": 0.05, "max_entry_var": 1.0}
@@ -116,24 +119,26 @@ def trade(embedded_market):
         policy = replace(
             base,
             allocation=base.allocation.model_copy(
-                update={"ensemble": eager, "resize": "daily", "no_trade_band": 0.001}
+                update={
+                    "ensemble": eager,
+                    "sizing": base.allocation.sizing.model_copy(update=sizing or {}),
+                    "resize": "daily",
+                    "no_trade_band": 0.001,
+                }
                 | (allocation or {})
             ),
             # The guards of single orders are no part of the sweep: their limits stay out of the way.
             risk=base.risk.model_copy(update={"guards": guards} | (risk or {})),
             orders=base.orders.model_copy(update=orders or {}),
             exits=base.exits.model_copy(update=exits or {}),
+            agent_exits=base.agent_exits if agent_exits is None else agent_exits,
         )
         market = panels(symbols, splits_as)
+        evaluation = evaluated(symbols, agents, crossover, splits_as)
         codes = np.array((sectors or [-1] * len(symbols))[: len(symbols)], dtype=np.int64)
+        evaluation = replace(evaluation, sectors=np.broadcast_to(codes, evaluation.screened.shape))
         asked = (
-            Views(
-                evaluated(symbols, agents, crossover, splits_as),
-                market.raw,
-                embedded_market.rules,
-                policy,
-                codes,
-            ),
+            Views(evaluation, market.raw, embedded_market.rules, policy),
             market.raw,
             market.actions,
             embedded_market.calendar,
@@ -177,7 +182,7 @@ def test_a_daily_loss_stops_purchases(trade):
         date(2004, 9, 1),
         date(2005, 12, 30),
         risk={"max_daily_loss": 0.0005, "max_single_name": 0.5},
-        allocation={"name_volatility_target": 0.5},
+        sizing={"volatility_target": 0.5},
         orders={"participation": 0.0002},
     )
     loose, _ = trade(
@@ -186,7 +191,7 @@ def test_a_daily_loss_stops_purchases(trade):
         date(2004, 9, 1),
         date(2005, 12, 30),
         risk={"max_daily_loss": 1.0, "max_single_name": 0.5},
-        allocation={"name_volatility_target": 0.5},
+        sizing={"volatility_target": 0.5},
         orders={"participation": 0.0002},
     )
 
@@ -200,6 +205,9 @@ def test_a_daily_loss_stops_purchases(trade):
         ("stop_loss", {"stop_loss": 0.02, "cooldown_sessions": 3}),
         ("trailing_stop", {"stop_loss": None, "trailing_stop": 0.03, "cooldown_sessions": 0}),
         ("take_profit", {"stop_loss": None, "take_profit": 0.02, "cooldown_sessions": 5}),
+        ("stop_loss", {"stop_loss": None, "stop_atr": 0.5, "cooldown_sessions": 2}),
+        ("trailing_stop", {"stop_loss": None, "trailing_atr": 1.0}),
+        ("take_profit", {"stop_loss": None, "profit_atr": 0.7}),
     ],
 )
 def test_each_exit_alone(trade, reason, exits):
@@ -208,6 +216,37 @@ def test_each_exit_alone(trade, reason, exits):
 
     assert_same(engine, swept)
     assert reason in {o.reason for o in swept.orders}
+
+
+def test_breakouts(trade):
+    """Entries that wait for a price are made at the same prints, and sold at the next open."""
+    engine, swept = trade(
+        SYMBOLS[2], (10, 30), date(2004, 9, 1), date(2005, 12, 30),
+        agents=("volatility_breakout",), exits={"stop_loss": 0.02},
+    )  # fmt: skip
+
+    assert_same(engine, swept)
+    orders = [order for day in engine.days for order in day.orders]
+    triggered = [o.intent for o in orders if o.intent.reason == "trigger"]
+    assert len(triggered) > 20
+    verdicts = Counter(c.verdict for d in engine.days for c in d.decision.choices)
+    assert verdicts[Verdict.WAITING] > len(triggered)
+    assert verdicts[Verdict.TIME_STOP] > 10
+
+
+def test_a_strategy_of_its_own_exits(trade):
+    """What a strategy led into is sold by its rules, and what another led into by the others'."""
+    own = {"ma_crossover": ExitRules(max_sessions=5, cooldown_sessions=1)}
+    engine, swept = trade(
+        SYMBOLS[1], (3, 8), date(2003, 1, 2), date(2004, 6, 30),
+        agents=("ma_crossover", "rsi"), agent_exits=own, exits={"stop_loss": 0.03},
+    )  # fmt: skip
+
+    assert_same(engine, swept)
+    led = {t.leader for day in engine.days for t in day.decision.entries.values()}
+    assert led == {"ma_crossover", "rsi"}
+    assert Verdict.TIME_STOP in {c.verdict for d in engine.days for c in d.decision.choices}
+    assert "stop_loss" in {o.reason for o in swept.orders}
 
 
 def test_partial_fills(trade):
@@ -251,12 +290,18 @@ def test_random_runs(trade, data):
         draw(st.sampled_from(CROSSOVERS)),
         first,
         last,
-        agents=draw(st.sampled_from([("ma_crossover",), ALL_AGENTS])),
+        agents=draw(
+            st.sampled_from([("ma_crossover",), ("volatility_breakout",), ALL_AGENTS])
+        ),
         sectors=draw(st.lists(st.integers(-1, 1), min_size=4, max_size=4)),
         risk={name: draw(st.sampled_from(values), name) for name, values in FRACTIONS.items()}
         | {"drawdown_cooldown_sessions": draw(st.integers(1, 6))},
+        sizing={
+            "method": draw(st.sampled_from(list(SizingMethod))),
+            "volatility_target": draw(st.sampled_from([0.01, 0.05, 0.5])),
+            "atr_risk": draw(st.sampled_from([0.001, 0.01])),
+        },
         allocation={
-            "name_volatility_target": draw(st.sampled_from([0.01, 0.05, 0.5])),
             "no_trade_band": draw(st.sampled_from([0.0001, 0.01, 0.05])),
             "cash_buffer": draw(st.sampled_from([0.0001, 0.01, 0.3])),
             "resize": draw(st.sampled_from(["monthly", "daily"])),
@@ -272,8 +317,14 @@ def test_random_runs(trade, data):
             "stop_loss": draw(st.sampled_from([None, 0.01, 0.05])),
             "trailing_stop": draw(st.sampled_from([None, 0.02, 0.1])),
             "take_profit": draw(st.sampled_from([None, 0.02, 0.2])),
+            "stop_atr": draw(st.sampled_from([None, 0.5, 2.0])),
+            "trailing_atr": draw(st.sampled_from([None, 1.5])),
+            "max_sessions": draw(st.sampled_from([None, 1, 7])),
             "cooldown_sessions": draw(st.integers(0, 5)),
         },
+        agent_exits=draw(
+            st.sampled_from([{}, {"ma_crossover": ExitRules(take_profit=0.03, max_sessions=3)}])
+        ),
     )
 
     assert_same(engine, swept)

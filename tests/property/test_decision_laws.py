@@ -1,6 +1,6 @@
 """Laws of the decision on any recorded session, portfolio and state."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date
 
 import numpy as np
@@ -56,15 +56,15 @@ def test_intents_are_legal(embedded_market, row, holdings, cash, state, eager):
         i = view.index(intent.symbol)
         assert intent.quantity > 0
         assert rules.is_on_tick(intent.exchange, intent.limit, view.session)
-        assert intent.quantity <= max(int(view.max_shares[i]), 0)
+        assert intent.quantity <= max(int(view.morning.max_shares[i]), 0)
         assert raw.tradable[row - 1, raw.symbols.index(intent.symbol)]
-        distance = (intent.limit - int(view.reference[i])) * intent.side.sign
+        distance = (intent.limit - int(view.morning.reference[i])) * intent.side.sign
         band = policy.orders.entry_band if intent.side is Side.BUY else policy.orders.exit_band
-        assert 0 <= distance <= band * view.reference[i] + 100
+        assert 0 <= distance <= band * view.morning.reference[i] + 100
         if intent.side is Side.SELL:
             assert intent.quantity <= portfolio.quantity(intent.symbol)
         else:
-            spent += intent.quantity * intent.limit * (1 + view.buy_fee_ppb / 1e9)
+            spent += intent.quantity * intent.limit * (1 + view.morning.buy_fee_ppb / 1e9)
     assert spent <= max(cash, 0)
     sides = [intent.side for intent in decision.intents]
     assert sides == sorted(sides, key=[Side.SELL, Side.BUY].index)
@@ -90,7 +90,7 @@ def test_targets_are_what_the_orders_make(embedded_market, row, holdings, cash, 
         if state is TradingState.ACTIVE:
             assert choice.weight <= policy.risk.max_single_name + 1e-12
     assert decision.equity == cash + sum(
-        q * int(view.reference[view.index(s)]) for s, q in holdings.items()
+        q * int(view.morning.reference[view.index(s)]) for s, q in holdings.items()
     )
 
 
@@ -105,11 +105,12 @@ def test_taken_twice_and_without_a_future(embedded_market, row, holdings, cash, 
     past = replace(
         e,
         **{
-            n: getattr(e, n)[:row]
-            for n in ("votes", "confidence", "volatility", "returns", "screened", "regime")
+            f.name: getattr(e, f.name)[:row]
+            for f in fields(e)
+            if isinstance(getattr(e, f.name), np.ndarray) and f.name != "ceilings"
         },
     )
-    views = Views(past, cut, embedded_market.rules, policy, embedded_market.sectors)
+    views = Views(past, cut, embedded_market.rules, policy)
     risk = RiskState(peak=1, cooldown=0, state=state)
 
     assert decide(view, portfolio, policy, risk) == decision
@@ -136,7 +137,7 @@ def test_rebalance(data, resize):
 
     target, order, codes = rebalance(
         weights, column(0, 21), held, column(0, 1), reference, buy_limit, reference, lot, volume,
-        equity, cash, 0.02, 0.01, 2_500_000, resize,
+        column(-1, 2), np.zeros(n), equity, cash, 0.5, 0.7, 0.02, 0.01, 2_500_000, resize,
     )  # fmt: skip
 
     buys = np.maximum(order, 0)

@@ -4,32 +4,31 @@ import numpy as np
 import pytest
 
 from trading.domain.decision import Verdict
-from trading.ensemble import combine
+from trading.ensemble import NOBODY, blend, combine
 
 NAN = float("nan")
 
 
 def combined(votes, **changes):
-    """Return (forecast, confidence, weight, verdict) of one instrument that may be bought."""
+    """Return (forecast, confidence, member, verdict) of one instrument that may be bought."""
     votes = np.array(votes, dtype=np.float64).reshape(-1, 1)
     n = len(votes)
     settings = {
         "confidence": np.full((n, 1), 0.5),
-        "priors": np.ones(n),
+        "weights": np.ones(n),
         "held_weights": np.array([0.0]),
         "screened": np.array([True]),
         "tradable": np.array([True]),
+        "expired": np.array([False]),
         "name_var": np.array([0.02]),
-        "annual_volatility": np.array([0.30]),
         "entry_forecast": 0.5,
         "exit_forecast": 0.0,
         "min_confidence": 0.7,
         "max_entry_var": 0.05,
         "regime_scale": 1.0,
-        "volatility_target": 0.03,
     } | changes
-    forecast, confidence, weight, verdict = combine(votes, *settings.values())
-    return forecast[0], confidence[0], weight[0], Verdict(int(verdict[0]))
+    forecast, confidence, _, member, verdict = combine(votes, *settings.values())
+    return forecast[0], confidence[0], bool(member[0]), Verdict(int(verdict[0]))
 
 
 def test_hand_numbers():
@@ -40,7 +39,7 @@ def test_hand_numbers():
     forecast, confidence, _, verdict = combined(
         [1.0, 0.5, -0.25],
         confidence=np.array([[0.5], [0.6], [0.8]]),
-        priors=np.array([1.0, 2.0, 1.0]),
+        weights=np.array([1.0, 2.0, 1.0]),
     )
 
     assert (forecast, confidence) == (0.36, 0.68)
@@ -50,15 +49,20 @@ def test_hand_numbers():
 def test_who_abstains_does_not_count():
     """NaN is no view: neither for nor against."""
     assert combined([0.8, NAN, 0.6])[:2] == combined([0.8, 0.6])[:2]
-    assert combined([NAN, NAN]) == (0.0, 0.0, 0.0, Verdict.ABSTAIN)
-    assert combined([0.9], priors=np.zeros(1)) == (0.0, 0.0, 0.0, Verdict.ABSTAIN)
+    assert combined([NAN, NAN]) == (0.0, 0.0, False, Verdict.ABSTAIN)
+    assert combined([0.9], weights=np.zeros(1)) == (0.0, 0.0, False, Verdict.ABSTAIN)
 
 
-def test_weight_is_the_volatility_target():
-    """A member of 30 % volatility gets a tenth of equity for a target of 3 %; regimes scale it."""
-    assert combined([1.0])[2:] == (pytest.approx(0.1), Verdict.ALLOWED)
-    assert combined([1.0], regime_scale=0.5)[2] == pytest.approx(0.05)
-    assert combined([1.0], annual_volatility=np.array([NAN]))[2] == 0.0
+def test_the_leader_pulls_hardest():
+    """Of the votes on the forecast's side the heaviest leads, the first of equals; none on 0."""
+    votes = np.array([[0.5, 1.0, 0.0], [0.9, 1.0, NAN], [-1.0, -1.0, NAN]])
+
+    forecast, agreement, leader = blend(votes, np.full((3, 3), 0.5), np.array([2.0, 1.0, 0.5]))
+
+    # (1.0 + 0.9 - 0.5) / 3.5, (2 + 1 - 0.5) / 3.5, 0.
+    np.testing.assert_allclose(forecast, [0.4, 2.5 / 3.5, 0.0], atol=1e-9)
+    np.testing.assert_allclose(agreement, [3.0 / 3.5, 3.0 / 3.5, 0.0], atol=1e-9)
+    assert list(leader) == [0, 0, NOBODY]
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.6, 0.7, 0.9])
@@ -94,16 +98,14 @@ def test_exactly_at_a_threshold(threshold):
         ([1.0], {"name_var": np.array([NAN])}, Verdict.ENTRY_VAR),
         ([1.0], {"name_var": np.array([0.05])}, Verdict.ALLOWED),
         ([1.0], {"regime_scale": 0.0}, Verdict.REGIME_BLOCK),
-        ([1.0], {"annual_volatility": np.array([NAN])}, Verdict.NO_VOLATILITY),
-        ([1.0], {"annual_volatility": np.array([0.0])}, Verdict.NO_VOLATILITY),
     ],
 )
 def test_why_nothing_is_bought(votes, changes, verdict):
     """Each reason has its verdict, in this order."""
-    *_, weight, found = combined(votes, **changes)
+    *_, member, found = combined(votes, **changes)
 
     assert found is verdict
-    assert bool(weight > 0) is (verdict is Verdict.ALLOWED)
+    assert member is (verdict is Verdict.ALLOWED)
 
 
 @pytest.mark.parametrize(
@@ -115,18 +117,15 @@ def test_why_nothing_is_bought(votes, changes, verdict):
         # No view, no market, no screen and a bad regime are no reasons to sell.
         ([NAN], {}, Verdict.ALLOWED),
         ([-0.5], {"tradable": np.array([False])}, Verdict.NOT_TRADABLE),
-        ([0.9], {"annual_volatility": np.array([NAN])}, Verdict.NO_VOLATILITY),
-        ([-0.5], {"annual_volatility": np.array([NAN])}, Verdict.EXIT_SIGNAL),
+        ([0.9], {"expired": np.array([True])}, Verdict.TIME_STOP),
         ([0.01], {"screened": np.array([False])}, Verdict.ALLOWED),
         ([0.01], {"regime_scale": 0.0}, Verdict.ALLOWED),
         ([0.01], {"name_var": np.array([NAN])}, Verdict.ALLOWED),
     ],
 )
 def test_what_is_held(votes, changes, verdict):
-    """A holding leaves on a forecast at or below the exit, and on nothing else."""
-    *_, weight, found = combined(votes, held_weights=np.array([0.08]), **changes)
+    """A holding leaves on a forecast at or below the exit, when its time is over, and on nothing else."""
+    *_, member, found = combined(votes, held_weights=np.array([0.08]), **changes)
 
     assert found is verdict
-    assert bool(weight > 0) is (verdict is not Verdict.EXIT_SIGNAL)
-    if verdict in (Verdict.NOT_TRADABLE, Verdict.NO_VOLATILITY):
-        assert weight == 0.08
+    assert member is (verdict is Verdict.ALLOWED)

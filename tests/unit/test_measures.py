@@ -140,3 +140,30 @@ def test_nothing_measured_is_unknown():
     ):
         assert math.isnan(value)
     assert measures.min_track_record(-0.1) == math.inf
+
+
+def test_reliability_by_hand():
+    """Two bins of ten: 0.3 said and 0.5 seen of two, 0.8 said and 1.0 seen of one: ECE 0.2."""
+    found = measures.reliability(np.array([0.25, 0.35, 0.8]), np.array([True, False, True]), bins=2)
+
+    np.testing.assert_allclose(found.predicted, [0.3, 0.8])
+    np.testing.assert_allclose(found.observed, [0.5, 1.0])
+    assert list(found.count) == [2, 1]
+    assert found.error == pytest.approx((2 * 0.2 + 1 * 0.2) / 3)
+    assert math.isnan(measures.reliability(np.empty(0), np.empty(0, dtype=bool)).error)
+
+
+@pytest.mark.parametrize("amount", [100, -100, 1, 0, -7])
+def test_attribution_loses_no_unit(amount):
+    """Whatever the shares, the parts add up to the amount; nobody's credit is a part of its own."""
+    parts = measures.attribution(amount, {"a": 1.0, "b": 1.0, "c": 1.0})
+
+    assert sum(parts.values()) == amount
+    assert max(parts.values()) - min(parts.values()) <= 1
+    assert measures.attribution(amount, {}) == {"": amount}
+
+
+def test_attribution_by_shares():
+    """Ten of shares 3 and 1: 7.5 and 2.5, the unit left over to the first of equal fractions."""
+    assert measures.attribution(10, {"a": 3.0, "b": 1.0}) == {"a": 8, "b": 2}
+    assert measures.attribution(-10, {"a": 3.0, "b": 1.0}) == {"a": -8, "b": -2}

@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+from trading.allocation.rounding import round_lots
 from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.decision import Verdict
 
@@ -17,6 +18,7 @@ _CAP_DRAWDOWN = int(Verdict.CAP_DRAWDOWN)
 _REDUCING = int(Verdict.REDUCING)
 _HALTED = int(Verdict.HALTED)
 _NO_VOLATILITY = int(Verdict.NO_VOLATILITY)
+_CAP_EXPOSURE = int(Verdict.CAP_EXPOSURE)
 BILLION = 1_000_000_000
 
 
@@ -61,8 +63,12 @@ def rebalance(
     sell_limit: IntArray,
     lot: IntArray,
     max_shares: IntArray,
+    sectors: IntArray,
+    width: FloatArray,
     equity: int,
     cash: int,
+    max_single_name: float,
+    max_sector: float,
     band: float,
     cash_buffer: float,
     buy_fee_ppb: int,
@@ -74,12 +80,18 @@ def rebalance(
     ----------
     weights : ndarray of shape (n_instruments,)
         Allowed shares of ``equity``.
+    width : ndarray of shape (n_instruments,)
+        Half-width of each name's no-trade band (``rounding.no_trade_width``): what is held is
+        resized to the band's edge, because going on would cost more than it gains.
     resize : bool
         Whether what is held may also be enlarged or trimmed today (monthly rebalancing);
-        entries, exits and reductions by a limit never wait. Changes within ``band`` of equity
-        are left alone.
+        entries, exits and reductions by a limit never wait, and the latter go all the way.
+        Changes within ``band`` of equity are left alone.
     max_shares : ndarray of shape (n_instruments,)
         Most shares one order may have (share of average daily volume).
+    max_single_name, max_sector : float
+        Shares of equity that whole lots may not exceed: those bought are the nearest to what is
+        wished (``rounding.round_lots``), together worth no more than that.
     cash : int
         What may be spent today, before today's sales; buys are paid at their limit with fees,
         the largest weight first.
@@ -88,6 +100,7 @@ def rebalance(
     target = quantity.copy()
     order = np.zeros(n, dtype=np.int64)
     codes = verdicts.copy()
+    wanted = np.zeros(n)
     for i in range(n):
         if tradable[i] == 0 or reference[i] <= 0:
             if quantity[i] > 0 or weights[i] > 0.0:
@@ -96,44 +109,86 @@ def rebalance(
         held = quantity[i]
         if codes[i] == _HALTED or codes[i] == _REDUCING or codes[i] == _NO_VOLATILITY:
             # What is kept is kept in shares: its weight times equity may be a share short.
-            wished = held
-        elif weights[i] <= 0.0:
-            wished = 0
-        else:
-            wished = int(weights[i] * equity / reference[i]) // lot[i] * lot[i]
-            if held == 0 and wished == 0:
-                codes[i] = _BELOW_LOT
-        if held > 0 and wished > 0:
-            by_limit = _CAP_SINGLE_NAME <= codes[i] <= _CAP_DRAWDOWN
-            may_change = resize or (wished < held and by_limit)
-            if not may_change or abs(wished - held) * reference[i] <= band * equity:
-                if wished != held and codes[i] == _ALLOWED:
+            continue
+        has = held * reference[i] / equity if equity > 0 else 0.0
+        wished = max(weights[i], 0.0)
+        if held > 0 and wished > 0.0:
+            by_limit = codes[i] == _CAP_EXPOSURE or _CAP_SINGLE_NAME <= codes[i] <= _CAP_DRAWDOWN
+            by_limit = by_limit and wished < has
+            if not (resize or by_limit) or abs(wished - has) <= max(band, width[i]):
+                if wished != has and codes[i] == _ALLOWED:
                     codes[i] = _WITHIN_BAND
-                wished = held
-        if abs(wished - held) > max_shares[i]:
-            step = max_shares[i] // lot[i] * lot[i]
-            wished = held + step if wished > held else held - step
-            codes[i] = _CAP_ADV
+                continue
+            if not by_limit:
+                wished += width[i] if wished < has else -width[i]
+        if wished >= has:
+            wanted[i] = (wished - has) * equity
+            continue
+        left = int(wished * equity / reference[i]) // lot[i] * lot[i]
         # Whole lots both ways: a rest that a price below the lot's bound left over waits for it.
-        lots = abs(wished - held) // lot[i] * lot[i]
-        if wished < held:
-            if lots == 0:
-                codes[i] = _BELOW_LOT
-            order[i] = -lots
-            target[i] = held - lots
-        elif wished > held:
-            target[i] = held + lots
+        lots = (held - left) // lot[i] * lot[i]
+        if lots > max_shares[i]:
+            lots = max_shares[i] // lot[i] * lot[i]
+            codes[i] = _CAP_ADV
+        if lots == 0:
+            codes[i] = _BELOW_LOT
+        order[i] = -lots
+        target[i] = held - lots
+    wishes = _whole_lots(
+        wanted, target, reference, lot, max_shares, sectors, equity, max_single_name, max_sector,
+        codes,
+    )  # fmt: skip
     budget = int(cash * (1.0 - cash_buffer))
     for i in np.argsort(-weights, kind="mergesort"):
-        wanted = target[i] - quantity[i]
-        if wanted <= 0:
+        if wanted[i] <= 0.0:
+            continue
+        if wishes[i] == 0:
+            if quantity[i] == 0:
+                codes[i] = _BELOW_LOT
             continue
         price = buy_limit[i] + buy_limit[i] * buy_fee_ppb // BILLION + 1
-        shares = min(wanted, budget // price) // lot[i] * lot[i]
-        if shares < wanted:
+        shares = min(wishes[i], budget // price) // lot[i] * lot[i]
+        if shares < wishes[i]:
             codes[i] = _NO_CASH
         shares = max(shares, 0)
         order[i] = shares
         target[i] = quantity[i] + shares
         budget -= shares * price
     return target, order, codes
+
+
+@njit(cache=True)
+def _whole_lots(
+    wanted: FloatArray,
+    target: IntArray,
+    reference: IntArray,
+    lot: IntArray,
+    max_shares: IntArray,
+    sectors: IntArray,
+    equity: int,
+    max_single_name: float,
+    max_sector: float,
+    codes: IntArray,
+) -> IntArray:
+    """Return the shares to buy that come nearest to the values ``wanted`` beside ``target``."""
+    n = wanted.shape[0]
+    lot_value = np.zeros(n, dtype=np.int64)
+    most = np.zeros(n, dtype=np.int64)
+    room = np.full(max(sectors.max() + 1, 0) if n else 0, int(max_sector * equity), dtype=np.int64)
+    total = 0.0
+    for i in range(n):
+        value = target[i] * reference[i]
+        if sectors[i] >= 0:
+            room[sectors[i]] -= value
+        if wanted[i] > 0.0:
+            total += wanted[i]
+            lot_value[i] = lot[i] * reference[i]
+            most[i] = max(int(max_single_name * equity) - value, 0) // lot_value[i]
+            by_volume = max_shares[i] // lot[i]
+            if by_volume * lot_value[i] < wanted[i] and by_volume < most[i]:
+                codes[i] = _CAP_ADV
+            most[i] = min(most[i], by_volume)
+    for s in range(room.shape[0]):
+        room[s] = max(room[s], 0)
+    lots, _, _ = round_lots(wanted, lot_value, lot_value, most, sectors, room, int(total + 1e-6))
+    return lots * lot

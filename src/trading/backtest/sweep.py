@@ -1,46 +1,42 @@
 """Thousands of parameter sets, each in one compiled loop over recorded sessions.
 
-Calls the same seven compiled functions as ``execution``; it knows neither engine nor orders as
+Calls the same compiled functions as ``execution``; it knows neither engine nor orders as
 objects, and gives the same orders and the same equity to the unit (tests/parity).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from trading.allocation.rebalance import limit_price, rebalance
+from trading.allocation.rebalance import limit_price
+from trading.backtest import runner
 from trading.backtest.runner import actions_by_session, fees_of
 from trading.domain.actions import ActionKind, CorporateAction
-from trading.domain.arrays import FloatArray, IntArray
+from trading.domain.arrays import BoolArray, FloatArray, IntArray
 from trading.domain.market import RawPanel
 from trading.domain.order import OrderIntent, Side
 from trading.domain.rules import MarketRules
-from trading.ensemble import combine
 from trading.errors import UsageError
-from trading.execution.decide import (
-    BOUNDARY_OPEN,
-    MAX_VIEW_SYMBOLS,
-    Policy,
-    View,
-    Views,
-    priors_of,
-    regime_scale_of,
+from trading.execution.decide import BOUNDARY_OPEN, MAX_VIEW_SYMBOLS, Policy, View, Views
+from trading.execution.engine import BOUNDARY_EXIT, BOUNDARY_TRIGGER, REASON_TRIGGER
+from trading.execution.exits import (
+    COOLDOWN,
+    MAX_SESSIONS,
+    N_TERMS,
+    PROFIT,
+    STOP,
+    TRAIL,
+    ExitRule,
+    exit_terms,
+    exits,
 )
-from trading.execution.engine import BOUNDARY_EXIT
-from trading.execution.exits import ExitRule, basis_points, exits
-from trading.risk.limits import (
-    ACTIVE,
-    REDUCING,
-    breach,
-    cap_weights,
-    limit,
-    next_state,
-    weights_held,
-)
-from trading.risk.var import name_vars, portfolio_var
+from trading.execution.orders import entry_order
+from trading.execution.plan import Account, Morning, Numbers, plan
+from trading.risk.limits import ACTIVE, REDUCING, breach, next_state
 from trading.sessions import SessionCalendar
 from trading.simulation.account import (
     book,
@@ -55,8 +51,9 @@ from trading.simulation.matching import BASIS_POINTS, capacity_of, fill
 from trading.simulation.paths import PRINTS_PER_BAR, share_of_volume
 
 _MAX_ORDERS_A_DAY = 8
-_DECIDED = 0
-# Columns of an order row: session row, instrument, sign, quantity, limit, exit rule (0 decided).
+_DECIDED, _TRIGGERED = 0, -1
+# Columns of an order row: session row, instrument, sign, quantity, limit, and the exit rule that
+# sold, or one of the two above.
 _ROW, _COLUMN, _SIGN, _QUANTITY, _LIMIT, _RULE = range(6)
 # Columns of a working order: sign, open quantity, limit, traded quantity, traded amount.
 _W_SIGN, _W_OPEN, _W_LIMIT, _W_TRADED, _W_AMOUNT = range(5)
@@ -72,22 +69,40 @@ class SweepResult:
     starting_cash: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Days:
-    """All sessions of a run as arrays; the first axis is the session."""
+class _Days(NamedTuple):
+    """All sessions of a run as arrays; the first axis is the session.
+
+    The fields up to ``resize`` are those of ``Morning`` stacked; ``returns`` are laid end to end,
+    session ``t`` has rows ``window[t]`` to ``window[t + 1]``.
+    """
 
     votes: FloatArray
     confidence: FloatArray
-    screened: IntArray
-    tradable: IntArray
+    weights: FloatArray
+    triggers: FloatArray
+    trigger_confidence: FloatArray
+    ceilings: FloatArray
+    screened: BoolArray
+    tradable: BoolArray
     name_var: FloatArray
     volatility: FloatArray
+    atr: FloatArray
+    expected: FloatArray
+    expected_error: FloatArray
     returns: FloatArray
     window: IntArray
     regime_scale: FloatArray
-    prices: IntArray
-    limits: IntArray
-    orders: IntArray
+    var_champion: IntArray
+    reference: IntArray
+    buy_limit: IntArray
+    sell_limit: IntArray
+    lot: IntArray
+    max_shares: IntArray
+    sectors: IntArray
+    buy_fee_ppb: IntArray
+    resize: BoolArray
+    lower: IntArray
+    upper: IntArray
     prints: IntArray
     volume: IntArray
     ladders: IntArray
@@ -99,8 +114,16 @@ class _Days:
     dividend: IntArray
     withholding: IntArray
     gone: IntArray
-    buy_fee_ppb: IntArray
-    resize: IntArray
+
+
+class _Limits(NamedTuple):
+    """What the loop needs of the policy beside ``Numbers``."""
+
+    max_daily_loss: float
+    max_drawdown: float
+    collar: float
+    cooldown_sessions: int
+    share_bps: int
 
 
 def run(
@@ -115,7 +138,20 @@ def run(
     first: date,
     last: date,
 ) -> SweepResult:
-    """Trade every session from ``first`` to ``last``; the same as ``runner.run`` without records."""
+    """Trade every session from ``first`` to ``last``; the same as ``runner.run`` without records.
+
+    Sizes that need an optimizer are no compiled loop: ``runner.run`` itself makes those.
+    """
+    if policy.allocation.sizing.method.optimized is not None:
+        made = runner.run(
+            views, raw, actions, calendar, rules, policy, cash=cash, first=first, last=last
+        )
+        return SweepResult(
+            sessions=made.sessions,
+            equity=made.equity,
+            orders=tuple(order.intent for day in made.days for order in day.orders),
+            starting_cash=cash,
+        )
     if len(raw.symbols) > MAX_VIEW_SYMBOLS:
         raise UsageError(f"한 번에 {MAX_VIEW_SYMBOLS}종목까지 시험할 수 있습니다.")
     rows = [
@@ -126,61 +162,19 @@ def run(
     if not rows:
         raise UsageError(f"{first}부터 {last}까지 거래할 수 있는 기록이 없습니다.")
     daily = [views.at(row) for row in rows]
-    days = _days(daily, raw, rows, actions, calendar, rules, policy)
-    risk, ensemble, ex = policy.risk, policy.allocation.ensemble, policy.exits
+    days = _days(daily, raw, rows, actions, calendar, rules)
     equity, orders, n_orders = _trade(
-        days.votes,
-        days.confidence,
-        priors_of(daily[0].agents, ensemble.agent_weights),
-        days.screened,
-        days.tradable,
-        days.name_var,
-        days.volatility,
-        days.returns,
-        days.window,
-        days.regime_scale,
-        days.prices,
-        days.limits,
-        days.orders,
-        days.prints,
-        days.volume,
-        days.ladders,
-        days.ladder_of,
-        days.fees,
-        days.fee_of,
-        days.split,
-        days.rights,
-        days.dividend,
-        days.withholding,
-        days.gone,
-        days.buy_fee_ppb,
-        days.resize,
-        daily[0].sectors,
+        days,
         cash,
-        (
-            ensemble.entry_forecast,
-            ensemble.exit_forecast,
-            ensemble.min_confidence,
-            ensemble.max_entry_var,
-            policy.allocation.name_volatility_target,
-            risk.max_single_name,
-            risk.max_sector,
-            risk.max_gross,
-            risk.var_level,
-            risk.max_portfolio_var,
-            risk.max_daily_loss,
-            risk.max_drawdown,
-            policy.allocation.no_trade_band,
-            policy.allocation.cash_buffer,
-            policy.orders.stop_collar,
-        ),
-        (
-            risk.drawdown_cooldown_sessions,
-            ex.cooldown_sessions,
-            basis_points(ex.stop_loss),
-            basis_points(ex.trailing_stop),
-            basis_points(ex.take_profit),
-            round(policy.orders.participation * BASIS_POINTS),
+        policy.rules(daily[0].agents),
+        policy.risk.exposure.ladder,
+        policy.numbers,
+        _Limits(
+            max_daily_loss=policy.risk.max_daily_loss,
+            max_drawdown=policy.risk.max_drawdown,
+            collar=policy.orders.stop_collar,
+            cooldown_sessions=policy.risk.drawdown_cooldown_sessions,
+            share_bps=round(policy.orders.participation * BASIS_POINTS),
         ),
     )
     return SweepResult(
@@ -198,11 +192,9 @@ def _days(
     actions: Iterable[CorporateAction],
     calendar: SessionCalendar,
     rules: MarketRules,
-    policy: Policy,
 ) -> _Days:
     """Stack the views, so that the loop sees exactly what ``decide`` would have seen."""
     n, m = len(daily), len(raw.symbols)
-    risk = policy.risk
     ladders, ladder_of = rules.ladder_arrays(raw.exchanges, raw.sessions[rows])
     split = np.ones((n, m, 2), dtype=np.int64)
     rights = np.ones((n, m, 2), dtype=np.int64)
@@ -223,23 +215,19 @@ def _days(
     prints = np.stack([raw.open, raw.low, raw.high, raw.close], axis=2)[rows]
     prints[~raw.tradable[rows]] = 0
     fees, fee_of = _fees(daily, raw, calendar, rules)
+    mornings = [view.morning for view in daily]
+    stacked = {
+        name: np.stack([getattr(morning, name) for morning in mornings])
+        for name in Morning._fields
+        if name not in ("returns", "ceilings")
+    }
     return _Days(
-        votes=np.stack([v.votes for v in daily]),
-        confidence=np.stack([v.confidence for v in daily]),
-        screened=np.stack([v.screened for v in daily]),
-        tradable=np.stack([v.tradable for v in daily]),
-        name_var=np.stack(
-            [name_vars(v.returns, risk.var_level, risk.var_min_sessions) for v in daily]
-        ),
-        volatility=np.stack([v.volatility for v in daily]),
-        returns=np.concatenate([v.returns for v in daily]),
-        window=np.cumsum([0, *(len(v.returns) for v in daily)]),
-        regime_scale=np.array([regime_scale_of(policy.allocation, v.regime) for v in daily]),
-        prices=np.stack([v.reference for v in daily]),
-        limits=np.stack([np.stack([v.lower, v.upper]) for v in daily]),
-        orders=np.stack(
-            [np.stack([v.buy_limit, v.sell_limit, v.lot, v.max_shares]) for v in daily]
-        ),
+        **stacked,
+        ceilings=mornings[0].ceilings,
+        returns=np.concatenate([morning.returns for morning in mornings]),
+        window=np.cumsum([0, *(len(morning.returns) for morning in mornings)]),
+        lower=np.stack([view.lower for view in daily]),
+        upper=np.stack([view.upper for view in daily]),
         prints=prints,
         volume=raw.volume[rows],
         ladders=ladders,
@@ -251,10 +239,6 @@ def _days(
         dividend=dividend,
         withholding=np.array([rules.dividend_withholding_ppb(v.session) for v in daily]),
         gone=gone,
-        buy_fee_ppb=np.array([v.buy_fee_ppb for v in daily]),
-        resize=np.array(
-            [policy.allocation.resize == "daily" or v.new_month for v in daily], dtype=np.bool_
-        ),
     )
 
 
@@ -282,7 +266,12 @@ def _intents(orders: IntArray, daily: list[View], policy: Policy) -> Iterable[Or
     for row, column, sign, quantity, price, rule in orders.tolist():
         view = daily[row]
         side = Side.BUY if sign > 0 else Side.SELL
-        boundary = BOUNDARY_EXIT if rule else BOUNDARY_OPEN
+        if rule == _DECIDED:
+            boundary, reason = BOUNDARY_OPEN, "rebalance"
+        elif rule == _TRIGGERED:
+            boundary, reason = BOUNDARY_TRIGGER, REASON_TRIGGER
+        else:
+            boundary, reason = BOUNDARY_EXIT, ExitRule(rule).name.lower()
         symbol = view.symbols[column]
         yield OrderIntent(
             intent_id=f"{policy.market}:{view.session}:{boundary}:{symbol}:{side}",
@@ -293,50 +282,51 @@ def _intents(orders: IntArray, daily: list[View], policy: Policy) -> Iterable[Or
             side=side,
             quantity=quantity,
             limit=price,
-            reason=ExitRule(rule).name.lower() if rule else "rebalance",
+            reason=reason,
         )
 
 
 @njit(cache=True)
-def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the caller above is typed
-    votes,
-    confidence,
-    priors,
-    screened,
-    tradable,
-    name_var,
-    volatility,
-    returns,
-    window,
-    regime_scale,
-    reference,
-    price_limits,
-    order_terms,
-    prints,
-    volume,
-    ladders,
-    ladder_of,
-    fees,
-    fee_of,
-    split,
-    rights,
-    dividend,
-    withholding,
-    gone,
-    buy_fee_ppb,
-    resize,
-    sectors,
-    cash,
-    fractions,
-    counts,
-):
+def _morning(days: _Days, t: int) -> Morning:
+    return Morning(
+        days.votes[t],
+        days.confidence[t],
+        days.weights[t],
+        days.triggers[t],
+        days.trigger_confidence[t],
+        days.ceilings,
+        days.screened[t],
+        days.tradable[t],
+        days.name_var[t],
+        days.volatility[t],
+        days.atr[t],
+        days.expected[t],
+        days.expected_error[t],
+        days.returns[days.window[t] : days.window[t + 1]],
+        days.regime_scale[t],
+        days.var_champion[t],
+        days.reference[t],
+        days.buy_limit[t],
+        days.sell_limit[t],
+        days.lot[t],
+        days.max_shares[t],
+        days.sectors[t],
+        days.buy_fee_ppb[t],
+        days.resize[t],
+    )
+
+
+@njit(cache=True)
+def _trade(
+    days: _Days,
+    cash: int,
+    rules: FloatArray,
+    rungs: FloatArray,
+    numbers: Numbers,
+    limits: _Limits,
+) -> tuple[IntArray, IntArray, int]:
     """Return ``(equity, orders, number of orders)``; see ``run`` and ``execution.engine``."""
-    (
-        entry, leave, min_confidence, max_entry_var, volatility_target, max_name, max_sector,
-        max_gross, var_level, max_var, max_daily_loss, max_drawdown, band, buffer, collar,
-    ) = fractions  # fmt: skip
-    cooldown_sessions, cooling_sessions, stop_bps, trailing_bps, profit_bps, share_bps = counts
-    n, m = reference.shape
+    n, m = days.reference.shape
     equity_curve = np.zeros(n, dtype=np.int64)
     found = np.zeros((1024, 6), dtype=np.int64)
     n_found = 0
@@ -346,133 +336,160 @@ def _trade(  # type: ignore[no-untyped-def] # numba infers every type; the calle
     income = np.zeros(m, dtype=np.int64)
     last = np.zeros(m, dtype=np.int64)
     cooling = np.zeros(m, dtype=np.int64)
-    exited = np.zeros(m, dtype=np.bool_)
+    exited = np.full(m, -1, dtype=np.int64)
+    age = np.zeros(m, dtype=np.int64)
+    unled = exit_terms(rules, np.array([-1]), np.array([np.nan]))[0]
+    terms = np.zeros((m, N_TERMS), dtype=np.int64)
+    opened = np.zeros(m, dtype=np.int64)
     working = np.zeros((m, _MAX_ORDERS_A_DAY, 5), dtype=np.int64)
     n_working = np.zeros(m, dtype=np.int64)
     peak = cash
     drawn = 0
+    factor = 1.0
+    for i in range(m):
+        terms[i] = unled
     for t in range(n):
+        reference = days.reference[t]
         for i in range(m):
-            if held[i] > 0 and dividend[t, i] > 0:
-                net, _ = net_dividend(held[i], dividend[t, i], withholding[t])
+            if held[i] > 0 and days.dividend[t, i] > 0:
+                net, _ = net_dividend(held[i], days.dividend[t, i], days.withholding[t])
                 cash += net
-                income[i] += held[i] * dividend[t, i]
-                top[i] = max(top[i] - dividend[t, i], 0)
-            if held[i] > 0 and rights[t, i, 0] != rights[t, i, 1]:
-                numerator, denominator = rights[t, i, 0], rights[t, i, 1]
+                income[i] += held[i] * days.dividend[t, i]
+                top[i] = max(top[i] - days.dividend[t, i], 0)
+            if held[i] > 0 and days.rights[t, i, 0] != days.rights[t, i, 1]:
+                numerator, denominator = days.rights[t, i, 0], days.rights[t, i, 1]
                 income[i] += lost_right(cost[i] - income[i], numerator, denominator)
                 top[i] = top[i] * denominator // numerator
-            if held[i] > 0 and split[t, i, 0] != split[t, i, 1]:
-                numerator, denominator = split[t, i, 0], split[t, i, 1]
-                held[i], paid = split_shares(held[i], numerator, denominator, reference[t, i])
+            if held[i] > 0 and days.split[t, i, 0] != days.split[t, i, 1]:
+                numerator, denominator = days.split[t, i, 0], days.split[t, i, 1]
+                held[i], paid = split_shares(held[i], numerator, denominator, reference[i])
                 cash += paid
                 top[i] = top[i] * denominator // numerator
                 if held[i] == 0:
-                    cost[i] = 0
-                    top[i] = 0
-                    income[i] = 0
-            if held[i] > 0 and gone[t, i] >= 0:
-                cash += held[i] * gone[t, i]
-                held[i] = 0
-                cost[i] = 0
-                top[i] = 0
-                income[i] = 0
-            if reference[t, i] > 0:
-                last[i] = reference[t, i]
+                    cost[i], top[i], income[i] = 0, 0, 0
+            if held[i] > 0 and days.gone[t, i] >= 0:
+                cash += held[i] * days.gone[t, i]
+                held[i], cost[i], top[i], income[i] = 0, 0, 0, 0
+            if held[i] == 0:
+                terms[i] = unled
+                age[i] = 0
+            else:
+                age[i] += 1
+            if reference[i] > 0:
+                last[i] = reference[i]
             n_working[i] = 0
-            exited[i] = False
+            exited[i] = -1
+            opened[i] = 0
         start_equity = mark(cash, held, last)
-        state, peak, drawn = next_state(start_equity, peak, drawn, max_drawdown, cooldown_sessions)
-        equity = mark(cash, held, reference[t])
-        weight_held = weights_held(held, reference[t], equity)
-        _, _, wished, verdicts = combine(
-            votes[t], confidence[t], priors, weight_held, screened[t] & (cooling == 0), tradable[t],
-            name_var[t], volatility[t], entry, leave, min_confidence, max_entry_var,
-            regime_scale[t], volatility_target,
+        state, peak, drawn = next_state(
+            start_equity, peak, drawn, limits.max_drawdown, limits.cooldown_sessions
+        )
+        expired = (held > 0) & (terms[:, MAX_SESSIONS] > 0) & (age >= terms[:, MAX_SESSIONS])
+        for i in range(m):
+            if expired[i]:
+                exited[i] = terms[i, COOLDOWN]
+        planned = plan(
+            _morning(days, t), held, cooling > 0, expired, Account(cash, peak, factor, state),
+            rules, rungs, numbers,
         )  # fmt: skip
-        capped, caps = cap_weights(wished, sectors, max_name, max_sector, max_gross)
-        expected = portfolio_var(capped, returns[window[t] : window[t + 1]], var_level)
-        codes = np.where(caps > 0, caps, verdicts)
-        allowed, codes = limit(capped, codes, weight_held, expected, state, max_var)
-        _, order, _ = rebalance(
-            allowed, codes, held, tradable[t].astype(np.int64), reference[t], order_terms[t, 0],
-            order_terms[t, 1], order_terms[t, 2], order_terms[t, 3], equity, cash, band, buffer,
-            buy_fee_ppb[t], resize[t],
-        )  # fmt: skip
+        factor = planned.exposure
+        order = planned.order
+        waiting = planned.budget > 0
         for sign in (-1, 1):
             for i in range(m):
                 if order[i] * sign > 0:
-                    price = order_terms[t, 0, i] if sign > 0 else order_terms[t, 1, i]
+                    price = days.buy_limit[t, i] if sign > 0 else days.sell_limit[t, i]
                     _place(working, n_working, i, sign, abs(order[i]), price)
                     found = _note(found, n_found, t, i, sign, abs(order[i]), price, _DECIDED)
                     n_found += 1
         for k in range(PRINTS_PER_BAR):
             auction = k in (0, PRINTS_PER_BAR - 1)
             for i in range(m):
-                price = prints[t, i, k]
+                price = days.prints[t, i, k]
                 if price <= 0:
                     continue
-                before = 0 if auction else prints[t, i, k - 1]
-                capacity = capacity_of(share_of_volume(volume[t, i], k), share_bps)
-                lower, upper = price_limits[t, 0, i], price_limits[t, 1, i]
-                fee = fees[fee_of[t, i]]
+                before = 0 if auction else days.prints[t, i, k - 1]
+                capacity = capacity_of(share_of_volume(days.volume[t, i], k), limits.share_bps)
+                lower, upper = days.lower[t, i], days.upper[t, i]
+                fee = days.fees[days.fee_of[t, i]]
+                owned = held[i]
                 for w in range(n_working[i]):
                     capacity, cash = _match(
-                        working, i, w, before, price, capacity, lower, upper, fee, held, cost, top, income,
-                        cash,
+                        working, i, w, before, price, capacity, lower, upper, fee, held, cost, top,
+                        income, cash,
                     )  # fmt: skip
+                if owned == 0 and held[i] > 0:
+                    terms[i] = planned.exits[i]
                 last[i] = price
+                if opened[i] == 0:
+                    opened[i] = price
+                placed = -1
                 if held[i] == 0:
-                    continue
-                top[i] = max(top[i], price)
-                rule = exits(
-                    held[i], cost[i] - income[i], top[i], price, stop_bps, trailing_bps, profit_bps
-                )
-                if rule == 0 or k == PRINTS_PER_BAR - 1:
-                    continue
-                free = held[i]
-                for w in range(n_working[i]):
-                    if working[i, w, _W_SIGN] < 0:
-                        free -= working[i, w, _W_OPEN]
-                for w in range(n_working[i]):
-                    if working[i, w, _W_SIGN] > 0 or working[i, w, _W_LIMIT] > price:
-                        working[i, w, _W_OPEN] = 0
-                free = free // order_terms[t, 2, i] * order_terms[t, 2, i]
-                if free > 0:
-                    exited[i] = True
-                    ladder = ladders[ladder_of[t, i]]
-                    floor = limit_price(price, collar, -1, ladder, lower, upper)
-                    w = _place(working, n_working, i, -1, free, floor)
+                    above = price - opened[i]
+                    is_due = waiting[i] and above >= planned.distance[i]
+                    is_spike = above * BASIS_POINTS > opened[i] * planned.ceiling[i]
+                    if not is_due or is_spike or k == PRINTS_PER_BAR - 1:
+                        continue
+                    waiting[i] = False
+                    free_cash = cash
+                    for j in range(m):
+                        for w in range(n_working[j]):
+                            if working[j, w, _W_SIGN] > 0:
+                                free_cash -= working[j, w, _W_OPEN] * working[j, w, _W_LIMIT]
+                    ceiling, shares = entry_order(
+                        price, planned.budget[i], free_cash, limits.collar, numbers.cash_buffer,
+                        days.buy_fee_ppb[t], days.lot[t, i], days.max_shares[t, i],
+                        days.ladders[days.ladder_of[t, i]], lower, upper,
+                    )  # fmt: skip
+                    if shares <= 0:
+                        continue
+                    placed = _place(working, n_working, i, 1, shares, ceiling)
+                    found = _note(found, n_found, t, i, 1, shares, ceiling, _TRIGGERED)
+                    n_found += 1
+                else:
+                    top[i] = max(top[i], price)
+                    rule = exits(
+                        held[i], cost[i] - income[i], top[i], price, terms[i, STOP],
+                        terms[i, TRAIL], terms[i, PROFIT],
+                    )  # fmt: skip
+                    if rule == 0 or k == PRINTS_PER_BAR - 1:
+                        continue
+                    free = held[i]
+                    for w in range(n_working[i]):
+                        if working[i, w, _W_SIGN] < 0:
+                            free -= working[i, w, _W_OPEN]
+                    for w in range(n_working[i]):
+                        if working[i, w, _W_SIGN] > 0 or working[i, w, _W_LIMIT] > price:
+                            working[i, w, _W_OPEN] = 0
+                    free = free // days.lot[t, i] * days.lot[t, i]
+                    if free <= 0:
+                        continue
+                    exited[i] = terms[i, COOLDOWN]
+                    ladder = days.ladders[days.ladder_of[t, i]]
+                    floor = limit_price(price, limits.collar, -1, ladder, lower, upper)
+                    placed = _place(working, n_working, i, -1, free, floor)
                     found = _note(found, n_found, t, i, -1, free, floor, rule)
                     n_found += 1
-                    capacity, cash = _match(
-                        working,
-                        i,
-                        w,
-                        0,
-                        price,
-                        capacity,
-                        lower,
-                        upper,
-                        fee,
-                        held,
-                        cost,
-                        top,
-                        income,
-                        cash,
-                    )
+                owned = held[i]
+                capacity, cash = _match(
+                    working, i, placed, 0, price, capacity, lower, upper, fee, held, cost, top,
+                    income, cash,
+                )  # fmt: skip
+                if owned == 0 and held[i] > 0:
+                    terms[i] = planned.exits[i]
             if state == ACTIVE and k < PRINTS_PER_BAR - 1:
                 now = mark(cash, held, last)
-                if breach(now, start_equity, peak, max_daily_loss, max_drawdown) != 0:
+                if breach(now, start_equity, peak, limits.max_daily_loss, limits.max_drawdown) != 0:
                     state = REDUCING
+                    waiting[:] = False
                     for i in range(m):
                         for w in range(n_working[i]):
                             if working[i, w, _W_SIGN] > 0:
                                 working[i, w, _W_OPEN] = 0
         for i in range(m):
             cooling[i] = max(cooling[i] - 1, 0)
-            if exited[i] and cooling_sessions > 0:
-                cooling[i] = cooling_sessions
+            if exited[i] > 0:
+                cooling[i] = exited[i]
         equity_curve[t] = mark(cash, held, last)
     return equity_curve, found, n_found
 

@@ -300,12 +300,29 @@ class KisClient:
                 self._polled.setdefault(symbol, -1)
             return
         await self._stream.register(self._trade_tr, self._calls.stream_keys(list(symbols)))
+        await self._watch_status(symbols)
+
+    async def _watch_status(self, symbols: Sequence[str]) -> None:
+        """Have halts and interruptions of ``symbols`` come as events, as far as there is room.
+
+        Without them a halt ends, for whoever asks, with the next print.
+        """
+        tr_id = FEED_TR.get((self.market, Feed.STATUS))
+        if tr_id is None or not self._is_streamed(tr_id):
+            return
+        try:
+            await self._stream.register(tr_id, list(symbols)[: self._stream.room])
+        except BrokerError as error:
+            log.warning("장운영 정보를 등록하지 못함", reason=str(error))
 
     async def unsubscribe(self, symbols: Sequence[str]) -> None:
         """Give the prints of ``symbols`` back."""
         for symbol in symbols:
             self._polled.pop(symbol, None)
         await self._stream.unregister(self._trade_tr, self._calls.stream_keys(list(symbols)))
+        status_tr = FEED_TR.get((self.market, Feed.STATUS))
+        if status_tr is not None:
+            await self._stream.unregister(status_tr, list(symbols))
 
     async def poll(self, symbols: Sequence[str] | None = None) -> int:
         """Ask for the prices of symbols without a stream; returns how many had traded.

@@ -427,7 +427,7 @@ def _listings_frame(shares: Sequence[ListedShare], now: datetime) -> "pd.DataFra
             "name": share.name,
             "is_halted": share.is_halted,
             "is_administrative": share.is_administrative,
-            "warning": _WARNINGS.get(share.warning),
+            "warning": "정리매매" if share.is_delisting else _WARNINGS.get(share.warning),
             "market_cap": share.market_cap,
             "shares": share.shares,
             "source": SOURCE,

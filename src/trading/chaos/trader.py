@@ -171,8 +171,8 @@ def _context(
         view=made.at(row),
         regime_from_index=False,
         model_version=None,
-        screened=len(world.raw.symbols),
-        screen_reasons={},
+        research=cast(Any, None),
+        facts=cast(Any, None),
     )
     return context
 

@@ -107,7 +107,6 @@ class World:
     calendar: SessionCalendar
     raw: RawPanel
     evaluation: Evaluation
-    sectors: Any
     actions: tuple[CorporateAction, ...]
     daily: tuple[date, ...]
     minutes: tuple[date, ...]
@@ -134,7 +133,7 @@ def markets(dataset: Path | None) -> tuple[Market, ...]:
 
 def views(world: World, evaluation: Evaluation, policy: Policy) -> Views:
     """Return the views of ``evaluation`` under ``policy``."""
-    return Views(evaluation, world.raw, world.rules, policy, world.sectors)
+    return Views(evaluation, world.raw, world.rules, policy)
 
 
 def _load(installation: Installation, market: Market, dataset: Path | None) -> World:
@@ -174,7 +173,6 @@ def _load(installation: Installation, market: Market, dataset: Path | None) -> W
         calendar=calendar,
         raw=raw,
         evaluation=evaluation,
-        sectors=np.full(len(raw.symbols), -1, dtype=np.int64),
         actions=tuple(source.actions(market, recorded[0], recorded[-1])),
         daily=tuple(s for s in played if s not in minutes),
         minutes=tuple(s for s in played if s in minutes),

@@ -3,6 +3,7 @@
 Prices are ``int`` minor units in raw data and ``float64`` in adjusted data.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -193,4 +194,41 @@ class AdjustedPanel:
             tradable=self.tradable[:n_sessions],
             benchmark=self.benchmark[:n_sessions],
             benchmark_name=self.benchmark_name,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Facts:
+    """What was known of the instruments besides their bars, aligned to a panel's rows and columns.
+
+    ``sectors`` has shape ``(n_sessions, n_instruments)`` and holds indices into
+    ``sector_names``, -1 where no source names one; a snapshot is the same in every row, and then
+    ``sectors_of_the_day`` is false. ``fundamentals`` holds one array of the same shape a metric,
+    as it was public before the session's close, NaN before anything was published. Both may be
+    read-only broadcasts.
+    """
+
+    sectors: IntArray
+    sector_names: tuple[str, ...]
+    sectors_of_the_day: bool
+    fundamentals: Mapping[str, FloatArray]
+
+    @classmethod
+    def none(cls, n_sessions: int, n_instruments: int) -> "Facts":
+        """Return the facts of a panel of which nothing else was recorded."""
+        nowhere = np.full(1, -1, dtype=np.int64)
+        return cls(
+            sectors=np.broadcast_to(nowhere, (n_sessions, n_instruments)),
+            sector_names=(),
+            sectors_of_the_day=True,
+            fundamentals={},
+        )
+
+    def until(self, n_sessions: int) -> "Facts":
+        """Return the first ``n_sessions`` rows, as if nothing later were known."""
+        return Facts(
+            sectors=self.sectors[:n_sessions],
+            sector_names=self.sector_names,
+            sectors_of_the_day=self.sectors_of_the_day,
+            fundamentals={name: grid[:n_sessions] for name, grid in self.fundamentals.items()},
         )

@@ -80,20 +80,35 @@ VERDICT_TEXT: Mapping[Verdict, str] = {
     Verdict.CAP_ADV: "축소: 평균 거래량 비율 한도",
     Verdict.COOLDOWN: "진입 차단: 청산 뒤 재진입 대기",
     Verdict.NO_VOLATILITY: "유지: 변동성을 몰라 비중을 정할 수 없음",
+    Verdict.TIME_STOP: "청산: 보유 기간 만료",
+    Verdict.CAP_EXPOSURE: "축소: 노출 조절(변동성 목표·낙폭 사다리)",
+    Verdict.WAITING: "대기: 장중에 정한 가격에 닿으면 매수",
+    Verdict.NO_EDGE: "비중 없음: 기대 수익이 0 이하",
 }
 
 # By the code's text: the codes themselves belong to ``risk.guards``, two floors up.
 GUARD_TEXT: Mapping[str, str] = {
+    "GUARD_ORDER_TYPE": "거부: 값을 미리 알 수 없는 주문 유형",
     "GUARD_DUPLICATE": "거부: 같은 주문이 이미 나감",
-    "GUARD_SESSION_CLOSED": "거부: 주문을 받는 시간이 아님",
+    "GUARD_SESSION_CLOSED": "거부: 주문을 받는 시간이 아니거나 오늘의 주문이 아님",
     "GUARD_HALTED": "거부: 거래 정지 상태",
     "GUARD_REDUCING": "거부: 축소만 허용되는 상태",
     "GUARD_SHORT_SALE": "거부: 가진 수량보다 많은 매도",
+    "GUARD_UNKNOWN_SYMBOL": "거부: 오늘의 호가 단위와 가격제한을 모르는 종목",
+    "GUARD_SYMBOL_HALTED": "거부: 종목이나 시장의 매매가 멈춤 (거래정지, VI, 서킷브레이커)",
+    "GUARD_ENTRY_STOPPED": "거부: 지금 새로 사지 않는 종목 (사이드카, 매매 불가 종목)",
     "GUARD_STALE_DATA": "거부: 시세가 없거나 오래됨",
+    "GUARD_PRICE_LIMIT": "거부: 하루 가격제한폭 밖의 가격",
+    "GUARD_TICK": "거부: 호가 단위에 맞지 않는 가격",
+    "GUARD_LOT": "거부: 매매 단위에 맞지 않는 수량",
     "GUARD_PRICE_BAND": "거부: 마지막 시세에서 너무 먼 가격",
     "GUARD_ORDER_VALUE": "거부: 한 주문의 금액 한도 초과",
-    "GUARD_ORDER_RATE": "거부: 분당 주문 수 한도 초과",
+    "GUARD_ADV_SHARE": "거부: 평균 거래량 비율 한도 초과",
     "GUARD_NO_CASH": "거부: 쓸 수 있는 현금 부족",
+    "GUARD_GROSS": "거부: 미체결을 더하면 총 노출 한도 초과",
+    "GUARD_SECTOR": "거부: 미체결을 더하면 업종 한도 초과",
+    "GUARD_SINGLE_NAME": "거부: 미체결을 더하면 단일 종목 한도 초과",
+    "GUARD_ORDER_RATE": "거부: 분당 주문 수 한도 초과",
     "GUARD_BAD_QUANTITY": "거부: 수량이나 가격이 0 이하",
     "GUARD_SYMBOL_FROZEN": "거부: 결과를 모르는 주문이 있어 멈춘 종목",
 }
@@ -107,6 +122,7 @@ REASON_TEXT: Mapping[str, str] = {
     "trailing_stop": "추적 손절",
     "take_profit": "익절",
     "time_stop": "보유 기간 만료",
+    "trigger": "변동성 돌파",
 }
 
 
@@ -136,4 +152,4 @@ def reason_text(reason: str) -> str:
 
 def boundary_text(boundary: str) -> str:
     """Return the Korean name of a moment of decision; itself when it has none."""
-    return {"open": "개장", "exit": "장중 청산"}.get(boundary, boundary)
+    return {"open": "개장", "exit": "장중 청산", "trigger": "장중 돌파"}.get(boundary, boundary)

@@ -7,28 +7,30 @@ holds what was known before the session opened; whoever calls says where that ca
 import hashlib
 import json
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from trading.allocation.rebalance import rebalance
+from trading.allocation.optimize import AllocationInputs, allocate
 from trading.allocation.sizing import AllocationSettings
 from trading.domain.account import Portfolio
-from trading.domain.arrays import BoolArray, FloatArray, IntArray
-from trading.domain.decision import Choice, Decision, TradingState, Verdict
+from trading.domain.arrays import FloatArray, IntArray
+from trading.domain.decision import Choices, Decision, ExitTerms, TradingState, Waiting
 from trading.domain.instrument import Exchange, Market
 from trading.domain.market import RawPanel
 from trading.domain.order import OrderIntent, Side
 from trading.domain.rules import MarketRules
-from trading.ensemble import combine
-from trading.execution.orders import ExitSettings, OrderSettings, limit_prices
+from trading.execution.exits import rule_rows
+from trading.execution.orders import OrderSettings, limit_prices
+from trading.execution.plan import Account, Chosen, Morning, Numbers, Plan, choose, place, plan
 from trading.risk import limits
+from trading.risk.backtests import DemotionSettings, champion_path
 from trading.risk.limits import RiskSettings
-from trading.risk.var import name_vars, portfolio_var
-from trading.strategies.base import Evaluation
+from trading.risk.var import VarSettings, forecast_path, name_vars
+from trading.strategies.base import Evaluation, ExitRules
 
 BOUNDARY_OPEN = "open"
 # KIS accepts 41 registrations a session: 40 symbols and the account's notices.
@@ -44,16 +46,18 @@ _STATES = {
 class Policy:
     """Everything that turns a view into orders; its hash is recorded with every decision.
 
-    ``voting`` fingerprints the settings of features and strategies, which made the view.
+    ``voting`` fingerprints the settings of features and strategies, which made the view;
+    ``agent_exits`` are the exit rules of the strategies that have their own.
     """
 
     market: Market
     allocation: AllocationSettings
     risk: RiskSettings
     orders: OrderSettings
-    exits: ExitSettings
+    exits: ExitRules
     sessions_per_year: int
     voting: str = ""
+    agent_exits: Mapping[str, ExitRules] = field(default_factory=dict)
 
     @cached_property
     def hash(self) -> str:
@@ -64,10 +68,54 @@ class Policy:
             "risk": self.risk.model_dump(mode="json"),
             "orders": self.orders.model_dump(mode="json"),
             "exits": self.exits.model_dump(mode="json"),
+            "agent_exits": {k: v.model_dump(mode="json") for k, v in self.agent_exits.items()},
             "sessions_per_year": self.sessions_per_year,
             "voting": self.voting,
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """The policy as the compiled functions know it."""
+        ensemble, sizing, risk = self.allocation.ensemble, self.allocation.sizing, self.risk
+        return Numbers(
+            entry_forecast=ensemble.entry_forecast,
+            exit_forecast=ensemble.exit_forecast,
+            min_confidence=ensemble.min_confidence,
+            max_entry_var=ensemble.max_entry_var,
+            sizing=int(sizing.method),
+            volatility_target=sizing.volatility_target,
+            atr_risk=sizing.atr_risk,
+            atr_multiple=sizing.atr_multiple,
+            kelly_fraction=sizing.kelly_fraction,
+            max_single_name=risk.max_single_name,
+            max_sector=risk.max_sector,
+            max_gross=risk.max_gross,
+            var_level=risk.var_level,
+            garch_alpha=risk.var.garch_alpha,
+            garch_beta=risk.var.garch_beta,
+            max_portfolio_var=risk.max_portfolio_var,
+            var_min_sessions=risk.var_min_sessions,
+            annual=math.sqrt(self.sessions_per_year),
+            exposure_target=risk.exposure.annual_volatility_target,
+            exposure_half_life=risk.exposure.half_life_sessions or math.inf,
+            exposure_band=risk.exposure.band,
+            exposure_max_rise=risk.exposure.max_rise,
+            trade_cost_bps=self.allocation.trade_cost_bps,
+            risk_aversion=self.allocation.optimizer.risk_aversion,
+            no_trade_band=self.allocation.no_trade_band,
+            cash_buffer=self.allocation.cash_buffer,
+        )
+
+    def rules(self, agents: tuple[str, ...]) -> FloatArray:
+        """Return the exit rules of ``agents``, then of nobody; see ``exits.rule_rows``."""
+        if agents not in self._rules:
+            self._rules[agents] = rule_rows(agents, self.agent_exits, self.exits)
+        return self._rules[agents]
+
+    @cached_property
+    def _rules(self) -> dict[tuple[str, ...], FloatArray]:
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,21 +124,25 @@ class RiskState:
 
     ``peak`` is the highest equity since the last reset, ``cooldown`` the sessions a drawdown
     still keeps the account in ``REDUCING``, ``cooling`` the sessions each symbol that was sold
-    by an exit rule may not be bought again.
+    by an exit rule may not be bought again, ``expired`` the symbols that have been held as long
+    as they may, ``exposure`` the factor on all weights of the last decision.
     """
 
     peak: int
     cooldown: int
     state: TradingState
     cooling: tuple[tuple[str, int], ...] = ()
+    expired: tuple[str, ...] = ()
+    exposure: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """What is known before a session opens. Arrays have one entry an instrument.
+    """What is known before a session opens.
 
-    ``votes`` and ``confidence`` are ``(n_agents, n_instruments)``, ``returns`` are the past
-    ``(n_sessions, n_instruments)``; prices are minor units restated for the morning's actions.
+    ``morning`` holds the arrays, one entry an instrument; prices are minor units restated for the
+    morning's actions. ``history`` are the past returns ``(n_sessions, n_instruments)`` that an
+    optimizer looks at, none where positions are sized one by one.
     """
 
     session: date
@@ -99,32 +151,21 @@ class View:
     symbols: tuple[str, ...]
     exchanges: tuple[Exchange, ...]
     agents: tuple[str, ...]
-    votes: FloatArray
-    confidence: FloatArray
-    volatility: FloatArray
-    returns: FloatArray
-    screened: BoolArray
-    tradable: BoolArray
     regime: str
-    reference: IntArray
+    morning: Morning
+    history: FloatArray
     lower: IntArray
     upper: IntArray
-    buy_limit: IntArray
-    sell_limit: IntArray
-    lot: IntArray
-    max_shares: IntArray
-    sectors: IntArray
     ladders: IntArray
     ladder_of: IntArray
-    buy_fee_ppb: int
-    new_month: bool
 
+    @cached_property
     def hash(self) -> str:
         """Sixteen hex digits that change when anything in the view does."""
         digest = hashlib.sha256()
-        for field in fields(self):
-            value = getattr(self, field.name)
-            digest.update(field.name.encode())
+        named = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "morning"]
+        for name, value in (*named, *self.morning._asdict().items()):
+            digest.update(name.encode())
             if isinstance(value, np.ndarray):
                 digest.update(np.ascontiguousarray(value).tobytes())
             else:
@@ -149,13 +190,12 @@ class Views:
         raw: RawPanel,
         rules: MarketRules,
         policy: Policy,
-        sectors: IntArray,
     ) -> None:
         self._evaluation = evaluation
         self._raw = raw
         self._rules = rules
         self._policy = policy
-        self._sectors = sectors
+        self._champions = _var_champions(evaluation, raw, policy.risk)
 
     def at(self, row: int, *, held: Collection[str] = (), untradable: Collection[str] = ()) -> View:
         """Return the view of the session in ``row`` of the raw panel.
@@ -184,40 +224,74 @@ class Views:
         ladders, ladder_of = self._rules.ladder_arrays(exchanges, sessions)
         lot = self._rules.lot_arrays(exchanges, reference[None, :], sessions)[0]
         window = slice(max(0, row - policy.risk.var_window_sessions), row)
-        return View(
+        returns = np.ascontiguousarray(evaluation.returns[window][:, columns])
+        optimized = policy.allocation.sizing.method.optimized is not None
+        length = policy.allocation.optimizer.window_sessions if optimized else 0
+        history = evaluation.returns[max(0, row - length) : row][:, columns]
+        per_year = policy.sessions_per_year
+        is_new_month = raw.sessions[past].astype("datetime64[M]") != raw.sessions[row].astype(
+            "datetime64[M]"
+        )
+        regime = evaluation.regime_names[int(evaluation.regime[past])]
+        view = View(
             session=session,
             boundary=BOUNDARY_OPEN,
             first_bar=raw.sessions[0].astype(date),
             symbols=tuple(raw.symbols[i] for i in columns),
             exchanges=exchanges,
             agents=evaluation.agents,
-            votes=np.ascontiguousarray(evaluation.votes[past][:, columns]),
-            confidence=np.ascontiguousarray(evaluation.confidence[past][:, columns]),
-            volatility=evaluation.volatility[past, columns] * math.sqrt(policy.sessions_per_year),
-            returns=np.ascontiguousarray(evaluation.returns[window][:, columns]),
-            screened=evaluation.screened[past, columns],
-            tradable=raw.tradable[past, columns]
-            & (reference > 0)
-            & np.array([raw.symbols[i] not in untradable for i in columns], dtype=np.bool_),
-            regime=evaluation.regime_names[int(evaluation.regime[past])],
-            reference=reference,
+            regime=regime,
+            morning=Morning(
+                votes=np.ascontiguousarray(evaluation.votes[past][:, columns]),
+                confidence=np.ascontiguousarray(evaluation.confidence[past][:, columns]),
+                weights=evaluation.weights[past].copy(),
+                triggers=np.ascontiguousarray(evaluation.triggers[past][:, columns]),
+                trigger_confidence=evaluation.trigger_confidence[past].copy(),
+                ceilings=evaluation.ceilings,
+                screened=evaluation.screened[past, columns],
+                tradable=raw.tradable[past, columns]
+                & (reference > 0)
+                & np.array([raw.symbols[i] not in untradable for i in columns], dtype=np.bool_),
+                name_var=name_vars(returns, policy.risk.var_level, policy.risk.var_min_sessions),
+                volatility=evaluation.volatility[past, columns] * math.sqrt(per_year),
+                atr=evaluation.atr[past, columns],
+                expected=evaluation.expected[past, columns] * per_year,
+                expected_error=evaluation.expected_error[past, columns] * per_year,
+                returns=returns,
+                var_champion=int(self._champions[past]),
+                regime_scale=float(regime_scale_of(policy.allocation, regime)),
+                reference=reference,
+                buy_limit=limit_prices(
+                    reference,
+                    policy.orders.entry_band,
+                    1,
+                    ladders,
+                    ladder_of[0],
+                    lower[0],
+                    upper[0],
+                ),
+                sell_limit=limit_prices(
+                    reference,
+                    policy.orders.exit_band,
+                    -1,
+                    ladders,
+                    ladder_of[0],
+                    lower[0],
+                    upper[0],
+                ),
+                lot=lot,
+                max_shares=(volume[columns] * policy.risk.max_adv_share).astype(np.int64),
+                sectors=evaluation.sectors[past, columns],
+                buy_fee_ppb=self._buy_fee_ppb(exchanges, session),
+                resize=bool(policy.allocation.resize == "daily" or is_new_month),
+            ),
+            history=np.ascontiguousarray(history),
             lower=lower[0],
             upper=upper[0],
-            buy_limit=limit_prices(
-                reference, policy.orders.entry_band, 1, ladders, ladder_of[0], lower[0], upper[0]
-            ),
-            sell_limit=limit_prices(
-                reference, policy.orders.exit_band, -1, ladders, ladder_of[0], lower[0], upper[0]
-            ),
-            lot=lot,
-            max_shares=(volume[columns] * policy.risk.max_adv_share).astype(np.int64),
-            sectors=self._sectors[columns],
             ladders=ladders,
             ladder_of=ladder_of[0],
-            buy_fee_ppb=self._buy_fee_ppb(exchanges, session),
-            new_month=raw.sessions[past].astype("datetime64[M]")
-            != raw.sessions[row].astype("datetime64[M]"),
         )
+        return view
 
     def _buy_fee_ppb(self, exchanges: tuple[Exchange, ...], session: date) -> int:
         """Return the dearest rate a buy may meet, for reserving cash."""
@@ -232,6 +306,28 @@ class Views:
         return max(rates, default=0)
 
 
+def _var_champions(evaluation: Evaluation, raw: RawPanel, risk: RiskSettings) -> IntArray:
+    """Return the VaR method in force after each session, judged on the universe's mean return."""
+    rows = min(len(evaluation.returns), len(raw.sessions))
+    returns = evaluation.returns[:rows]
+    known = np.isfinite(returns) & raw.tradable[:rows]
+    # Summed from left to right: the mean is the same whatever comes later.
+    total = np.cumsum(np.where(known, returns, 0.0), axis=1)[:, -1]
+    outcomes = np.round(total / np.maximum(known.sum(axis=1), 1), 12)
+    return _judged(
+        outcomes.tobytes(), risk.var_window_sessions, risk.var_level, risk.var, risk.demotion
+    )
+
+
+@lru_cache(maxsize=8)
+def _judged(
+    outcomes: bytes, window: int, level: float, var: VarSettings, demotion: DemotionSettings
+) -> IntArray:
+    path = np.frombuffer(outcomes, dtype=np.float64).copy()
+    forecasts = forecast_path(path, window, level, var.garch_alpha, var.garch_beta)
+    return champion_path(path, forecasts, level=level, settings=demotion)
+
+
 def decide(
     view: View,
     portfolio: Portfolio,
@@ -243,96 +339,143 @@ def decide(
     Pure and deterministic: the same view, portfolio, policy and risk state give the same
     decision, to the bit. Sales come before purchases in the order of intents.
     """
-    quantity = np.array([portfolio.quantity(s) for s in view.symbols], dtype=np.int64)
-    equity = portfolio.cash + int((quantity * view.reference).sum())
-    held = limits.weights_held(quantity, view.reference, equity)
-    cooling = dict(risk.cooling)
-    cool = np.array([cooling.get(s, 0) > 0 for s in view.symbols], dtype=np.bool_)
-    ensemble = policy.allocation.ensemble
-    forecast, confidence, wished, verdicts = combine(
-        view.votes,
-        view.confidence,
-        priors_of(view.agents, ensemble.agent_weights),
-        held,
-        view.screened & ~cool,
-        view.tradable,
-        name_vars(view.returns, policy.risk.var_level, policy.risk.var_min_sessions),
-        view.volatility,
-        ensemble.entry_forecast,
-        ensemble.exit_forecast,
-        ensemble.min_confidence,
-        ensemble.max_entry_var,
-        regime_scale_of(policy.allocation, view.regime),
-        policy.allocation.name_volatility_target,
-    )
-    verdicts[cool & (verdicts == int(Verdict.NOT_SCREENED))] = int(Verdict.COOLDOWN)
-    capped, caps = limits.cap_weights(
-        wished,
-        view.sectors,
-        policy.risk.max_single_name,
-        policy.risk.max_sector,
-        policy.risk.max_gross,
-    )
-    expected_loss = float(portfolio_var(capped, view.returns, policy.risk.var_level))
-    allowed, caps = limits.limit(
-        capped,
-        np.where(caps > 0, caps, verdicts),
-        held,
-        expected_loss,
-        _STATES[risk.state],
-        policy.risk.max_portfolio_var,
-    )
-    target, order, codes = rebalance(
-        allowed,
-        caps,
-        quantity,
-        view.tradable.astype(np.int64),
-        view.reference,
-        view.buy_limit,
-        view.sell_limit,
-        view.lot,
-        view.max_shares,
-        equity,
-        portfolio.cash,
-        policy.allocation.no_trade_band,
-        policy.allocation.cash_buffer,
-        view.buy_fee_ppb,
-        policy.allocation.resize == "daily" or view.new_month,
-    )
-    choices = tuple(
-        Choice(
-            symbol=symbol,
-            votes={
-                agent: float(view.votes[k, i])
-                for k, agent in enumerate(view.agents)
-                if not math.isnan(view.votes[k, i])
-            },
-            forecast=float(forecast[i]),
-            confidence=float(confidence[i]),
-            weight=float(allowed[i]),
-            target_quantity=int(target[i]),
-            verdict=Verdict(int(codes[i])),
-        )
-        for i, symbol in enumerate(view.symbols)
-    )
+    planned, status = plan_of(view, portfolio, policy, risk)
+    morning = view.morning
+    quantity = _shares(view, portfolio)
+    waiting = np.flatnonzero(planned.budget > 0).tolist()
+    entered = [*np.flatnonzero((planned.order > 0) & (quantity == 0)).tolist(), *waiting]
     return Decision(
         session=view.session,
         boundary=view.boundary,
         first_bar=view.first_bar,
-        view_hash=view.hash(),
+        view_hash=view.hash,
         policy_hash=policy.hash,
-        equity=equity,
+        equity=portfolio.cash + int((quantity * morning.reference).sum()),
         state=risk.state,
         regime=view.regime,
-        portfolio_var=expected_loss,
-        choices=choices,
-        intents=_intents(view, policy.market, order),
+        portfolio_var=float(planned.expected_loss),
+        exposure=float(planned.exposure),
+        allocation=status,
+        choices=Choices(
+            view.symbols,
+            view.agents,
+            morning.votes,
+            (
+                planned.forecast,
+                planned.agreement,
+                planned.weights,
+                planned.target,
+                planned.verdicts,
+            ),
+        ),
+        intents=_intents(view, policy.market, planned.order),
+        waiting=tuple(
+            Waiting(
+                symbol=view.symbols[i],
+                budget=int(planned.budget[i]),
+                distance=int(planned.distance[i]),
+                ceiling=int(planned.ceiling[i]),
+            )
+            for i in waiting
+        ),
+        entries={
+            view.symbols[i]: terms_of(
+                view.agents,
+                int(planned.leader[i]),
+                planned.exits[i],
+                _credit(view, i, waits=i in waiting),
+            )
+            for i in entered
+        },
     )
 
 
-def priors_of(agents: tuple[str, ...], weights: dict[str, float]) -> FloatArray:
-    """Return the configured weight of each agent, 0 for one that the configuration leaves out."""
-    return np.array([weights.get(agent, 0.0) for agent in agents])
+def plan_of(
+    view: View, portfolio: Portfolio, policy: Policy, risk: RiskState
+) -> tuple[Plan, str]:
+    """Return the numbers behind ``decide``, and how an optimizer ended: empty where none was asked."""
+    morning = view.morning
+    quantity = _shares(view, portfolio)
+    cooling = {symbol for symbol, sessions in risk.cooling if sessions > 0}
+    cool = np.array([s in cooling for s in view.symbols], dtype=np.bool_)
+    expired = np.array([s in risk.expired for s in view.symbols], dtype=np.bool_)
+    account = Account(portfolio.cash, risk.peak, risk.exposure, _STATES[risk.state])
+    rules, numbers = policy.rules(view.agents), policy.numbers
+    ladder = policy.risk.exposure.ladder
+    method = policy.allocation.sizing.method.optimized
+    status = ""
+    if method is None:
+        planned = plan(morning, quantity, cool, expired, account, rules, ladder, numbers)
+    else:
+        chosen = choose(morning, quantity, cool, expired, portfolio.cash, numbers)
+        found = allocate(method, _inputs(view, chosen, policy), policy.allocation.optimizer)
+        status = str(found.status)
+        planned = place(
+            morning,
+            chosen,
+            found.weights,
+            quantity,
+            expired,
+            account,
+            rules,
+            ladder,
+            numbers,
+        )
+    return planned, status
+
+
+def _shares(view: View, portfolio: Portfolio) -> IntArray:
+    return np.array([portfolio.quantity(s) for s in view.symbols], dtype=np.int64)
+
+
+def _inputs(view: View, chosen: Chosen, policy: Policy) -> AllocationInputs:
+    """Return what an optimizer may know; a holding that is not to be sized stays as it is."""
+    morning, risk = view.morning, policy.risk
+    n = len(view.symbols)
+    scale = morning.regime_scale if morning.regime_scale > 0.0 else 1.0
+    fixed = ~morning.tradable & (chosen.held > 0.0)
+    upper = np.where(fixed, chosen.held, risk.max_single_name)
+    return AllocationInputs(
+        returns=view.history,
+        members=chosen.members | fixed,
+        sectors=morning.sectors,
+        previous=chosen.held,
+        lower=np.where(fixed, chosen.held, 0.0),
+        upper=upper,
+        max_sector=risk.max_sector,
+        gross=risk.max_gross * scale,
+        cost=np.full(n, policy.allocation.trade_cost_bps / 1e4),
+        expected=morning.expected / policy.sessions_per_year,
+        expected_error=morning.expected_error / policy.sessions_per_year,
+    )
+
+
+def _credit(view: View, i: int, *, waits: bool) -> dict[str, float]:
+    """Return how hard each agent pulls into a purchase of one instrument."""
+    morning = view.morning
+    votes, confidence = morning.votes[:, i], morning.confidence[:, i]
+    if waits:
+        triggered = morning.triggers[:, i] > 0.0
+        votes = np.where(triggered, 1.0, votes)
+        confidence = np.where(triggered, morning.trigger_confidence, confidence)
+    pull = np.round(morning.weights * confidence * votes, 9)
+    return {agent: float(p) for agent, p in zip(view.agents, pull, strict=True) if p > 0.0}
+
+
+def terms_of(
+    agents: tuple[str, ...], leader: int, row: IntArray, credit: Mapping[str, float] | None = None
+) -> ExitTerms:
+    """Return one row of ``exit_terms`` as the terms of a position."""
+    stop, trail, profit, max_sessions, cooldown = (int(value) for value in row)
+    return ExitTerms(
+        leader=agents[leader] if leader >= 0 else "",
+        stop=stop,
+        trail=trail,
+        profit=profit,
+        max_sessions=max_sessions,
+        cooldown=cooldown,
+        credit=credit or {},
+    )
 
 
 def regime_scale_of(settings: AllocationSettings, regime: str) -> float:
@@ -355,7 +498,9 @@ def _intents(view: View, market: Market, order: IntArray) -> tuple[OrderIntent, 
             exchange=view.exchanges[i],
             side=side,
             quantity=abs(int(order[i])),
-            limit=int(view.buy_limit[i] if side is Side.BUY else view.sell_limit[i]),
+            limit=int(
+                view.morning.buy_limit[i] if side is Side.BUY else view.morning.sell_limit[i]
+            ),
         )
         for side in (Side.SELL, Side.BUY)
         for i, symbol in enumerate(view.symbols)

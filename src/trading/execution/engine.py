@@ -5,16 +5,18 @@ writes what the engine wishes into the ledger, carries it to the venue, and feed
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
+
+import numpy as np
 
 from trading.allocation.rebalance import limit_price
 from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.arrays import IntArray
-from trading.domain.decision import Decision, TradingState, Verdict
+from trading.domain.decision import Decision, ExitTerms, TradingState, Verdict, Waiting
 from trading.domain.instrument import Exchange
-from trading.domain.market import Tick
+from trading.domain.market import MarketStatus, Tick
 from trading.domain.order import (
     Fill,
     Order,
@@ -25,19 +27,33 @@ from trading.domain.order import (
     Side,
 )
 from trading.errors import OrderStateError
-from trading.execution.decide import Policy, RiskState, View, decide
-from trading.execution.exits import ExitRule, basis_points, exits
-from trading.risk.guards import GuardCode, Guards, OrderContext
+from trading.execution.decide import Policy, RiskState, View, decide, terms_of
+from trading.execution.exits import BASIS_POINTS, ExitRule, exit_terms, exits
+from trading.execution.orders import entry_order
+from trading.measures import attribution
+from trading.risk.guards import Exposure, GuardCode, Guards, Law, OrderContext, Trading
 from trading.risk.limits import REDUCING, breach, next_state
 from trading.simulation.account import Account, ActionEffect, Booking, income_kept, lost_right
 
 BOUNDARY_EXIT = "exit"
+# An entry that waited inside the session for its price.
+BOUNDARY_TRIGGER = "trigger"
+REASON_TRIGGER = "trigger"
 # An order that somebody placed by hand and that the books took over.
 BOUNDARY_MANUAL = "manual"
 # An order without a number cannot be canceled; one that is being canceled need not be again.
 _CANCELABLE = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
 # Where "accepted" is news. A cancel that lost to the fill is refused with the same word, late.
 _ACCEPTABLE = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING_CANCEL})
+# H0STMKO0's codes of the whole market (PROTOCOL 12.8): halt, circuit breakers and the close that
+# follows the last; a sidecar that begins or ends stops no sale.
+_HALTING = frozenset({"164", "174", "182", "184"})
+_SIDECAR = {
+    "387": Trading.NO_ENTRY,
+    "397": Trading.NO_ENTRY,
+    "388": Trading.OPEN,
+    "398": Trading.OPEN,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +129,17 @@ class Lost:
 
 
 Event = (
-    SessionStart | Timer | Tick | Fill | OrderUpdate | Halt | SessionEnd | Accepted | Refused | Lost
+    SessionStart
+    | Timer
+    | Tick
+    | MarketStatus
+    | Fill
+    | OrderUpdate
+    | Halt
+    | SessionEnd
+    | Accepted
+    | Refused
+    | Lost
 )
 
 
@@ -211,22 +237,35 @@ class TradingEngine:
         self.quarantined: set[str] = set()
         self.unclear: set[str] = set()
         self.ambiguous_fills = 0
+        # What closed trades earned each agent since the account began, in minor units; "" is
+        # what no agent led into.
+        self.attributed: dict[str, int] = {}
         self.fees_of = fees_of
-        self._guards = Guards(policy.risk.guards)
+        self._guards = Guards(policy.risk)
         self._session: _Session | None = None
         self._view: View | None = None
         self._operator = TradingState.ACTIVE
         self._peaks: dict[str, int] = {}
         self._income: dict[str, int] = {}
+        # Exit terms of what is held and of what may be entered today; sessions held so far.
+        self._terms: dict[str, ExitTerms] = {}
+        self._entries: dict[str, ExitTerms] = {}
+        self._ages: dict[str, int] = {}
+        self._waiting: dict[str, Waiting] = {}
+        self._opens: dict[str, int] = {}
         self._cooling = dict(risk.cooling)
-        self._exited: set[str] = set()
+        # Symbols that a rule sold today, with the sessions they are not bought for.
+        self._exited: dict[str, int] = {}
         self._by_venue_id: dict[str, str] = {}
         self._ticked: dict[str, datetime] = {}
+        # Since when a name, or all of them (""), may not be traded or not be bought.
+        self._suspended: dict[str, tuple[Trading, datetime]] = {}
+        self._sidecar = Trading.OPEN
         # Why the last exit of a symbol was refused by a guard.
         self._kept_back: dict[str, GuardCode | None] = {}
-        self._stop = basis_points(policy.exits.stop_loss)
-        self._trail = basis_points(policy.exits.trailing_stop)
-        self._profit = basis_points(policy.exits.take_profit)
+        # Of a holding that no decision of ours led into: no range of its morning is known.
+        unled = exit_terms(policy.rules(()), np.array([-1]), np.array([np.nan]))
+        self._unled = terms_of((), -1, unled[0])
 
     def handle(self, event: Event) -> list[Command]:
         """Take one event in; return what should be done about it, in order."""
@@ -235,6 +274,8 @@ class TradingEngine:
                 return self._on_tick(event)
             case Fill():
                 return self._on_fill(event)
+            case MarketStatus():
+                self._on_status(event)
             case OrderUpdate():
                 return self._on_update(event)
             case Timer(view=None):
@@ -274,27 +315,52 @@ class TradingEngine:
         self.orders[order.intent.intent_id] = order
         if order.venue_order_id:
             self._by_venue_id[order.venue_order_id] = order.intent.intent_id
+        symbol = order.intent.symbol
         if order.intent.boundary == BOUNDARY_EXIT:
-            self._exited.add(order.intent.symbol)
+            self._exited[symbol] = self._terms_of(symbol).cooldown
+        elif order.intent.boundary == BOUNDARY_TRIGGER:
+            self._waiting.pop(symbol, None)
 
     def restrict(self, state: TradingState) -> list[Command]:
         """Take over, after a restart, what a broken loss limit left of this session's freedom."""
         self.risk = replace(self.risk, state=_stricter(self.risk.state, state))
-        return [] if self.risk.state is TradingState.ACTIVE else self._cancel_buys()
+        return [] if self.risk.state is TradingState.ACTIVE else self._stop_buying()
 
     def resume(self, decision: Decision, view: View) -> None:
         """Take today's decision over from the ledger after a restart, instead of taking it again."""
         self.decisions.append(decision)
         self._view = view
+        self._take_over(decision)
+
+    def opened_at(self, opens: Mapping[str, int]) -> None:
+        """Take over where the session opened, for what waits for a price above it.
+
+        For an engine that did not see the open itself: what opened at an unknown price is not
+        waited for any more.
+        """
+        self._opens = {s: price for s, price in opens.items() if price > 0}
+        self._waiting = {s: w for s, w in self._waiting.items() if s in self._opens}
+
+    @property
+    def waits_for(self) -> list[str]:
+        """The symbols whose entry waits for a price."""
+        return list(self._waiting)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what outlives a session, as JSON values: books, limits' memory, last prices."""
         return {
             "account": self.account.snapshot(),
-            "risk": {"peak": self.risk.peak, "cooldown": self.risk.cooldown},
+            "risk": {
+                "peak": self.risk.peak,
+                "cooldown": self.risk.cooldown,
+                "exposure": self.risk.exposure,
+            },
             "cooling": dict(self._cooling),
             "peaks": dict(self._peaks),
             "income": dict(self._income),
+            "terms": {s: asdict(terms) for s, terms in self._terms.items()},
+            "ages": dict(self._ages),
+            "attributed": dict(self.attributed),
             "last_price": {s: self.last_price[s] for s in self.account.positions},
             "operator": str(self._operator),
         }
@@ -305,6 +371,11 @@ class TradingEngine:
         self._cooling = dict(snapshot["cooling"])
         self._peaks = dict(snapshot["peaks"])
         self._income = dict(snapshot["income"])
+        # A book of before these were kept holds by the rules of nobody, from today on.
+        terms = snapshot.get("terms", {})
+        self._terms = {s: ExitTerms(**one) for s, one in terms.items()}
+        self._ages = dict(snapshot.get("ages", {}))
+        self.attributed = dict(snapshot.get("attributed", {}))
         self.last_price = dict(snapshot["last_price"])
         self._operator = TradingState(snapshot["operator"])
         self.risk = RiskState(
@@ -312,6 +383,7 @@ class TradingEngine:
             cooldown=snapshot["risk"]["cooldown"],
             state=self._operator,
             cooling=tuple(sorted(self._cooling.items())),
+            exposure=snapshot["risk"].get("exposure", 1.0),
         )
 
     def _start(self, event: SessionStart) -> None:
@@ -335,12 +407,15 @@ class TradingEngine:
             self.policy.risk.max_drawdown,
             self.policy.risk.drawdown_cooldown_sessions,
         )
+        self._ages = {symbol: self._ages.get(symbol, 0) + 1 for symbol in self.account.positions}
         drawn_down = TradingState.REDUCING if state == REDUCING else TradingState.ACTIVE
         self.risk = RiskState(
             peak=int(peak),
             cooldown=int(cooldown),
             state=_stricter(drawn_down, self._operator),
             cooling=tuple(sorted(self._cooling.items())),
+            expired=tuple(s for s, age in sorted(self._ages.items()) if self._is_over(s, age)),
+            exposure=self.risk.exposure,
         )
         self._session = _Session(event.session, event.open_ts, event.close_ts, equity)
         self._view = None
@@ -348,7 +423,12 @@ class TradingEngine:
         self._by_venue_id.clear()
         self.unclear.clear()
         self._exited.clear()
+        self._entries.clear()
+        self._waiting.clear()
+        self._opens.clear()
         self._ticked.clear()
+        self._suspended.clear()
+        self._sidecar = Trading.OPEN
         self._kept_back.clear()
         self.decisions.clear()
         self.booked.clear()
@@ -380,28 +460,103 @@ class TradingEngine:
             self._peaks[symbol] = max(peak - action.amount, 0)
 
     def _forget(self, symbol: str) -> None:
-        self._peaks.pop(symbol, None)
-        self._income.pop(symbol, None)
+        for kept in (self._peaks, self._income, self._terms, self._ages):
+            kept.pop(symbol, None)
+
+    def _terms_of(self, symbol: str) -> ExitTerms:
+        return self._terms.get(symbol, self._unled)
+
+    def _is_over(self, symbol: str, age: int) -> bool:
+        longest = self._terms_of(symbol).max_sessions
+        return 0 < longest <= age
 
     def _decide(self, ts: datetime, view: View) -> list[Command]:
         decision = decide(view, self.account.portfolio(), self.policy, self.risk)
         self._view = view
         self.decisions.append(decision)
+        self._take_over(decision)
+        if self._session is not None and ts > self._session.open_ts:
+            # Where today opened nobody saw.
+            self._waiting.clear()
         return [self.guarded(intent, ts) for intent in decision.intents]
+
+    def _take_over(self, decision: Decision) -> None:
+        self.risk = replace(self.risk, exposure=decision.exposure)
+        self._entries = dict(decision.entries)
+        self._waiting = {one.symbol: one for one in decision.waiting}
+        for symbol in self.risk.expired:
+            self._exited[symbol] = self._terms_of(symbol).cooldown
 
     def _on_tick(self, tick: Tick) -> list[Command]:
         self.last_price[tick.symbol] = tick.price
         self._ticked[tick.symbol] = tick.ts_event
+        self._goes_on(tick)
+        self._opens.setdefault(tick.symbol, tick.price)
         held = self.account.positions.get(tick.symbol)
         if held is None:
-            return []
+            return self._enter(tick) if tick.symbol in self._waiting else []
         peak = max(self._peaks.get(tick.symbol, 0), tick.price)
         self._peaks[tick.symbol] = peak
         cost = held.cost - self._income.get(tick.symbol, 0)
-        rule = exits(held.quantity, cost, peak, tick.price, self._stop, self._trail, self._profit)
+        terms = self._terms_of(tick.symbol)
+        rule = exits(held.quantity, cost, peak, tick.price, terms.stop, terms.trail, terms.profit)
         if rule == ExitRule.NONE or not self._is_continuous(tick.ts_event):
             return []
         return self._exit(tick, ExitRule(rule))
+
+    def _enter(self, tick: Tick) -> list[Command]:
+        """Buy what waited for this price, once; a spike beyond its ceiling is waited out."""
+        one, opened, view = self._waiting[tick.symbol], self._opens[tick.symbol], self._view
+        above = tick.price - opened
+        if view is None or above < one.distance or not self._is_continuous(tick.ts_event):
+            return []
+        if above * BASIS_POINTS > opened * one.ceiling:
+            return []
+        del self._waiting[tick.symbol]
+        i = view.index(tick.symbol)
+        price, shares = entry_order(
+            tick.price,
+            one.budget,
+            self._free_cash(),
+            self.policy.orders.stop_collar,
+            self.policy.allocation.cash_buffer,
+            view.morning.buy_fee_ppb,
+            int(view.morning.lot[i]),
+            int(view.morning.max_shares[i]),
+            view.ladders[view.ladder_of[i]],
+            int(view.lower[i]),
+            int(view.upper[i]),
+        )
+        if shares <= 0:
+            return []
+        intent = OrderIntent(
+            intent_id=f"{self.policy.market}:{view.session}:{BOUNDARY_TRIGGER}"
+            f":{tick.symbol}:{Side.BUY}",
+            session=view.session,
+            boundary=BOUNDARY_TRIGGER,
+            symbol=tick.symbol,
+            exchange=view.exchanges[i],
+            side=Side.BUY,
+            quantity=int(shares),
+            limit=int(price),
+            reason=REASON_TRIGGER,
+        )
+        return [self.guarded(intent, tick.ts_event)]
+
+    def _on_status(self, status: MarketStatus) -> None:
+        """Remember what may not be traded now: orders for it are kept back, exits wait."""
+        if status.operation in _SIDECAR:
+            self._sidecar = _SIDECAR[status.operation]
+        if status.halted or status.interrupted or status.operation in _HALTING:
+            self._suspended[status.symbol] = (Trading.HALTED, status.ts_recv)
+        elif status.operation not in _SIDECAR:
+            self._suspended.pop(status.symbol, None)
+
+    def _goes_on(self, tick: Tick) -> None:
+        """Take a print for what it proves: a halt whose end nobody told of is over."""
+        for name in (tick.symbol, ""):
+            if name in self._suspended and tick.ts_event > self._suspended[name][1]:
+                del self._suspended[name]
 
     def _exit(self, tick: Tick, rule: ExitRule) -> list[Command]:
         """Sell what is free; take back purchases and sales that ask for more than the market."""
@@ -417,7 +572,7 @@ class TradingEngine:
         if view is None or tick.symbol not in view.symbols:
             return commands
         i = view.index(tick.symbol)
-        lot = int(view.lot[i])
+        lot = int(view.morning.lot[i])
         free = self._free_quantity(tick.symbol) // lot * lot
         if free <= 0:
             return commands
@@ -443,7 +598,7 @@ class TradingEngine:
             ),
             reason=rule.name.lower(),
         )
-        self._exited.add(tick.symbol)
+        self._exited[tick.symbol] = self._terms_of(tick.symbol).cooldown
         code = self._refusal(intent, tick.ts_event)
         if code is not None and code is self._kept_back.get(tick.symbol):
             # Refused for the same reason at every print: once is enough to know.
@@ -460,7 +615,7 @@ class TradingEngine:
             return []
         if self.risk.state is not TradingState.ACTIVE:
             # What could not be canceled before.
-            return self._cancel_buys()
+            return self._stop_buying()
         equity = self.equity()
         verdict = Verdict(
             breach(
@@ -474,7 +629,7 @@ class TradingEngine:
         if verdict is Verdict.ALLOWED:
             return []
         self.risk = replace(self.risk, state=TradingState.REDUCING)
-        return [Breach(verdict=verdict, equity=equity), *self._cancel_buys()]
+        return [Breach(verdict=verdict, equity=equity), *self._stop_buying()]
 
     def _on_accepted(self, event: Accepted) -> list[Command]:
         order = self.orders[event.intent_id].acknowledged(event.ack)
@@ -483,7 +638,7 @@ class TradingEngine:
         # A purchase whose answer was lost may come to light after purchases were stopped.
         if self._session is None or self.risk.state is TradingState.ACTIVE:
             return []
-        return self._cancel_buys()
+        return self._stop_buying()
 
     def _on_fill(self, fill: Fill) -> list[Command]:
         order = self.order_of(fill.venue_order_id)
@@ -501,9 +656,15 @@ class TradingEngine:
             self.fees_of(intent.exchange, intent.session),
         )
         self.booked.append(Booked(intent=intent, fill=fill, booking=booking))
+        if booking.realized != 0:
+            credit = self._terms_of(intent.symbol).credit
+            for agent, earned in attribution(booking.realized, credit).items():
+                self.attributed[agent] = self.attributed.get(agent, 0) + earned
         # What was bought by hand may never have printed here.
         self.last_price.setdefault(intent.symbol, fill.amount // fill.quantity)
         held = self.account.positions.get(intent.symbol)
+        if before == 0 and intent.symbol in self._entries:
+            self._terms[intent.symbol] = self._entries[intent.symbol]
         if held is None:
             self._forget(intent.symbol)
         elif intent.side is Side.BUY:
@@ -527,9 +688,7 @@ class TradingEngine:
             if order.status.is_open and order.status is not OrderStatus.UNKNOWN:
                 self.orders[intent_id] = order.moved(OrderStatus.EXPIRED)
         self._cooling = {s: n - 1 for s, n in self._cooling.items() if n > 1}
-        if self.policy.exits.cooldown_sessions > 0:
-            for symbol in sorted(self._exited):
-                self._cooling[symbol] = self.policy.exits.cooldown_sessions
+        self._cooling |= {s: cooldown for s, cooldown in self._exited.items() if cooldown > 0}
         self.account.end_session()
         self._session = None
 
@@ -537,19 +696,35 @@ class TradingEngine:
         """Return the command for an intent: its submission, or its refusal by a guard."""
         return self._admitted(intent, self._refusal(intent, ts))
 
+    def twin(self, account: Account) -> "TradingEngine":
+        """Return an engine behind the same policy and the same guards, for ``live.drill``.
+
+        It knows nothing of this one's orders and books, and no driver carries what it answers.
+        """
+        fresh = RiskState(peak=account.cash, cooldown=0, state=TradingState.ACTIVE)
+        other = type(self)(self.policy, account, fresh, self.fees_of)
+        other._guards = self._guards.fresh()
+        return other
+
     def _refusal(self, intent: OrderIntent, ts: datetime) -> GuardCode | None:
+        session, column = self._session, self._column(intent)
+        is_buy = intent.side is Side.BUY
         context = OrderContext(
             now=ts,
-            is_open=self._session is not None and ts < self._session.close_ts,
+            is_open=session is not None
+            and ts < session.close_ts
+            and intent.session == session.session,
             state=self._state_of(intent.symbol),
+            trading=self._trading(intent.symbol, column),
             reference=self.last_price.get(intent.symbol, 0),
             data_age=self._age(intent.symbol, ts),
             free_quantity=self._free_quantity(intent.symbol),
-            # A stop must not wait for a sum that no guard of a sale looks at.
-            free_cash=self._free_cash() if intent.side is Side.BUY else self.account.cash,
-            equity=self._session.equity if self._session is not None else 0,
+            # A stop must not wait for sums that no guard of a sale looks at.
+            free_cash=self._free_cash() if is_buy else self.account.cash,
             is_known=intent.intent_id in self.orders,
             is_frozen=intent.symbol in self.frozen,
+            law=self._law(column),
+            exposure=self._exposure(column) if is_buy else None,
         )
         return self._guards.refuse(intent, context)
 
@@ -566,6 +741,93 @@ class TradingEngine:
         """Return the command for an intent that never left, as the guards see it now."""
         del self.orders[intent.intent_id]
         return self.guarded(intent, ts)
+
+    def _column(self, intent: OrderIntent) -> int | None:
+        """Return the instrument's column in today's view, ``None`` when it is not there."""
+        view = self._view
+        if view is None or intent.symbol not in view.symbols:
+            return None
+        column = view.index(intent.symbol)
+        return column if view.exchanges[column] is intent.exchange else None
+
+    def _trading(self, symbol: str, column: int | None) -> Trading:
+        view = self._view
+        stopped = view is not None and column is not None and not view.morning.tradable[column]
+        told = [self._suspended[name][0] for name in (symbol, "") if name in self._suspended]
+        return max(self._sidecar, Trading.NO_ENTRY if stopped else Trading.OPEN, *told)
+
+    def _law(self, column: int | None) -> Law | None:
+        view = self._view
+        if view is None or column is None:
+            return None
+        return Law(
+            lower=int(view.lower[column]),
+            upper=int(view.upper[column]),
+            ladder=view.ladders[view.ladder_of[column]],
+            lot=int(view.morning.lot[column]),
+            max_shares=int(view.morning.max_shares[column]),
+            buy_fee_ppb=view.morning.buy_fee_ppb,
+        )
+
+    def _exposure(self, column: int | None) -> Exposure | None:
+        """Return what a purchase adds to, open orders counted as if they were filled."""
+        view = self._view
+        if view is None or column is None or self._session is None:
+            return None
+        reference, sectors = view.morning.reference, view.morning.sectors
+        known = {symbol: i for i, symbol in enumerate(view.symbols)}
+        symbol, open_shares = view.symbols[column], 0
+        value = {
+            held: position.quantity * self._measure(held, known, reference)
+            for held, position in self.account.positions.items()
+        }
+        name = value.get(symbol, 0)
+        for order in self.orders.values():
+            intent, shares = order.intent, order.open_quantity
+            price = self._measure(intent.symbol, known, reference)
+            added = intent.side.sign * shares * price
+            if intent.side is Side.BUY:
+                # What was bought below the reference is worth what was paid for it.
+                added -= (order.filled_quantity + shares) * max(0, price - intent.limit)
+            value[intent.symbol] = value.get(intent.symbol, 0) + added
+            if intent.symbol == symbol and intent.side is Side.BUY:
+                open_shares += shares
+                name += added
+        decision = self.decisions[-1] if self.decisions else None
+        planned = self._planned(decision, known, reference)
+        sector = int(sectors[column])
+        peers = {s for s, i in known.items() if int(sectors[i]) == sector}
+        return Exposure(
+            price=int(reference[column]),
+            equity=decision.equity if decision is not None else self._session.equity,
+            name=name,
+            sector=sum(value[s] for s in value if s in peers) if sector >= 0 else None,
+            gross=sum(value.values()),
+            planned_sector=sum(planned[s] for s in planned if s in peers),
+            planned_gross=sum(planned.values()),
+            open_shares=open_shares,
+        )
+
+    def _measure(self, symbol: str, known: Mapping[str, int], reference: IntArray) -> int:
+        """Return the price by which a share counts: the decision's, else the last known."""
+        price = int(reference[known[symbol]]) if symbol in known else 0
+        return price or self.last_price.get(symbol, 0)
+
+    @staticmethod
+    def _planned(
+        decision: Decision | None, known: Mapping[str, int], reference: IntArray
+    ) -> dict[str, int]:
+        """Return what each name of the day's decision should be worth, entries that wait too."""
+        if decision is None:
+            return {}
+        planned = {
+            choice.symbol: choice.target_quantity * int(reference[known[choice.symbol]])
+            for choice in decision.choices
+            if choice.symbol in known
+        }
+        for one in decision.waiting:
+            planned[one.symbol] = planned.get(one.symbol, 0) + one.budget
+        return planned
 
     def _state_of(self, symbol: str) -> TradingState:
         if symbol in self.quarantined:
@@ -596,7 +858,9 @@ class TradingEngine:
         )
         return self.account.cash - promised
 
-    def _cancel_buys(self) -> list[Command]:
+    def _stop_buying(self) -> list[Command]:
+        """Take back what was to be bought, and wait for no price any more."""
+        self._waiting.clear()
         return [
             self._cancel(order)
             for order in self.open_orders()

@@ -4,11 +4,13 @@ from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
+from numba import njit
 from pydantic import BaseModel, ConfigDict, Field
 
-from trading.allocation.rebalance import limit_price
+from trading.allocation.rebalance import BILLION, limit_price
 from trading.domain.arrays import IntArray
 from trading.domain.instrument import Market
+from trading.strategies.base import ExitRules
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -23,17 +25,6 @@ class OrderSettings(BaseModel):
     stop_collar: Fraction
     participation: Annotated[float, Field(ge=0.0001, le=1.0)]
     preopen_minutes: Annotated[int, Field(ge=1)]
-
-
-class ExitSettings(BaseModel):
-    """When a holding is sold without a decision (``execution.yaml: exits``); null is off."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stop_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None
-    trailing_stop: Annotated[float, Field(gt=0.0, lt=1.0)] | None
-    take_profit: Annotated[float, Field(gt=0.0)] | None
-    cooldown_sessions: Annotated[int, Field(ge=0)]
 
 
 class ManualTrades(StrEnum):
@@ -52,7 +43,7 @@ class ExecutionSettings(BaseModel):
 
     krx: OrderSettings
     us: OrderSettings
-    exits: ExitSettings
+    exits: ExitRules
 
     def for_market(self, market: Market) -> OrderSettings:
         """Return the order policy of ``market``."""
@@ -85,3 +76,29 @@ def limit_prices(
                 int(upper[i]),
             )
     return prices
+
+
+@njit(cache=True)
+def entry_order(
+    price: int,
+    budget: int,
+    cash: int,
+    collar: float,
+    cash_buffer: float,
+    buy_fee_ppb: int,
+    lot: int,
+    max_shares: int,
+    ladder: IntArray,
+    lower: int,
+    upper: int,
+) -> tuple[int, int]:
+    """Return ``(limit, shares)`` of an entry that a print at ``price`` has triggered.
+
+    A marketable limit ``collar`` above the print, and as many whole lots as ``budget`` and
+    ``cash`` (less the buffer) pay for at that limit with fees; 0 shares when that is none.
+    """
+    limit = limit_price(price, collar, 1, ladder, lower, upper)
+    unit = limit + limit * buy_fee_ppb // BILLION + 1
+    spendable = min(budget, int(cash * (1.0 - cash_buffer)))
+    shares = max(0, min(spendable // unit, max_shares))
+    return limit, shares // lot * lot

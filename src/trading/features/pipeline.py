@@ -13,30 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trading.domain.arrays import FloatArray
 from trading.domain.market import AdjustedPanel
-from trading.features import indicators, statistics
-from trading.features.cross_section import percentile_rank
+from trading.features import factors, indicators, statistics
+from trading.features.cross_section import percentile_rank, standard_score
+from trading.features.factors import FactorSettings
 from trading.features.indicators import Bars
+from trading.features.regimes import RegimeSettings
 
-REVISION = 1
+REVISION = 2
 """Raised when a formula changes: models trained on the old one are then refused."""
-
-
-class RegimeSettings(BaseModel):
-    """How the market regime is estimated; commented in ``config/features.yaml``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    states: int = Field(default=2, ge=2, le=3)
-    window_sessions: int = Field(default=1008, ge=120)
-    min_sessions: int = Field(default=252, ge=60)
-    switch_probability: float = Field(default=0.7, ge=0.5, lt=1.0)
-    max_iterations: int = Field(default=50, ge=1)
-
-    @model_validator(mode="after")
-    def _window_covers_minimum(self) -> "RegimeSettings":
-        if self.min_sessions > self.window_sessions:
-            raise ValueError("min_sessions 는 window_sessions 이하여야 합니다")
-        return self
 
 
 class FeatureSettings(BaseModel):
@@ -54,13 +38,23 @@ class FeatureSettings(BaseModel):
     bollinger_width: float = Field(default=2.0, gt=0)
     mfi_window: int = Field(default=10, ge=2)
     atr_window: int = Field(default=14, ge=2)
+    ema_window: int = Field(default=20, ge=2)
+    adx_window: int = Field(default=14, ge=2)
+    obv_window: int = Field(default=20, ge=2)
+    stochastic_window: int = Field(default=14, ge=2)
+    stochastic_slow: int = Field(default=3, ge=2)
+    stochastic_signal: int = Field(default=3, ge=2)
     volatility_short_window: int = Field(default=20, ge=2)
     volatility_long_window: int = Field(default=60, ge=2)
+    range_window: int = Field(default=20, ge=2)
+    autocorrelation_window: int = Field(default=60, ge=3)
+    beta_window: int = Field(default=252, ge=3)
     drawdown_window: int = Field(default=60, ge=2)
     volume_window: int = Field(default=20, ge=2)
     momentum_window: int = Field(default=252, ge=3)
     momentum_skip: int = Field(default=21, ge=0)
     min_names: int = Field(default=5, ge=2)
+    factors: FactorSettings = FactorSettings()
     regime: RegimeSettings = RegimeSettings()
 
     @model_validator(mode="after")
@@ -78,8 +72,8 @@ class FeatureSettings(BaseModel):
 class Feature:
     """One registered feature.
 
-    ``warm_up`` is the number of an instrument's own bars before its first value; ranks need
-    ``min_names`` names besides.
+    ``warm_up`` is the number of an instrument's own bars before its first value. Ranks and scores
+    need enough names besides, and what is made of fundamentals needs them published.
     """
 
     name: str
@@ -112,12 +106,13 @@ def compute(
     """
     bars = panel if isinstance(panel, Bars) else Bars(panel)
     kept = len(range(*rows.indices(bars.shape[0])))
-    values = np.empty((kept, bars.shape[1], len(REGISTRY)))
+    # Feature after feature, each as lines are: none has to be turned over.
+    values = np.empty((len(REGISTRY), bars.shape[1], kept))
     for i, feature in enumerate(REGISTRY):
-        values[:, :, i] = feature.compute(bars, settings)[rows]
+        values[i] = feature.compute(bars, settings)[rows].T
     return FeatureMatrix(
         names=tuple(feature.name for feature in REGISTRY),
-        values=values,
+        values=values.T,
         fingerprint=fingerprint(settings),
     )
 
@@ -138,6 +133,29 @@ def _momentum(bars: Bars, s: FeatureSettings) -> FloatArray:
 
 def _rank(values: FloatArray, bars: Bars, s: FeatureSettings) -> FloatArray:
     return percentile_rank(values, bars.tradable, min_names=s.min_names)
+
+
+def _in_sector(values: FloatArray, bars: Bars, s: FeatureSettings) -> FloatArray:
+    return standard_score(values, bars.tradable, bars.facts.sectors, min_names=s.min_names)
+
+
+def _stochastic(bars: Bars, s: FeatureSettings) -> tuple[FloatArray, FloatArray]:
+    return indicators.stochastic(bars, s.stochastic_window, s.stochastic_slow, s.stochastic_signal)
+
+
+def _stochastic_warm_up(s: FeatureSettings) -> int:
+    # TA-Lib begins both lines where the slower one has its first value.
+    return s.stochastic_window + s.stochastic_slow + s.stochastic_signal - 3
+
+
+def _factor(name: str, reference: str) -> Feature:
+    return Feature(
+        name=f"{name}_score",
+        unit="standard deviations",
+        reference=reference,
+        warm_up=lambda s: s.factors.momentum_window if name == "momentum" else 0,
+        compute=lambda b, s: factors.factor(b, name, s.factors),
+    )
 
 
 REGISTRY: tuple[Feature, ...] = (
@@ -174,9 +192,7 @@ REGISTRY: tuple[Feature, ...] = (
         unit="fraction",
         reference="SMA fast over SMA slow minus 1; TA-Lib SMA",
         warm_up=lambda s: s.slow_window - 1,
-        compute=lambda b, s: (
-            indicators.sma(b, s.fast_window) / indicators.sma(b, s.slow_window) - 1.0
-        ),
+        compute=lambda b, s: indicators.average_gap(b, s.fast_window, s.slow_window),
     ),
     Feature(
         name="macd_histogram",
@@ -270,5 +286,107 @@ REGISTRY: tuple[Feature, ...] = (
         compute=lambda b, s: _rank(
             statistics.realized_volatility(b, s.volatility_long_window), b, s
         ),
+    ),
+    Feature(
+        name="ema_gap",
+        unit="fraction",
+        reference="close over its EMA minus 1; TA-Lib EMA",
+        warm_up=lambda s: s.ema_window - 1,
+        compute=lambda b, s: indicators.ema_gap(b, s.ema_window),
+    ),
+    Feature(
+        name="adx",
+        unit="points 0..100",
+        reference="Wilder (1978); TA-Lib ADX",
+        warm_up=lambda s: 2 * s.adx_window - 1,
+        compute=lambda b, s: indicators.adx(b, s.adx_window),
+    ),
+    Feature(
+        name="obv_flow",
+        unit="fraction -1..1",
+        reference="Granville (1963); TA-Lib OBV, its change per share traded",
+        warm_up=lambda s: s.obv_window,
+        compute=lambda b, s: indicators.obv_flow(b, s.obv_window),
+    ),
+    Feature(
+        name="stochastic_k",
+        unit="points 0..100",
+        reference="Lane (1984); TA-Lib STOCH, slow %K",
+        warm_up=_stochastic_warm_up,
+        compute=lambda b, s: _stochastic(b, s)[0],
+    ),
+    Feature(
+        name="stochastic_d",
+        unit="points 0..100",
+        reference="Lane (1984); TA-Lib STOCH, slow %D",
+        warm_up=_stochastic_warm_up,
+        compute=lambda b, s: _stochastic(b, s)[1],
+    ),
+    Feature(
+        name="volatility_downside",
+        unit="fraction per day",
+        reference="Ang, Chen and Xing (2006), RFS 19(4)",
+        warm_up=lambda s: s.volatility_long_window,
+        compute=lambda b, s: statistics.downside_volatility(b, s.volatility_long_window),
+    ),
+    Feature(
+        name="volatility_parkinson",
+        unit="fraction per day",
+        reference="Parkinson (1980), JB 53(1)",
+        warm_up=lambda s: s.range_window - 1,
+        compute=lambda b, s: statistics.parkinson_volatility(b, s.range_window),
+    ),
+    Feature(
+        name="volatility_garman_klass",
+        unit="fraction per day",
+        reference="Garman and Klass (1980), JB 53(1)",
+        warm_up=lambda s: s.range_window - 1,
+        compute=lambda b, s: statistics.garman_klass_volatility(b, s.range_window),
+    ),
+    Feature(
+        name="autocorrelation",
+        unit="correlation -1..1",
+        reference="Lo and MacKinlay (1990), RFS 3(2): first-order autocorrelation of returns",
+        warm_up=lambda s: s.autocorrelation_window + 1,
+        compute=lambda b, s: statistics.autocorrelation(b, s.autocorrelation_window),
+    ),
+    Feature(
+        name="beta",
+        unit="times the market's return",
+        reference="Frazzini and Pedersen (2014), JFE 111(1)",
+        warm_up=lambda s: s.beta_window,
+        compute=lambda b, s: statistics.market_beta(b, s.beta_window),
+    ),
+    Feature(
+        name="volatility_idiosyncratic",
+        unit="fraction per day",
+        reference="Ang, Hodrick, Xing and Zhang (2006), JF 61(1)",
+        warm_up=lambda s: s.beta_window,
+        compute=lambda b, s: statistics.idiosyncratic_volatility(b, s.beta_window),
+    ),
+    Feature(
+        name="momentum_in_sector",
+        unit="standard deviations",
+        reference="Moskowitz and Grinblatt (1999), JF 54(4): apart from the industry's momentum",
+        warm_up=lambda s: s.momentum_window,
+        compute=lambda b, s: _in_sector(_momentum(b, s), b, s),
+    ),
+    Feature(
+        name="return_20_in_sector",
+        unit="standard deviations",
+        reference="Da, Liu and Schaumburg (2014), MS 60(3): reversal within the industry",
+        warm_up=lambda s: 20,
+        compute=lambda b, s: _in_sector(statistics.simple_return(b, 20), b, s),
+    ),
+    _factor("value", "Fama and French (1992), JF 47(2)"),
+    _factor("quality", "Asness, Frazzini and Pedersen (2019), RAS 24(1)"),
+    _factor("momentum", "Jegadeesh and Titman (1993), JF 48(1)"),
+    _factor("growth", "Lakonishok, Shleifer and Vishny (1994), JF 49(5)"),
+    Feature(
+        name="factor_score",
+        unit="standard deviations",
+        reference="weighted sum of value, quality, momentum and growth",
+        warm_up=lambda s: 0,
+        compute=lambda b, s: factors.composite(b, s.factors),
     ),
 )

@@ -5,7 +5,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from trading.domain.decision import Choice, Decision, TradingState, Verdict
+from trading.domain.decision import (
+    Choice,
+    Decision,
+    ExitTerms,
+    TradingState,
+    Verdict,
+    Waiting,
+)
 from trading.domain.instrument import Exchange
 from trading.domain.order import (
     Fill,
@@ -26,6 +33,8 @@ from trading.simulation.account import Booking
 
 OPENED = "opened"
 CLOSED = "closed"
+# Why a session begins in REDUCING: a guard could not prove that it works.
+DRILL_FAILED = "DRILL_FAILED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +72,8 @@ class RecordedSession:
     ``due_at`` when it was wished: with the decision, or when it was written. ``orders`` and
     ``fills`` are ours; ``manual`` are those that somebody placed by hand and that were taken into
     the books, ``booked`` the fills of both in order. ``unclear`` are intents that nobody can tell
-    from an order placed by hand.
+    from an order placed by hand. ``drill_failed``: it began reducing only, because a guard could
+    not prove that it works.
     """
 
     session: date
@@ -86,6 +96,7 @@ class RecordedSession:
     polled: bool
     mark: Mapping[str, Any] | None
     state: TradingState | None
+    drill_failed: bool
     closed: Mapping[str, Any] | None
 
 
@@ -220,6 +231,13 @@ class Journal:
         body = {"state": state, "reason": reason}
         self._write(RecordKind.STATE, f"{state}:{self._clock.now().isoformat()}", body)
 
+    def drilled(self, body: Mapping[str, Any]) -> None:
+        """Write how the guards were proven before the session, and what follows if they were not."""
+        moment = self._clock.now().isoformat()
+        self._write(RecordKind.DRILL, moment, body)
+        if not body["passed"]:
+            self.state(TradingState.REDUCING, DRILL_FAILED)
+
     def observed(
         self,
         bars: Mapping[str, tuple[int, int, int, int, int]],
@@ -319,7 +337,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
     denied: list[tuple[OrderIntent, str]] = []
     actions: list[dict[str, Any]] = []
     observed: dict[str, tuple[int, int, int, int, int]] = {}
-    saw_open, polled = True, False
+    saw_open, polled, drill_failed = True, False, False
     for record in ledger.read(session=session):
         body = record.body
         match record.kind:
@@ -362,6 +380,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
                 mark = body
             case RecordKind.STATE:
                 state = TradingState(body["state"])
+                drill_failed |= body["reason"] == DRILL_FAILED
     return RecordedSession(
         session=session,
         opened=opened,
@@ -383,6 +402,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
         polled=polled,
         mark=mark,
         state=state,
+        drill_failed=drill_failed,
         closed=closed,
     )
 
@@ -446,11 +466,15 @@ def decision_body(decision: Decision) -> dict[str, Any]:
         "state": decision.state,
         "regime": decision.regime,
         "portfolio_var": decision.portfolio_var,
+        "exposure": decision.exposure,
+        "allocation": decision.allocation,
         "choices": [
             {**asdict(choice), "votes": dict(choice.votes), "verdict": choice.verdict.name}
             for choice in decision.choices
         ],
         "intents": [_intent_body(intent) for intent in decision.intents],
+        "waiting": [asdict(one) for one in decision.waiting],
+        "entries": {symbol: asdict(terms) for symbol, terms in decision.entries.items()},
     }
 
 
@@ -471,6 +495,11 @@ def decision_from(body: Mapping[str, Any]) -> Decision:
             for choice in body["choices"]
         ),
         intents=tuple(_intent_from(intent) for intent in body["intents"]),
+        # A ledger of before these were kept had none of them.
+        exposure=body.get("exposure", 1.0),
+        allocation=body.get("allocation", ""),
+        waiting=tuple(Waiting(**one) for one in body.get("waiting", ())),
+        entries={s: ExitTerms(**terms) for s, terms in body.get("entries", {}).items()},
     )
 
 

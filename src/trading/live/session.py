@@ -14,7 +14,7 @@ from typing import Any
 from trading.clock import monotonic_seconds
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Exchange
-from trading.domain.market import Tick
+from trading.domain.market import MarketStatus, Tick
 from trading.domain.order import (
     Fill,
     Order,
@@ -424,10 +424,14 @@ class LiveSession:
 
     async def _catch_up(self, view: View) -> None:
         """Look at today's prices again: a print may have come while nobody was there."""
-        for symbol in sorted(set(self._engine.account.positions) & set(view.symbols)):
-            quote = await self._broker.quote(symbol)
+        looked_at = {*self._engine.account.positions, *self._engine.waits_for}
+        quotes = {s: await self._broker.quote(s) for s in sorted(looked_at & set(view.symbols))}
+        self._engine.opened_at({symbol: quote.open for symbol, quote in quotes.items()})
+        for symbol, quote in quotes.items():
+            now = self._pace.clock.now()
+            if quote.halted:
+                self._take_status(_halted(symbol, now))
             if quote.volume > 0 and quote.price > 0:
-                now = self._pace.clock.now()
                 await self._handle(
                     Tick(
                         symbol=symbol,
@@ -448,6 +452,20 @@ class LiveSession:
                     await self._handle(event)
             elif isinstance(event, Tick):
                 await self._handle(self._not_too_late(event))
+            elif isinstance(event, MarketStatus):
+                self._take_status(event)
+
+    def _take_status(self, status: MarketStatus) -> None:
+        """Take a halt or its end over; what it keeps back follows when prints do."""
+        self._engine.handle(status)
+        log.warning(
+            "장운영 상태 변경",
+            symbol=status.symbol,
+            halted=status.halted,
+            interrupted=status.interrupted,
+            operation=status.operation,
+            reason=status.reason,
+        )
 
     def _not_too_late(self, tick: Tick) -> Tick:
         """Return a print that was mended after the close as one of the close: no exit follows."""
@@ -657,6 +675,12 @@ class LiveSession:
         # "ts" of a log line is wall time: the venue's own has a name of its own.
         log.info("시간별 상태", venue_time=now.isoformat(), **fields)
         self._notifier.send("hourly_status", {"ts": now.isoformat(), **fields})
+
+
+def _halted(symbol: str, ts: datetime) -> MarketStatus:
+    return MarketStatus(
+        symbol=symbol, halted=True, interrupted=False, operation="", reason="", ts_recv=ts
+    )
 
 
 def _next_boundary(boundary: datetime, now: datetime, interval: timedelta) -> datetime:

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from trading.domain.market import AdjustedPanel
+from trading.domain.market import AdjustedPanel, Facts
 from trading.errors import ModelError
 from trading.features import pipeline
 from trading.features.indicators import Bars
@@ -13,7 +13,12 @@ from trading.features.pipeline import FeatureSettings
 from trading.models.base import Dataset, ModelSettings
 
 
-def build(panel: AdjustedPanel, features: FeatureSettings, models: ModelSettings) -> Dataset:
+def build(
+    panel: AdjustedPanel,
+    features: FeatureSettings,
+    models: ModelSettings,
+    facts: Facts | None = None,
+) -> Dataset:
     """Return features and labels of every ``stride_sessions``-th session.
 
     A feature that is missing in most labelled rows (ranks of a small universe) is left out; a
@@ -24,7 +29,7 @@ def build(panel: AdjustedPanel, features: FeatureSettings, models: ModelSettings
     ModelError
         If fewer than ``min_rows`` rows remain.
     """
-    bars = Bars(panel)
+    bars = Bars(panel, facts)
     every = slice(None, None, models.stride_sessions)
     matrix = pipeline.compute(bars, features, rows=every)
     labels = forward_returns(panel, models.horizon_sessions)

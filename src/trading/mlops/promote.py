@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trading.domain.instrument import Market
-from trading.domain.market import AdjustedPanel
+from trading.domain.market import AdjustedPanel, Facts
 from trading.errors import ModelError
 from trading.features.pipeline import FeatureSettings, fingerprint
 from trading.log import get_logger
@@ -155,6 +155,7 @@ def retrain(
     features: FeatureSettings,
     models: ModelSettings,
     *,
+    facts: Facts | None = None,
     force: bool = False,
     bias: str | None = None,
 ) -> RetrainReport:
@@ -172,7 +173,7 @@ def retrain(
     latest = last_report(home, panel.market)
     if latest is not None and not force and not is_due(home, panel, features, models.gate):
         return RetrainReport(**{**latest.to_json(), "trained": False})
-    challenger = train(panel, features, models).model
+    challenger = train(panel, features, models, facts).model
     card = challenger.card
     registry = MlflowRegistry(home.mlruns_dir)
     rival = _rival(home, panel, features)

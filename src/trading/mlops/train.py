@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from trading import __version__
 from trading.domain.arrays import FloatArray
-from trading.domain.market import AdjustedPanel
+from trading.domain.market import AdjustedPanel, Facts
 from trading.features.pipeline import FeatureSettings
 from trading.log import get_logger
 from trading.mlops import dataset
@@ -30,7 +30,12 @@ class Challenger:
     dataset: Dataset
 
 
-def train(panel: AdjustedPanel, features: FeatureSettings, models: ModelSettings) -> Challenger:
+def train(
+    panel: AdjustedPanel,
+    features: FeatureSettings,
+    models: ModelSettings,
+    facts: Facts | None = None,
+) -> Challenger:
     """Return a forest taught on all labels known at the end of ``panel``.
 
     The same panel and settings give the same model, to the bit.
@@ -44,7 +49,7 @@ def train(panel: AdjustedPanel, features: FeatureSettings, models: ModelSettings
     def fit(x: FloatArray, y: FloatArray) -> Trees:
         return forest.fit(x, y, models.forest)
 
-    data = dataset.build(panel, features, models)
+    data = dataset.build(panel, features, models, facts)
     walk = walk_forward(data, fit, models.validation, rank_min_names=models.rank_min_names)
     card = ModelCard(
         name=model_name(panel.market.value),

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.decision import Verdict
+from trading.risk.backtests import DemotionSettings
+from trading.risk.exposure import ExposureSettings
+from trading.risk.scenarios import ScenarioSettings
+from trading.risk.var import VarSettings
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -56,6 +60,10 @@ class RiskSettings(BaseModel):
     drawdown_cooldown_sessions: Annotated[int, Field(ge=1)]
     max_adv_share: Fraction
     adv_sessions: Annotated[int, Field(ge=1)]
+    var: VarSettings = VarSettings()
+    demotion: DemotionSettings = DemotionSettings()
+    exposure: ExposureSettings = ExposureSettings()
+    scenarios: ScenarioSettings = ScenarioSettings()
     guards: GuardSettings
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ liquidity or factors belongs to ``strategies.screener``.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
@@ -22,11 +22,14 @@ from trading.domain.rules import shipped_config_dir
 from trading.errors import ConfigError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from trading.domain.arrays import DateArray, IntArray
     from trading.store.lake import Lake
 
 _FILE = "universe.yaml"
 # A halted name keeps its rows, so a board that was not seen for so long is the instrument's own.
-_SEEN_WITHIN = timedelta(days=31)
+SEEN_WITHIN = timedelta(days=31)
 # A whole market has more names than this; fewer were picked, and picked afterwards.
 _WHOLE_MARKET = 500
 # At least this share of the names leaves a market in a year. Of the 2,240 in the official
@@ -99,7 +102,7 @@ def members(lake: "Lake", market: Market, on: date) -> list[Instrument]:
             market,
             kind,
             columns=["session", "symbol", "exchange"],
-            first=on - _SEEN_WITHIN,
+            first=on - SEEN_WITHIN,
             last=on,
         ).to_pylist()
         for kind in ("daily", "listings")
@@ -151,6 +154,62 @@ def sectors(
         of={symbol: sector for symbol, (_, sector) in found.items()},
         lookahead=frozenset(symbol for symbol, (as_of, _) in found.items() if as_of > on),
     )
+
+
+# ---- designations --------------------------------------------------------------------------
+
+
+def standings(listings: "pa.Table", sessions: "DateArray", symbols: Sequence[str]) -> "IntArray":
+    """Return how the exchange designated each name at the close of each session.
+
+    Parameters
+    ----------
+    listings : pyarrow.Table
+        Rows of ``schema.LISTINGS`` from some weeks before the first session to the last one.
+
+    Returns
+    -------
+    ndarray of shape (n_sessions, n_instruments)
+        ``strategies.screener.Standing`` values. What a listing says holds until the next one of
+        the name, for 31 days at most; from then on, and where it says nothing, ``UNKNOWN``.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from trading.strategies.screener import Standing
+
+    days = sessions.astype("datetime64[D]")
+    listings = listings.sort_by("session")
+    day = listings["session"].to_numpy().astype("datetime64[D]")
+    row = np.searchsorted(days, day)
+    place = pc.index_in(
+        listings["symbol"].cast(pa.string()), value_set=pa.array(list(symbols), pa.string())
+    )
+    column = pc.fill_null(place, -1).to_numpy()
+    warned = pc.index_in(
+        listings["warning"].cast(pa.string()),
+        value_set=pa.array([standing.text for standing in Standing], pa.string()),
+    )
+    # The texts stand in the order of the values, which begin at -1.
+    standing = pc.fill_null(warned, 0).to_numpy().astype(np.int64) + Standing.UNKNOWN
+    administered = pc.if_else(
+        listings["is_administrative"], int(Standing.ADMINISTRATIVE), int(Standing.NORMAL)
+    )
+    standing = np.maximum(standing, pc.fill_null(administered, int(Standing.UNKNOWN)).to_numpy())
+
+    shape = (len(days), len(symbols))
+    out = np.full(shape, int(Standing.UNKNOWN), dtype=np.int64)
+    used = np.flatnonzero((column >= 0) & (row < len(days)))
+    if used.size == 0:
+        return out
+    told = np.full(shape, -1, dtype=np.int64)
+    # A day off counts for the next session; of several listings of a session the last one.
+    told[row[used], column[used]] = used
+    np.maximum.accumulate(told, axis=0, out=told)
+    is_recent = days[:, None] - day[told] <= np.timedelta64(SEEN_WITHIN)
+    np.copyto(out, standing[told], where=(told >= 0) & is_recent)
+    return out
 
 
 # ---- survivorship --------------------------------------------------------------------------

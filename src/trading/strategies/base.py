@@ -1,155 +1,123 @@
-"""Settings of all strategies and the shape of what they say.
+"""What a strategy is: its settings, what it may look at, what it says.
 
-The rules are in ``technical`` and ``learned``, the screen in ``screener``, the whole day's
-view in ``evaluation``; how votes become a forecast is ``ensemble``.
+A strategy is one module of this package with a tuple ``AGENTS``, found by ``catalog``; the rules
+are in ``technical``, ``statistical``, ``factor`` and ``learned``, the screen in ``screener``, the
+whole day's view in ``evaluation``; how votes become a forecast is ``ensemble``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from trading.domain.arrays import BoolArray, FloatArray, IntArray
-from trading.domain.instrument import Market
+from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
+from trading.features.indicators import Bars
+from trading.features.pipeline import FeatureSettings
+from trading.models.base import Model
+
+Distance = Annotated[float, Field(gt=0.0, lt=1.0)]
+Multiple = Annotated[float, Field(gt=0.0)]
 
 
-class _Settings(BaseModel):
+class StrictSettings(BaseModel):
+    """Settings that never change and know no other keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class MaCrossoverSettings(_Settings):
-    """Long after the fast average crosses above the slow one, short after it crosses below."""
+class ExitRules(StrictSettings):
+    """When a holding is sold without a decision; ``None`` switches a rule off.
 
-    enabled: bool = True
-    kind: Literal["sma", "ema"] = "sma"
-    fast: int = Field(default=10, ge=2)
-    slow: int = Field(default=30, ge=3)
+    Fractions count from the average purchase price (``trailing_*`` from the highest price since
+    entry), ``*_atr`` are multiples of the average true range at entry. Of a fraction and a
+    multiple of the same rule the nearer one counts. ``max_sessions`` sells at the open after so
+    many sessions; ``cooldown_sessions`` keeps a name that was sold by a rule from being bought.
+    """
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "MaCrossoverSettings":
-        if self.fast >= self.slow:
-            raise ValueError("fast 는 slow 보다 작아야 합니다")
-        return self
-
-
-class RsiSettings(_Settings):
-    """Long after RSI comes back above ``lower``, short after it comes back below ``upper``."""
-
-    enabled: bool = True
-    window: int = Field(default=14, ge=2)
-    lower: float = Field(default=30.0, gt=0, lt=100)
-    upper: float = Field(default=70.0, gt=0, lt=100)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "RsiSettings":
-        if self.lower >= self.upper:
-            raise ValueError("lower 는 upper 보다 작아야 합니다")
-        return self
+    stop_loss: Distance | None = None
+    stop_atr: Multiple | None = None
+    trailing_stop: Distance | None = None
+    trailing_atr: Multiple | None = None
+    take_profit: Multiple | None = None
+    profit_atr: Multiple | None = None
+    max_sessions: Annotated[int, Field(ge=1)] | None = None
+    cooldown_sessions: Annotated[int, Field(ge=0)] = 0
 
 
-class BollingerMfiSettings(_Settings):
-    """Trend following: strength in price and in money flow together.
+class AgentSettings(StrictSettings):
+    """What every strategy has in its block of ``strategies.yaml``.
 
-    References
-    ----------
-    .. [1] Bollinger, J. (2001). "Bollinger on Bollinger Bands", method II.
+    ``weight`` is the prior weight of its votes in the ensemble, 0 counts for nothing. ``exits``
+    replaces the exit rules of ``execution.yaml`` for what this strategy led into.
     """
 
     enabled: bool = True
-    window: int = Field(default=20, ge=2)
-    width: float = Field(default=2.0, gt=0)
-    mfi_window: int = Field(default=10, ge=2)
-    enter_b: float = 0.8
-    enter_mfi: float = Field(default=80.0, ge=0, le=100)
-    leave_b: float = 0.2
-    leave_mfi: float = Field(default=20.0, ge=0, le=100)
-    time_stop: int = Field(default=60, ge=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "BollingerMfiSettings":
-        if self.leave_b >= self.enter_b or self.leave_mfi >= self.enter_mfi:
-            raise ValueError("leave_* 는 enter_* 보다 작아야 합니다")
-        return self
+    weight: float = Field(default=1.0, ge=0.0)
+    exits: ExitRules | None = None
 
 
-class MomentumSettings(_Settings):
-    """Rank of the return from ``window`` to ``skip`` bars ago among the tradable names."""
+class Family(StrEnum):
+    """Which kind of argument a strategy makes."""
 
-    enabled: bool = True
-    window: int = Field(default=252, ge=3)
-    skip: int = Field(default=21, ge=0)
-    min_names: int = Field(default=5, ge=2)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "MomentumSettings":
-        if self.skip >= self.window:
-            raise ValueError("skip 은 window 보다 작아야 합니다")
-        return self
+    TECHNICAL = "technical"
+    STATISTICAL = "statistical"
+    FACTOR = "factor"
+    FORECASTER = "forecaster"
+    REINFORCEMENT = "reinforcement"
 
 
-class ForestVoteSettings(_Settings):
-    """The champion forest's forecast as a vote; see ``models.base.view``."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Inputs:
+    """What a strategy may look at: bars and facts, feature windows, champions by agent name."""
 
-    enabled: bool = True
+    bars: Bars
+    features: FeatureSettings
+    models: Mapping[str, Model] = field(default_factory=dict)
 
-
-class ConfidenceSettings(_Settings):
-    """How an agent's hit rate is measured."""
-
-    horizon_sessions: int = Field(default=20, ge=1)
-    prior_outcomes: float = Field(default=20.0, gt=0)
-
-
-class ScreenSettings(_Settings):
-    """The daily screen of one market; prices and values in units of its currency."""
-
-    min_price: float = Field(ge=0)
-    min_bars: int = Field(ge=1)
-    value_sessions: int = Field(ge=1)
-    min_value: float = Field(ge=0)
-    leaders: int = Field(ge=0)
-    momentum_window: int = Field(default=252, ge=3)
-    momentum_skip: int = Field(default=21, ge=0)
-    top: int = Field(ge=0)
-    min_names: int = Field(default=5, ge=2)
+    @property
+    def sessions(self) -> DateArray:
+        """The dates of the rows."""
+        return self.bars.panel.sessions
 
 
-_SCREENS = {
-    Market.US: ScreenSettings(
-        min_price=5.0, min_bars=60, value_sessions=20, min_value=1e6, leaders=0, top=0
-    ),
-    Market.KRX: ScreenSettings(
-        min_price=1000.0, min_bars=60, value_sessions=20, min_value=1e9, leaders=200, top=40
-    ),
-}
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Triggers:
+    """Entries that wait inside a session for a price; arrays ``(n_sessions, n_instruments)``.
+
+    Attributes
+    ----------
+    distance : ndarray
+        How far above the open of the **next** session the price must rise, as a fraction of this
+        row's close; NaN where there is nothing to wait for.
+    outcome : ndarray
+        What the entry that this session gave earned from its trigger to this session's close,
+        as a fraction; NaN where none was given. The record that calibrates its confidence.
+    ceiling : float
+        A price further above the open than this fraction is a spike that is not bought.
+    """
+
+    distance: FloatArray
+    outcome: FloatArray
+    ceiling: float
 
 
-class StrategySettings(_Settings):
-    """All strategies and screens; commented in ``config/strategies.yaml``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One voter.
 
-    ma_crossover: MaCrossoverSettings = MaCrossoverSettings()
-    rsi: RsiSettings = RsiSettings()
-    bollinger_mfi: BollingerMfiSettings = BollingerMfiSettings()
-    momentum: MomentumSettings = MomentumSettings()
-    forest: ForestVoteSettings = ForestVoteSettings()
-    confidence: ConfidenceSettings = ConfidenceSettings()
-    screener: Mapping[Market, ScreenSettings] = _SCREENS
+    ``votes`` returns standing views in [-1, 1] of shape ``(n_sessions, n_instruments)``, NaN
+    abstains; row ``t`` knows rows up to ``t`` only. ``triggers`` is for strategies that enter
+    inside a session: they have no standing view. Both take ``(Inputs, settings)``.
+    """
 
-    @model_validator(mode="after")
-    def _every_market(self) -> "StrategySettings":
-        if missing := [market.value for market in Market if market not in self.screener]:
-            raise ValueError(f"screener 에 시장이 없습니다: {', '.join(missing)}")
-        return self
-
-    def enabled(self) -> tuple[str, ...]:
-        """Return the names of the agents that vote, in the order of their columns."""
-        return tuple(name for name in AGENTS if getattr(self, name).enabled)
-
-
-AGENTS = ("ma_crossover", "rsi", "bollinger_mfi", "momentum", "forest")
-"""Every agent, in the order of their columns."""
+    name: str
+    family: Family
+    settings: type[AgentSettings]
+    votes: Callable[[Inputs, Any], FloatArray]
+    triggers: Callable[[Inputs, Any], Triggers] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,14 +132,29 @@ class Evaluation:
         Standing views in [-1, 1]; NaN abstains.
     confidence : ndarray of shape (n_sessions, K, n_instruments)
         Calibrated hit rate of views of this sign, in (0, 1); 0.5 where the agent abstains.
+    weights : ndarray of shape (n_sessions, K)
+        Weight of each agent: its prior times what its closed views earned it.
+    triggers : ndarray of shape (n_sessions, K, n_instruments)
+        How far above the next open an agent's entry waits, as a fraction of the close; NaN none.
+    trigger_confidence : ndarray of shape (n_sessions, K)
+        Calibrated hit rate of each agent's waiting entries.
+    ceilings : ndarray of shape (K,)
+        How far above the open, as a fraction, an agent still buys; 0 for standing views.
     volatility : ndarray of shape (n_sessions, n_instruments)
         Daily realized volatility, as a fraction; NaN during warm-up.
+    atr : ndarray of shape (n_sessions, n_instruments)
+        Average true range as a fraction of the close; NaN during warm-up.
+    expected, expected_error : ndarray of shape (n_sessions, n_instruments)
+        Daily excess return to expect from the standing views, and its standard error; NaN while
+        the record is too short.
     returns : ndarray of shape (n_sessions, n_instruments)
         Simple close-to-close returns; 0 over a halt, NaN before the second bar.
     screened : ndarray of shape (n_sessions, n_instruments)
         Names that may be bought.
     screen_reason : ndarray of shape (n_sessions, n_instruments)
         ``screener.ScreenReason`` of each name.
+    sectors : ndarray of shape (n_sessions, n_instruments)
+        Sector codes, -1 unknown.
     regime : ndarray of shape (n_sessions,)
         Index into ``regime_names``, whose last is ``unknown``.
     regime_from_index : ndarray of shape (n_sessions,)
@@ -181,10 +164,18 @@ class Evaluation:
     agents: tuple[str, ...]
     votes: FloatArray
     confidence: FloatArray
+    weights: FloatArray
+    triggers: FloatArray
+    trigger_confidence: FloatArray
+    ceilings: FloatArray
     volatility: FloatArray
+    atr: FloatArray
+    expected: FloatArray
+    expected_error: FloatArray
     returns: FloatArray
     screened: BoolArray
     screen_reason: IntArray
+    sectors: IntArray
     regime: IntArray
     regime_names: tuple[str, ...]
     regime_from_index: BoolArray

@@ -1,22 +1,34 @@
 """Everything the agents say about a panel, evaluated once for all its sessions."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from trading.domain.arrays import FloatArray
+from trading.domain.arrays import IntArray
 from trading.domain.instrument import Exchange
-from trading.domain.market import AdjustedPanel, RawPanel
+from trading.domain.market import AdjustedPanel, Facts, RawPanel
 from trading.errors import UsageError
-from trading.features import regimes, statistics
+from trading.features import factors, indicators, regimes, statistics
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings
-from trading.models.base import Model, ModelCard
-from trading.strategies import learned, technical
-from trading.strategies.base import AGENTS, ConfidenceSettings, Evaluation, StrategySettings
-from trading.strategies.screener import screen
+from trading.features.regimes import Regimes
+from trading.models.base import Model
+from trading.strategies import calibration
+from trading.strategies.base import Evaluation, Inputs
+from trading.strategies.catalog import AGENTS, StrategySettings
+from trading.strategies.screener import Screen, screen
 
-_WEIGHT_STEPS = 1000
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Research:
+    """An evaluation with what it was made from, for analysis and reports."""
+
+    evaluation: Evaluation
+    bars: Bars
+    screen: Screen
+    regimes: Regimes
+    records: tuple[calibration.Record, ...]
 
 
 def evaluate(
@@ -25,12 +37,14 @@ def evaluate(
     *,
     features: FeatureSettings,
     strategies: StrategySettings,
+    facts: Facts | None = None,
     model: Model | None = None,
     agents: Sequence[str] | None = None,
     exchanges: Collection[Exchange] = tuple(Exchange),
+    standing: IntArray | None = None,
     first_row: int = 0,
 ) -> Evaluation:
-    """Return votes, confidence, volatility, screen and regime of every session.
+    """Return votes, confidence, weights, volatility, screen and regime of every session.
 
     Parameters
     ----------
@@ -38,12 +52,16 @@ def evaluate(
         Its first row is part of the policy; what follows row ``t`` never changes row ``t``.
     raw : RawPanel
         The same instruments from the same first session; it may be longer.
+    facts : Facts, optional
+        Sectors and fundamentals of the panel's rows; nothing is known without them.
     model : Model, optional
-        The champion; without one the forest abstains.
+        The champion; without one the agent of its name abstains.
     agents : sequence of str, optional
         Who votes; those enabled in ``strategies`` when not named.
     exchanges : collection of Exchange, optional
         Listings that the screen lets through; all when not named.
+    standing : ndarray of shape (n_sessions, n_instruments), optional
+        What the exchange says of each name, ``screener.Standing``.
     first_row : int, default=0
         Regimes are estimated from this row on only. A row's values do not depend on it.
 
@@ -52,96 +70,101 @@ def evaluate(
     UsageError
         If an agent is unknown.
     """
+    return research(
+        panel,
+        raw,
+        features=features,
+        strategies=strategies,
+        facts=facts,
+        model=model,
+        agents=agents,
+        exchanges=exchanges,
+        standing=standing,
+        first_row=first_row,
+    ).evaluation
+
+
+def research(
+    panel: AdjustedPanel,
+    raw: RawPanel,
+    *,
+    features: FeatureSettings,
+    strategies: StrategySettings,
+    facts: Facts | None = None,
+    model: Model | None = None,
+    agents: Sequence[str] | None = None,
+    exchanges: Collection[Exchange] = tuple(Exchange),
+    standing: IntArray | None = None,
+    first_row: int = 0,
+) -> Research:
+    """Return the evaluation of ``evaluate`` with what it was made from."""
     names = tuple(agents) if agents is not None else strategies.enabled()
     if unknown := [name for name in names if name not in AGENTS]:
         raise UsageError(f"없는 전략: {', '.join(unknown)} (가능: {', '.join(AGENTS)})")
-    bars = Bars(panel)
+    bars = Bars(panel, facts)
     n, m = bars.shape
+    # A model is registered as agent-market.
+    models = {model.card.name.partition("-")[0]: model} if model is not None else {}
+    inputs = Inputs(bars=bars, features=features, models=models)
     votes = np.full((n, len(names), m), np.nan)
     confidence = np.full((n, len(names), m), 0.5)
+    triggers = np.full((n, len(names), m), np.nan)
+    trigger_confidence = np.full((n, len(names)), 0.5)
+    ceilings = np.zeros(len(names))
+    records = []
     for k, name in enumerate(names):
-        votes[:, k] = _votes(name, bars, panel, features, strategies, model)
-        card = model.card if name == "forest" and model is not None else None
-        confidence[:, k] = hit_rate(votes[:, k], bars, strategies.confidence, card=card)
-    chosen = screen(bars, raw, strategies.screener[panel.market], exchanges=exchanges)
+        agent, settings = AGENTS[name], strategies.of(name)
+        votes[:, k] = agent.votes(inputs, settings)
+        card = models[name].card if name in models else None
+        confidence[:, k] = calibration.hit_rate(votes[:, k], bars, strategies.confidence, card=card)
+        waits = agent.triggers(inputs, settings) if agent.triggers is not None else None
+        if waits is not None:
+            triggers[:, k] = waits.distance
+            trigger_confidence[:, k] = calibration.trigger_rate(waits, strategies.confidence)
+            ceilings[k] = waits.ceiling
+        records.append(calibration.closed_views(votes[:, k], bars, waits))
+    weights = calibration.agent_weights(
+        np.array([strategies.of(name).weight for name in names], dtype=np.float64),
+        records,
+        strategies.adaptation,
+    )
+    expected, expected_error = calibration.expected_returns(
+        votes, confidence, weights, bars, strategies.confidence
+    )
+    chosen = screen(
+        bars,
+        raw,
+        strategies.screener[panel.market],
+        factors=factors.scores(bars, features.factors),
+        exchanges=exchanges,
+        standing=standing,
+    )
     regime = regimes.estimate(panel, features.regime, first_row=first_row)
-    unknown_state = len(regime.names)
-    return Evaluation(
+    evaluation = Evaluation(
         agents=names,
         votes=votes,
         confidence=confidence,
+        weights=weights,
+        triggers=triggers,
+        trigger_confidence=trigger_confidence,
+        ceilings=ceilings,
         volatility=statistics.realized_volatility(bars, features.volatility_long_window),
+        atr=indicators.atr_ratio(bars, features.atr_window),
+        expected=expected,
+        expected_error=expected_error,
         returns=statistics.session_returns(bars),
         screened=chosen.selected,
         screen_reason=chosen.reason,
-        regime=np.where(regime.state == regimes.UNKNOWN, unknown_state, regime.state),
+        sectors=bars.facts.sectors,
+        regime=np.where(regime.state == regimes.UNKNOWN, len(regime.names), regime.state),
         regime_names=(*regime.names, "unknown"),
         regime_from_index=regime.from_index,
         first_bar=panel.sessions[0].item(),
     )
-
-
-def hit_rate(
-    votes: FloatArray,
-    bars: Bars,
-    settings: ConfidenceSettings,
-    *,
-    card: ModelCard | None = None,
-) -> FloatArray:
-    r"""Return how often standing views of this sign were right, shrunk to one half.
-
-    .. math:: c_t = \frac{h_t + a/2}{n_t + a}
-
-    over all names and all votes whose outcome was known at ``t``, weighted by ``|vote|``.
-    A long view is right when the close ``horizon_sessions`` later is higher, a short one when it
-    is lower. Outcomes overlap, so each counts ``1 / horizon_sessions``; ``a`` is
-    ``prior_outcomes``. A model's out-of-sample record (``card``) is counted with it.
-    """
-    n, m = votes.shape
-    horizon = settings.horizon_sessions
-    out = np.full((n, m), 0.5)
-    close = bars.close()
-    moved = np.zeros((n, m))
-    if n > horizon:
-        moved[: n - horizon] = np.sign(close[horizon:] - close[:-horizon])
-    counted = bars.tradable & np.isfinite(votes) & np.isfinite(moved)
-    for sign in (1, -1):
-        # Integer weights: their sum is exact, whatever the order and the number of names.
-        weight = np.where(counted & (votes * sign > 0), np.abs(votes), 0.0)
-        size = np.rint(weight * _WEIGHT_STEPS).astype(np.int64)
-        hits = np.where(moved * sign > 0, size, 0)
-        n_known = np.zeros(n)
-        h_known = np.zeros(n)
-        per_outcome = 1.0 / (_WEIGHT_STEPS * horizon)
-        if n > horizon:
-            n_known[horizon:] = np.cumsum(size.sum(axis=1))[:-horizon] * per_outcome
-            h_known[horizon:] = np.cumsum(hits.sum(axis=1))[:-horizon] * per_outcome
-        if card is not None:
-            n_known += card.long_count if sign > 0 else card.short_count
-            h_known += card.long_hits if sign > 0 else card.short_hits
-        rate = (h_known + 0.5 * settings.prior_outcomes) / (n_known + settings.prior_outcomes)
-        out = np.where(votes * sign > 0, np.round(rate, 9)[:, None], out)
-    return out
-
-
-def _votes(
-    name: str,
-    bars: Bars,
-    panel: AdjustedPanel,
-    features: FeatureSettings,
-    strategies: StrategySettings,
-    model: Model | None,
-) -> FloatArray:
-    match name:
-        case "ma_crossover":
-            return technical.ma_crossover(bars, strategies.ma_crossover)
-        case "rsi":
-            return technical.rsi(bars, strategies.rsi)
-        case "bollinger_mfi":
-            return technical.bollinger_mfi(bars, strategies.bollinger_mfi)
-        case "momentum":
-            return technical.momentum(bars, strategies.momentum)
-        case _:
-            if model is None:
-                return np.full(bars.shape, np.nan)
-            return learned.forest(bars, panel.sessions, model, features)
+    return Research(
+        evaluation=evaluation,
+        bars=bars,
+        screen=chosen,
+        regimes=regime,
+        records=tuple(records),
+    )

@@ -1,49 +1,131 @@
-"""Rule-based agents: moving averages, RSI, Bollinger with money flow, momentum.
+"""Rule-based agents: moving averages, RSI, Bollinger with money flow, momentum, breakouts.
 
 Each returns standing votes of shape ``(n_sessions, n_instruments)``: 1 since the last buy
 event, -1 since the last sell event, NaN (abstain) before the first event or after a time stop.
 The state machines are compiled; backtest, sweep and live call these same functions.
 """
 
+from typing import Literal
+
 import numpy as np
 from numba import njit
+from pydantic import Field, model_validator
 
 from trading.domain.arrays import BoolArray, FloatArray
 from trading.features import indicators, statistics
 from trading.features.cross_section import SCORE_DECIMALS, percentile_rank
-from trading.features.indicators import Bars
-from trading.strategies.base import (
-    BollingerMfiSettings,
-    MaCrossoverSettings,
-    MomentumSettings,
-    RsiSettings,
-)
+from trading.strategies.base import Agent, AgentSettings, ExitRules, Family, Inputs, Triggers
 
 
-def ma_crossover(bars: Bars, settings: MaCrossoverSettings) -> FloatArray:
+class MaCrossoverSettings(AgentSettings):
+    """Long after the fast average crosses above the slow one, short after it crosses below."""
+
+    kind: Literal["sma", "ema"] = "sma"
+    fast: int = Field(default=10, ge=2)
+    slow: int = Field(default=30, ge=3)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "MaCrossoverSettings":
+        if self.fast >= self.slow:
+            raise ValueError("fast 는 slow 보다 작아야 합니다")
+        return self
+
+
+class RsiSettings(AgentSettings):
+    """Long after RSI comes back above ``lower``; no view after it comes back below ``upper``."""
+
+    window: int = Field(default=14, ge=2)
+    lower: float = Field(default=30.0, gt=0, lt=100)
+    upper: float = Field(default=70.0, gt=0, lt=100)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RsiSettings":
+        if self.lower >= self.upper:
+            raise ValueError("lower 는 upper 보다 작아야 합니다")
+        return self
+
+
+class BollingerMfiSettings(AgentSettings):
+    """Trend following: strength in price and in money flow together.
+
+    References
+    ----------
+    .. [1] Bollinger, J. (2001). "Bollinger on Bollinger Bands", method II.
+    """
+
+    window: int = Field(default=20, ge=2)
+    width: float = Field(default=2.0, gt=0)
+    mfi_window: int = Field(default=10, ge=2)
+    enter_b: float = 0.8
+    enter_mfi: float = Field(default=80.0, ge=0, le=100)
+    leave_b: float = 0.2
+    leave_mfi: float = Field(default=20.0, ge=0, le=100)
+    time_stop: int = Field(default=60, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "BollingerMfiSettings":
+        if self.leave_b >= self.enter_b or self.leave_mfi >= self.enter_mfi:
+            raise ValueError("leave_* 는 enter_* 보다 작아야 합니다")
+        return self
+
+
+class MomentumSettings(AgentSettings):
+    """Rank of the return from ``window`` to ``skip`` bars ago among the tradable names."""
+
+    window: int = Field(default=252, ge=3)
+    skip: int = Field(default=21, ge=0)
+    min_names: int = Field(default=5, ge=2)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "MomentumSettings":
+        if self.skip >= self.window:
+            raise ValueError("skip 은 window 보다 작아야 합니다")
+        return self
+
+
+class VolatilityBreakoutSettings(AgentSettings):
+    """Buy inside the session when the price has risen by ``k`` times yesterday's range.
+
+    Held to the next open (``exits``). Above ``whipsaw`` over the open the move is a spike that
+    comes back more often than not: it is not bought.
+
+    References
+    ----------
+    .. [1] Williams, L. (1999). "Long-Term Secrets to Short-Term Trading", volatility breakouts.
+    """
+
+    k: float = Field(default=0.5, gt=0)
+    whipsaw: float = Field(default=0.07, gt=0, lt=1)
+    exits: ExitRules | None = ExitRules(max_sessions=1, cooldown_sessions=0)
+
+
+def ma_crossover(inputs: Inputs, settings: MaCrossoverSettings) -> FloatArray:
     """Vote 1 since the fast average crossed above the slow one, -1 since it crossed below."""
+    bars = inputs.bars
     average = indicators.sma if settings.kind == "sma" else indicators.ema
     gap = average(bars, settings.fast) / average(bars, settings.slow) - 1.0
     votes: FloatArray = crossing_votes(_rounded(gap), bars.valid)
     return votes
 
 
-def rsi(bars: Bars, settings: RsiSettings) -> FloatArray:
+def rsi(inputs: Inputs, settings: RsiSettings) -> FloatArray:
     """Vote 1 since RSI came back above ``lower``, 0 since it came back below ``upper``.
 
     The upper crossing ends a view, it is not the opposite one (docs/adr/0008).
     """
+    bars = inputs.bars
     index = _rounded(indicators.rsi(bars, settings.window))
     votes: FloatArray = recross_votes(index, bars.valid, settings.lower, settings.upper)
     return votes
 
 
-def bollinger_mfi(bars: Bars, settings: BollingerMfiSettings) -> FloatArray:
+def bollinger_mfi(inputs: Inputs, settings: BollingerMfiSettings) -> FloatArray:
     """Vote 1 since price and money flow were both strong, 0 since both were weak.
 
     Edge-triggered: strength counts on the bar on which it begins. A view older than
     ``time_stop`` own bars ends.
     """
+    bars = inputs.bars
     votes: FloatArray = strength_votes(
         _rounded(indicators.percent_b(bars, settings.window, settings.width)),
         _rounded(indicators.mfi(bars, settings.mfi_window)),
@@ -57,14 +139,41 @@ def bollinger_mfi(bars: Bars, settings: BollingerMfiSettings) -> FloatArray:
     return votes
 
 
-def momentum(bars: Bars, settings: MomentumSettings) -> FloatArray:
+def momentum(inputs: Inputs, settings: MomentumSettings) -> FloatArray:
     """Vote by the rank of the 12-1 momentum, from -1 (worst) to 1 (best).
 
     Abstains with fewer than ``min_names`` ranked names.
     """
+    bars = inputs.bars
     score = statistics.momentum(bars, settings.window, settings.skip)
     rank = percentile_rank(score, bars.tradable, min_names=settings.min_names)
     return _rounded(2.0 * rank - 1.0)
+
+
+def volatility_breakout(inputs: Inputs, settings: VolatilityBreakoutSettings) -> FloatArray:
+    """Abstain: a breakout is no standing view, see ``breakout_triggers``."""
+    return np.full(inputs.bars.shape, np.nan)
+
+
+def breakout_triggers(inputs: Inputs, settings: VolatilityBreakoutSettings) -> Triggers:
+    """Return where each name's next session must break out, and what this session's breakout earned.
+
+    A trigger above ``whipsaw`` over the last close is no trigger: it could only fire on a spike.
+    The outcome is from the trigger to the close; a session whose high went beyond ``whipsaw``
+    over its open is counted like any other that touched the trigger, since the entry came first.
+    """
+    bars = inputs.bars
+    width = bars.line("range", lambda column: (column.high - column.low) / column.close)
+    distance = _rounded(settings.k * width)
+    waits = bars.tradable & np.isfinite(distance) & (distance > 0) & (distance < settings.whipsaw)
+    distance = np.where(waits, distance, np.nan)
+    panel = bars.panel
+    outcome = np.full(bars.shape, np.nan)
+    close = bars.close()
+    trigger = panel.open[1:] + distance[:-1] * close[:-1]
+    touched = panel.tradable[1:] & (panel.high[1:] >= trigger)
+    outcome[1:] = np.where(touched, panel.close[1:] / trigger - 1.0, np.nan)
+    return Triggers(distance=distance, outcome=outcome, ceiling=settings.whipsaw)
 
 
 def _rounded(values: FloatArray) -> FloatArray:
@@ -145,3 +254,28 @@ def strength_votes(
                 was_weak = weak
             votes[t, i] = vote
     return votes
+
+
+AGENTS = (
+    Agent(
+        name="ma_crossover",
+        family=Family.TECHNICAL,
+        settings=MaCrossoverSettings,
+        votes=ma_crossover,
+    ),
+    Agent(name="rsi", family=Family.TECHNICAL, settings=RsiSettings, votes=rsi),
+    Agent(
+        name="bollinger_mfi",
+        family=Family.TECHNICAL,
+        settings=BollingerMfiSettings,
+        votes=bollinger_mfi,
+    ),
+    Agent(name="momentum", family=Family.TECHNICAL, settings=MomentumSettings, votes=momentum),
+    Agent(
+        name="volatility_breakout",
+        family=Family.TECHNICAL,
+        settings=VolatilityBreakoutSettings,
+        votes=volatility_breakout,
+        triggers=breakout_triggers,
+    ),
+)

@@ -72,8 +72,12 @@ def rebalanced(weights, **changes):
         "sell_limit": price,
         "lot": np.ones(n, dtype=np.int64),
         "max_shares": np.full(n, 1_000_000, dtype=np.int64),
+        "sectors": np.full(n, -1, dtype=np.int64),
+        "width": np.zeros(n),
         "equity": EQUITY,
         "cash": EQUITY,
+        "max_single_name": 1.0,
+        "max_sector": 1.0,
         "band": 0.02,
         "cash_buffer": 0.0,
         "buy_fee_ppb": 0,
@@ -81,17 +85,23 @@ def rebalanced(weights, **changes):
     }
     for name, value in changes.items():
         kind = settings[name]
-        settings[name] = np.array(value, dtype=np.int64) if isinstance(kind, np.ndarray) else value
+        settings[name] = np.array(value, dtype=kind.dtype) if isinstance(kind, np.ndarray) else value
     target, order, codes = rebalance(np.array(weights), *settings.values())
     return list(target), list(order), [Verdict(int(c)) for c in codes]
 
 
 def test_entries_are_whole_lots():
-    """7.5 % and 0.05 % of a hundred million at 10,000 won: 750 and 5 shares, in lots of ten."""
-    assert rebalanced([0.075, 0.0005], lot=[10, 10]) == (
+    """7.5 % and 0.04 % of a hundred million at 10,000 won: 750 and 4 shares, in lots of ten.
+
+    The lots bought are the nearest that together are worth no more than what is wished: 76 for
+    75.9 and 25 for 25.6, unless the cap of the first forbids.
+    """
+    assert rebalanced([0.075, 0.0004], lot=[10, 10]) == (
         [750, 0], [750, 0], [Verdict.ALLOWED, Verdict.BELOW_LOT],
     )  # fmt: skip
     assert rebalanced([0.0759], lot=[10])[0] == [750]
+    assert rebalanced([0.0759, 0.0256], lot=[10, 10])[0] == [760, 250]
+    assert rebalanced([0.0759, 0.0256], lot=[10, 10], max_single_name=0.0759)[0] == [750, 260]
 
 
 def test_not_tradable():
@@ -163,6 +173,28 @@ def test_odd_rests_wait():
     assert rebalanced([0.0], quantity=[57], lot=[10]) == ([7], [-50], [Verdict.ALLOWED])
     assert rebalanced([0.0], quantity=[7], lot=[10]) == ([7], [0], [Verdict.BELOW_LOT])
     assert rebalanced([0.1], quantity=[57], lot=[10], resize=True)[:2] == ([997], [940])
+
+
+def test_resizing_ends_at_the_edge():
+    """Beyond its band a holding is moved to the edge, by a limit all the way; entries are whole."""
+    wide = {"quantity": [1_000], "width": [0.03], "resize": True}
+
+    assert rebalanced([0.15], **wide)[1] == [200]
+    assert rebalanced([0.05], **wide)[1] == [-200]
+    assert rebalanced([0.12], **wide)[1] == [0]
+    assert rebalanced([0.05], **wide, verdicts=[Verdict.CAP_EXPOSURE])[1] == [-500]
+    assert rebalanced([0.05], width=[0.03])[1] == [500]
+
+
+def test_no_sector_grows_above_its_cap():
+    """What is held counts: 25 % of a cap of 30 % leave 500 shares for two of the same sector."""
+    _, order, _ = rebalanced(
+        [0.25, 0.05, 0.05, 0.05], quantity=[2_500, 0, 0, 0], sectors=[0, 0, 0, 1], max_sector=0.30
+    )
+
+    assert order[0] == 0
+    assert order[1] + order[2] == 500
+    assert order[3] == 500
 
 
 def test_average_daily_volume():

@@ -140,6 +140,17 @@ def test_symbol_files_tell_state_and_figures(source):
     assert {row["fetched_at"] for row in figures} == {NOW}
 
 
+def test_a_name_in_liquidation(source, monkeypatch):
+    """The days before a delisting are graver than any warning, and are told instead of it."""
+    line = listed("005930", "KR7005930003", "삼성전자", warning="02", delisting="Y")
+    monkeypatch.setitem(globals(), "KOSPI", line)
+    kis, _ = source({})
+
+    (state,) = rows_of(kis, "listings")
+
+    assert state["warning"] == "정리매매"
+
+
 def test_statements_of_named_symbols(source):
     """Yearly statements are in won and count as known by the rule; without one there are none."""
     answers = {

@@ -16,7 +16,6 @@ from trading.execution.decide import (
     RiskState,
     Views,
     decide,
-    priors_of,
     regime_scale_of,
 )
 
@@ -39,6 +38,11 @@ def portfolio(**quantity):
     return Portfolio(market=Market.US, cash=CASH, positions=held)
 
 
+def other(view, **arrays):
+    """Return the view with other arrays of its morning."""
+    return replace(view, morning=view.morning._replace(**arrays))
+
+
 def choice(decision, symbol):
     """Return one instrument's part of a decision."""
     return next(c for c in decision.choices if c.symbol == symbol)
@@ -55,7 +59,7 @@ def test_a_purchase(entry, embedded_market):
 
     (intent,) = decision.intents
     bought = choice(decision, "AAPL")
-    wished = min(0.03 / view.volatility[i], 0.10)
+    wished = min(0.03 / view.morning.volatility[i], 0.10)
     assert bought.weight == pytest.approx(wished)
     assert intent.quantity == bought.target_quantity == int(wished * CASH / reference)
     # $40.74 the day before; two per cent above, down to the cent.
@@ -76,7 +80,7 @@ def test_same_view_same_decision(entry, embedded_market):
     first, second = (decide(v, portfolio(IBM=5), policy, ACTIVE) for v in (view, again))
 
     assert first == second
-    assert first.view_hash == again.hash()
+    assert first.view_hash == again.hash
 
 
 def test_the_future_changes_nothing(entry, embedded_market):
@@ -90,11 +94,9 @@ def test_the_future_changes_nothing(entry, embedded_market):
     cut = replace(
         raw, sessions=raw.sessions[: row + 1], reference=raw.reference[: row + 1], **blank
     )
-    views = Views(
-        embedded_market.evaluation, cut, embedded_market.rules, policy, embedded_market.sectors
-    )
+    views = Views(embedded_market.evaluation, cut, embedded_market.rules, policy)
 
-    assert views.at(row).hash() == view.hash()
+    assert views.at(row).hash == view.hash
     assert decide(views.at(row), portfolio(), policy, ACTIVE) == decide(
         view, portfolio(), policy, ACTIVE
     )
@@ -115,7 +117,7 @@ def test_nothing_is_bought_in_a_restricted_state(entry, state):
 def test_exits_go_on_while_reducing_but_not_when_halted(entry):
     """MSFT has fallen from favour: it may be sold in REDUCING and stays in HALTED."""
     policy, view = entry
-    view = replace(view, votes=np.full_like(view.votes, -1.0))
+    view = other(view, votes=np.full_like(view.morning.votes, -1.0))
     held = portfolio(MSFT=100)
 
     reducing = decide(view, held, policy, replace(ACTIVE, state=TradingState.REDUCING))
@@ -130,11 +132,11 @@ def test_exits_go_on_while_reducing_but_not_when_halted(entry):
 def test_sales_come_before_purchases(entry):
     """Held names without favour are listed first, whatever their column."""
     policy, view = entry
-    votes = view.votes.copy()
+    votes = view.morning.votes.copy()
     votes[:, view.index("MSFT")] = -1.0
     votes[:, view.index("IBM")] = -1.0
 
-    decision = decide(replace(view, votes=votes), portfolio(MSFT=9, IBM=9), policy, ACTIVE)
+    decision = decide(other(view, votes=votes), portfolio(MSFT=9, IBM=9), policy, ACTIVE)
 
     assert [(i.side, i.symbol) for i in decision.intents] == [
         (Side.SELL, "IBM"), (Side.SELL, "MSFT"), (Side.BUY, "AAPL"),
@@ -184,19 +186,19 @@ def test_the_view_knows_its_hash(entry):
     """Any changed number makes another view."""
     _, view = entry
 
-    changed = view.reference.copy()
+    changed = view.morning.reference.copy()
     changed[0] += 1
 
-    assert replace(view, reference=changed).hash() != view.hash()
-    assert replace(view, regime="other").hash() != view.hash()
-    assert replace(view).hash() == view.hash()
+    assert other(view, reference=changed).hash != view.hash
+    assert replace(view, regime="other").hash != view.hash
+    assert replace(view).hash == view.hash
 
 
 def test_new_months(embedded_market):
     """The first session of a month is the day to resize."""
     views, raw = embedded_market.views()[1], embedded_market.raw
 
-    months = [views.at(row).new_month for row in range(1000, 1063)]
+    months = [views.at(row).morning.resize for row in range(1000, 1063)]
 
     expected = raw.sessions.astype("datetime64[M]")
     assert months == list(expected[1000:1063] != expected[999:1062])
@@ -222,27 +224,28 @@ def test_a_universe_wider_than_a_feed(embedded_market):
     evaluation = replace(
         e, screened=screened, votes=np.tile(e.votes, times), confidence=np.tile(e.confidence, times),
         volatility=np.tile(e.volatility, times), returns=np.tile(e.returns, times),
+        triggers=np.tile(e.triggers, times), atr=np.tile(e.atr, times),
+        expected=np.tile(e.expected, times), expected_error=np.tile(e.expected_error, times),
+        sectors=np.tile(np.arange(len(symbols)), (len(screened), 1)),
     )  # fmt: skip
-    sectors = np.arange(len(symbols))
-    views = Views(evaluation, panel, embedded_market.rules, embedded_market.policy, sectors)
+    views = Views(evaluation, panel, embedded_market.rules, embedded_market.policy)
 
     view = views.at(row, held=(symbols[11],))
 
     assert len(symbols) > MAX_VIEW_SYMBOLS
     assert view.symbols == (symbols[3], symbols[11], symbols[40])
-    assert list(view.sectors) == [3, 11, 40]
-    assert view.votes.shape == (len(e.agents), 3)
+    assert list(view.morning.sectors) == [3, 11, 40]
+    assert view.morning.votes.shape == (len(e.agents), 3)
 
 
-def test_priors_and_regimes(embedded_market):
-    """An agent or a regime that the configuration leaves out counts 0 and 1."""
+def test_regimes(embedded_market):
+    """A regime that the configuration leaves out counts 1."""
     allocation = embedded_market.policy.allocation
 
     def acting(action):
         ensemble = allocation.ensemble.model_copy(update={"regime_action": action})
         return allocation.model_copy(update={"ensemble": ensemble})
 
-    assert list(priors_of(("rsi", "oracle"), {"rsi": 2.0})) == [2.0, 0.0]
     assert [regime_scale_of(acting("scale"), r) for r in ("turbulent", "calm", "new")] == [
         0.5,
         1,

@@ -34,6 +34,11 @@ ENTRY = date(2005, 5, 27)
 S = OrderStatus
 
 
+def rewritten(view, **arrays):
+    """Return the view with other arrays of its morning."""
+    return replace(view, morning=view.morning._replace(**arrays))
+
+
 class Desk:
     """One recorded session under an engine, moved by hand."""
 
@@ -83,7 +88,7 @@ class Desk:
 
     def content(self):
         """Return the view of agents that wish to keep everything and to buy nothing."""
-        return replace(self.view, votes=self.view.votes * 0 + 0.1)
+        return rewritten(self.view, votes=self.view.morning.votes * 0 + 0.1)
 
     def accept(self, intent, number="1"):
         """Let the venue take the order."""
@@ -221,7 +226,7 @@ def test_a_partly_bought_position_is_stopped(desk):
 def test_a_sale_that_asks_too_much_makes_way(desk):
     """A resting sale above the market is canceled first; the next print sells."""
     d = desk(held={"AAPL": [100, 45_000_000]}, exits={"stop_loss": 0.08})
-    view = replace(d.view, votes=d.view.votes * 0 - 1.0)
+    view = rewritten(d.view, votes=d.view.morning.votes * 0 - 1.0)
     (submit,) = d.engine.handle(Timer(ts=d.open_ts, view=view))
     sale = replace(submit.intent, limit=10_000_000)
     d.engine.orders[sale.intent_id] = replace(d.engine.orders[sale.intent_id], intent=sale)
@@ -238,7 +243,7 @@ def test_a_sale_that_asks_too_much_makes_way(desk):
 def test_a_sale_at_the_market_is_enough(desk):
     """A stop does not sell what is already on its way out."""
     d = desk(held={"AAPL": [100, 45_000_000]}, exits={"stop_loss": 0.08})
-    view = replace(d.view, votes=d.view.votes * 0 - 1.0)
+    view = rewritten(d.view, votes=d.view.morning.votes * 0 - 1.0)
     (submit,) = d.engine.handle(Timer(ts=d.open_ts, view=view))
     d.accept(submit.intent)
 
@@ -445,7 +450,7 @@ def test_what_was_sold_by_a_stop_cools(desk):
 def test_a_stop_sells_whole_lots(desk):
     """The odd rest below a lot of ten is kept, whatever its loss."""
     d = desk(held={"AAPL": [57, 57 * 450_000]}, exits={"stop_loss": 0.08})
-    view = replace(d.content(), lot=d.view.lot * 10)
+    view = rewritten(d.content(), lot=d.view.morning.lot * 10)
     d.engine.handle(Timer(ts=d.open_ts, view=view))
 
     (submit,) = d.tick("AAPL", 1)
@@ -473,7 +478,7 @@ def test_frozen_and_stale(desk):
 
 def test_cash_and_shares_are_promised_once(desk):
     """Two orders cannot spend the same money or sell the same shares."""
-    d = desk(held={"AAPL": [100, 40_000_000]}, risk={"guards": _wide_guards(desk)})
+    d = desk(held={"AAPL": [100, 40_000_000]}, risk={"max_single_name": 1.0, "guards": _wide_guards(desk)})
     d.engine.handle(Timer(ts=d.open_ts, view=d.content()))
     sale = _intent(d, Side.SELL, 60)
     buy = _intent(d, Side.BUY, CASH // 407_400 // 2 + 1)
@@ -588,7 +593,7 @@ def _intent(d, side, quantity):
         if isinstance(c, Submit)
     ] or [None]
     assert template is not None
-    return replace(template, side=side, quantity=quantity, limit=int(view.reference[i]))
+    return replace(template, side=side, quantity=quantity, limit=int(view.morning.reference[i]))
 
 
 def _wide_guards(desk):

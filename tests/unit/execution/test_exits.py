@@ -1,8 +1,10 @@
 """Stops at and beside their level."""
 
+import numpy as np
 import pytest
 
-from trading.execution.exits import ExitRule, basis_points, exits
+from trading.execution.exits import ExitRule, exit_terms, exits, rule_rows
+from trading.strategies.base import ExitRules
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,25 @@ def test_nothing_held():
     assert exits(0, 0, 100, 1, 800, 500, 0) == ExitRule.NONE
 
 
-def test_basis_points():
-    """Null is off; fractions are whole basis points, not a float's neighbour."""
-    assert [basis_points(x) for x in (None, 0.08, 0.29, 0.0001)] == [0, 800, 2_900, 1]
+def test_the_nearer_distance_counts():
+    """Of a fraction and of a multiple of the range the nearer one is the stop; none is off."""
+    own = {"breakout": ExitRules(stop_loss=0.08, stop_atr=2.0, profit_atr=3.0, max_sessions=1)}
+    rules = rule_rows(("ma", "breakout"), own, ExitRules(trailing_stop=0.29, cooldown_sessions=7))
+
+    terms = exit_terms(rules, np.array([1, 1, 0, -1]), np.array([0.03, 0.05, 0.03, np.nan]))
+
+    assert terms.tolist() == [
+        [600, 0, 900, 1, 0],
+        [800, 0, 1_500, 1, 0],
+        [0, 2_900, 0, 0, 7],
+        [0, 2_900, 0, 0, 7],
+    ]
+
+
+def test_a_range_that_nobody_knows():
+    """A multiple of an unknown range is off; the fraction beside it holds."""
+    rules = rule_rows((), {}, ExitRules(stop_loss=0.0001, stop_atr=2.0, trailing_atr=1.0))
+
+    (terms,) = exit_terms(rules, np.array([-1]), np.array([np.nan])).tolist()
+
+    assert terms == [1, 0, 0, 0, 0]

@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from trading.domain.instrument import Market
-from trading.execution.orders import ExecutionSettings, ExitSettings, OrderSettings, limit_prices
+from trading.execution.orders import ExecutionSettings, OrderSettings, limit_prices
+from trading.strategies.base import ExitRules
 
 KRX = OrderSettings(
     entry_band=0.02, exit_band=0.03, stop_collar=0.02, participation=0.1, preopen_minutes=20
@@ -33,7 +34,7 @@ def test_limit_prices():
 
 def test_each_market_has_its_policy():
     """The exits are shared, the bands are not."""
-    settings = ExecutionSettings(krx=KRX, us=US, exits=ExitSettings(**OFF))
+    settings = ExecutionSettings(krx=KRX, us=US, exits=ExitRules(**OFF))
 
     assert settings.for_market(Market.KRX) is KRX
     assert settings.for_market(Market.US) is US
@@ -43,4 +44,4 @@ def test_each_market_has_its_policy():
 def test_wrong_settings(wrong):
     """A stop of nothing or of everything, or a key that there is not, stops the start."""
     with pytest.raises(ValidationError):
-        ExitSettings(**{**OFF, **wrong})
+        ExitRules(**{**OFF, **wrong})

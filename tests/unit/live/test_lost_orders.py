@@ -145,6 +145,10 @@ async def test_a_twin_by_hand(day):
 async def test_a_twin_from_before_is_not_ours(day):
     """What the last complete listing held already cannot be an order that left after it."""
     first = day.decision.intents[0]
+    # Both together are more of one name than the shipped cap allows.
+    policy = day.traded.engine.policy
+    risk = policy.risk.model_copy(update={"max_single_name": 0.2})
+    day.traded.engine.policy = replace(policy, risk=risk)
     day.venue.place(first.symbol, first.side, first.quantity, first.limit)
     day.venue.fate = ["gone"]
     day.plan(1, lambda: fill_everything(day))

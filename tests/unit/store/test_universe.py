@@ -3,11 +3,13 @@
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from trading.domain.instrument import Exchange, Instrument, Market
 from trading.errors import ConfigError
+from trading.store import schema
 from trading.store.datasets import EmbeddedSource, RecordedSource
 from trading.store.lake import Lake
 from trading.store.universe import (
@@ -17,8 +19,10 @@ from trading.store.universe import (
     read_universe,
     sectors,
     shipped_universe,
+    standings,
     survivorship,
 )
+from trading.strategies.screener import Standing
 
 
 def test_shipped_facts():
@@ -154,6 +158,61 @@ def test_sectors_as_of(tmp_path: Path):
     assert asked.lookahead == {"FB"}
     assert on(date(2018, 9, 24), lookahead=True).lookahead == frozenset()
     assert on(date(2000, 1, 3)).of == {}
+
+
+# ---- designations --------------------------------------------------------------------------
+
+
+def listing(day: date, symbol: str, administered: bool | None, warning: str | None) -> dict:
+    return {
+        "session": day, "symbol": symbol, "exchange": "KOSDAQ", "name": symbol, "is_halted": False,
+        "is_administrative": administered, "warning": warning, "market_cap": None, "shares": None,
+        "source": "test", "fetched_at": None,
+    }  # fmt: skip
+
+
+def test_a_designation_holds_until_the_next_listing():
+    """The last listing counts, the gravest of what it says, for a month at most, never earlier."""
+    days = np.arange("2024-01-02", "2024-02-20", dtype="datetime64[D]")
+    rows = [
+        listing(date(2024, 1, 3), "A", True, None),
+        listing(date(2024, 1, 5), "A", False, "투자경고"),
+        listing(date(2024, 1, 9), "A", False, None),
+        listing(date(2024, 1, 4), "B", True, "정리매매"),
+        listing(date(2024, 1, 4), "C", None, None),
+        listing(date(2024, 2, 25), "C", True, None),
+        listing(date(2024, 1, 4), "ELSE", True, None),
+    ]
+    table = schema.conform(pd.DataFrame(rows), schema.LISTINGS)
+
+    got = standings(table, days, ("A", "B", "C"))
+
+    a, b, c = got.T.tolist()
+    unknown, normal = Standing.UNKNOWN, Standing.NORMAL
+    administered, warned = Standing.ADMINISTRATIVE, Standing.WARNING
+    assert a[:9] == [unknown, administered, administered, *[warned] * 4, normal, normal]
+    # 2024-01-09 and 31 days: to 2024-02-09.
+    assert a[38:40] == [normal, unknown]
+    assert b[:3] == [unknown, unknown, Standing.LIQUIDATION]
+    assert set(c) == {unknown}
+    assert (standings(table.slice(0, 0), days, ("A",)) == unknown).all()
+
+
+def test_designations_know_no_future():
+    """Later sessions and later listings change nothing."""
+    days = np.arange("2024-01-02", "2024-02-20", dtype="datetime64[D]")
+    rows = [
+        listing(date(2024, 1, 1) + timedelta(days=7 * k), "A", k % 2 == 0, None) for k in range(7)
+    ]
+    table = schema.conform(pd.DataFrame(rows), schema.LISTINGS)
+    whole = standings(table, days, ("A",))
+
+    for n in (1, 8, 20, 40):
+        known = schema.conform(
+            pd.DataFrame([row for row in rows if row["session"] <= days[n - 1].astype(object)]),
+            schema.LISTINGS,
+        )
+        np.testing.assert_array_equal(standings(known, days[:n], ("A",)), whole[:n])
 
 
 # ---- survivorship --------------------------------------------------------------------------

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import yaml
 
-from trading.domain.instrument import Exchange, Market
 from trading.errors import UsageError
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings
 from trading.models.base import ModelSettings
-from trading.strategies.base import AGENTS, ConfidenceSettings, ScreenSettings, StrategySettings
-from trading.strategies.evaluation import evaluate, hit_rate
-from trading.strategies.screener import ScreenReason, screen
+from trading.strategies.calibration import hit_rate
+from trading.strategies.catalog import AGENTS, ConfidenceSettings, StrategySettings
+from trading.strategies.evaluation import evaluate
 
 AAPL, FB, GOOG, IBM, MSFT = range(5)
 
@@ -26,9 +25,9 @@ def test_shipped_evaluation(embedded_panels):
     got = evaluate(panel, raw, features=FeatureSettings(), strategies=StrategySettings())
 
     n, m = panel.close.shape
-    assert got.agents == AGENTS
-    assert got.votes.shape == got.confidence.shape == (n, 5, m)
-    assert np.isnan(got.votes[:, AGENTS.index("forest")]).all()
+    assert got.agents == tuple(AGENTS)
+    assert got.votes.shape == got.confidence.shape == got.triggers.shape == (n, len(AGENTS), m)
+    assert np.isnan(got.votes[:, got.agents.index("forest")]).all()
     assert (got.confidence[np.isnan(got.votes)] == 0.5).all()
     assert got.first_bar == date(2000, 3, 1)
     assert got.regime_names[int(got.regime[0])] == "unknown"
@@ -64,7 +63,11 @@ def test_hit_rate_counts_only_known_outcomes(embedded_panels):
     close = panel.close[:, IBM]
     right = sum(close[s + 20] > close[s] for s in range(150 - 20 + 1))
     known = 150 - 20 + 1
-    assert got[150, IBM] == pytest.approx((right / 20 + 10) / (known / 20 + 20), abs=1e-9)
+    # AAPL, IBM and MSFT trade: who knows nothing is right as often as they rise.
+    names = panel.close[:, [AAPL, IBM, MSFT]]
+    rose = sum(int((names[s + 20] > names[s]).sum()) for s in range(known))
+    base = (rose / 20 + 10) / (3 * known / 20 + 20)
+    assert got[150, IBM] == pytest.approx((right / 20 + 20 * base) / (known / 20 + 20), abs=1e-9)
     np.testing.assert_array_equal(got[:20, IBM], 0.5)
     assert (got[:, MSFT] == 0.5).all()
 
@@ -78,61 +81,10 @@ def test_short_views_have_their_own_rate(embedded_panels):
 
     long, short = hit_rate(votes, bars, settings), hit_rate(-votes, bars, settings)
 
-    # No 20-session change of IBM in this span is exactly zero.
-    np.testing.assert_allclose(long[:, IBM] + short[:, IBM], 1.0, atol=2e-9)
-
-
-def screen_settings(**changes: float) -> ScreenSettings:
-    shipped = StrategySettings().screener[Market.US]
-    return shipped.model_copy(update=changes)
-
-
-def test_screen_filters_in_order(embedded_panels):
-    """Price as traded, age, traded value and tradability each keep a name out, with the reason."""
-    raw, panel = embedded_panels
-    bars = Bars(panel)
-
-    young = screen(bars, raw, screen_settings(min_bars=300)).explain()
-    cheap = screen(bars, raw, screen_settings(min_price=30.0)).explain()
-    thin = screen(bars, raw, screen_settings(min_value=2e9)).explain()
-    absent = screen(bars, raw, screen_settings()).explain(1000)
-
-    assert young["FB"] is ScreenReason.TOO_YOUNG
-    assert young["IBM"] is ScreenReason.SELECTED
-    # Closes of 2013-03-01: FB 27.78, MSFT 27.95 dollars.
-    assert [s for s, why in cheap.items() if why is ScreenReason.PRICE_TOO_LOW] == ["FB", "MSFT"]
-    assert thin["AAPL"] is ScreenReason.SELECTED
-    assert thin["IBM"] is ScreenReason.VALUE_TOO_LOW
-    assert absent["GOOG"] is ScreenReason.NOT_TRADABLE
-    assert ScreenReason.NOT_TRADABLE.text == "거래 불가"
-
-
-def test_mean_value_is_exact(embedded_panels):
-    """A name whose mean traded value is the limit passes; one dollar more and it does not."""
-    raw, panel = embedded_panels
-    value = raw.close[-20:, IBM] * raw.volume[-20:, IBM] // 10_000
-    mean = int(value.sum() // 20)
-    bars = Bars(panel)
-
-    at = screen(bars, raw, screen_settings(min_value=mean)).explain()
-    above = screen(bars, raw, screen_settings(min_value=mean + 1)).explain()
-
-    assert at["IBM"] is ScreenReason.SELECTED
-    assert above["IBM"] is ScreenReason.VALUE_TOO_LOW
-
-
-def test_leaders_then_momentum(embedded_panels):
-    """Of the most traded names the best by momentum are selected."""
-    raw, panel = embedded_panels
-    bars = Bars(panel)
-
-    why = screen(bars, raw, screen_settings(leaders=4, top=2, min_names=3)).explain()
-    few = screen(bars, raw, screen_settings(leaders=4, top=2, min_names=5)).explain()
-
-    value = (raw.close[-20:] * raw.volume[-20:]).sum(axis=0)
-    assert why[raw.symbols[int(np.argmin(value))]] is ScreenReason.NOT_A_LEADER
-    assert sum(reason is ScreenReason.SELECTED for reason in why.values()) == 2
-    assert sum(reason is ScreenReason.SELECTED for reason in few.values()) == 4
+    # Of IBM no 20-session change in this span is exactly zero, of the others one: a fall and a
+    # rise are not quite all there is.
+    np.testing.assert_allclose(long[:, IBM] + short[:, IBM], 1.0, atol=1e-3)
+    assert (long[40:, IBM] != short[40:, IBM]).any()
 
 
 def test_a_longer_raw_panel_changes_nothing(embedded_panels):
@@ -168,15 +120,3 @@ def test_shipped_yaml_is_the_default(name, model, request):
     text = (request.config.rootpath / "config" / f"{name}.yaml").read_text(encoding="utf-8")
 
     assert model.model_validate(yaml.safe_load(text)) == model()
-
-
-def test_other_exchanges_are_not_screened(embedded_panels):
-    """A name of an exchange that is not traded is out, and the reason says so."""
-    raw, panel = embedded_panels
-
-    at = screen(
-        Bars(panel), raw, screen_settings(leaders=0, top=0), exchanges=(Exchange.NASDAQ,)
-    ).explain()
-
-    assert at["IBM"] is ScreenReason.OTHER_EXCHANGE
-    assert at["MSFT"] is ScreenReason.SELECTED

@@ -7,10 +7,10 @@ from trading.errors import ModelError
 from trading.features.pipeline import FeatureSettings
 from trading.mlops.train import train
 from trading.models.base import ForestSettings, ModelSettings
-from trading.strategies.base import AGENTS, StrategySettings
+from trading.strategies.catalog import AGENTS, StrategySettings
 from trading.strategies.evaluation import evaluate
 
-FOREST = AGENTS.index("forest")
+FOREST = list(AGENTS).index("forest")
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,11 @@ def test_votes_begin_where_training_ended(embedded_panels, model):
     assert np.isfinite(votes[start:, 0]).all()
     assert np.nanmax(np.abs(votes)) <= 1.0
     card = model.card
-    prior = (card.long_hits + 10) / (card.long_count + 20)
-    first_long = np.argwhere(votes[start : start + 20] > 0)[0]
-    assert got.confidence[start + first_long[0], FOREST, first_long[1]] == pytest.approx(
-        prior, abs=1e-9
-    )
+    (row, column), *_ = np.argwhere(votes[start : start + 20] > 0)
+    credited = got.confidence[start + row, FOREST, column]
+    # The card's record, shrunk towards how often the market rose: between one half and two thirds.
+    low, high = ((card.long_hits + 60 * b) / (card.long_count + 60) for b in (0.5, 0.667))
+    assert low < credited < high
 
 
 def test_a_model_newer_than_the_panel_abstains(embedded_panels, model):

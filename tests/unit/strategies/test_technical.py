@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from trading.features.indicators import Bars
+from trading.features.pipeline import FeatureSettings
 from trading.strategies import technical
-from trading.strategies.base import (
+from trading.strategies.base import Inputs
+from trading.strategies.catalog import StrategySettings
+from trading.strategies.technical import (
     BollingerMfiSettings,
     MaCrossoverSettings,
     MomentumSettings,
     RsiSettings,
-    StrategySettings,
+    VolatilityBreakoutSettings,
 )
 
 nan = np.nan
@@ -88,15 +91,20 @@ def test_compiled_equals_interpreted(embedded_panels):
         np.testing.assert_array_equal(function(*arguments), plain(*arguments))
 
 
+def inputs_of(panel):
+    """Return what the agents may look at of ``panel`` alone."""
+    return Inputs(bars=Bars(panel), features=FeatureSettings())
+
+
 def test_votes_on_recorded_prices(embedded_panels):
     """A view is the state since the last event, for every rule, on every name."""
     panel = embedded_panels[1]
-    bars = Bars(panel)
+    inputs = inputs_of(panel)
 
-    crossover = technical.ma_crossover(bars, MaCrossoverSettings())
-    exponential = technical.ma_crossover(bars, MaCrossoverSettings(kind="ema"))
-    rsi = technical.rsi(bars, RsiSettings())
-    strength = technical.bollinger_mfi(bars, BollingerMfiSettings())
+    crossover = technical.ma_crossover(inputs, MaCrossoverSettings())
+    exponential = technical.ma_crossover(inputs, MaCrossoverSettings(kind="ema"))
+    rsi = technical.rsi(inputs, RsiSettings())
+    strength = technical.bollinger_mfi(inputs, BollingerMfiSettings())
 
     sma = np.array([panel.close[t - 9 : t + 1, 3].mean() for t in range(100, 3270)])
     slow = np.array([panel.close[t - 29 : t + 1, 3].mean() for t in range(100, 3270)])
@@ -111,16 +119,40 @@ def test_votes_on_recorded_prices(embedded_panels):
 def test_momentum_abstains_with_few_names(embedded_panels):
     """Five recorded stocks never have five 12-1 returns at once; three are enough for three."""
     panel = embedded_panels[1]
-    bars = Bars(panel)
+    inputs = inputs_of(panel)
 
-    shipped = technical.momentum(bars, MomentumSettings())
-    three = technical.momentum(bars, MomentumSettings(min_names=3))
+    shipped = technical.momentum(inputs, MomentumSettings())
+    three = technical.momentum(inputs, MomentumSettings(min_names=3))
 
     assert np.isnan(shipped).all()
     row = three[1000]
     score = panel.close[979] / panel.close[748] - 1
     assert np.nanargmax(row) == np.nanargmax(score)
     np.testing.assert_allclose(np.sort(row[np.isfinite(row)]), [-2 / 3, 0, 2 / 3], atol=1e-9)
+
+
+def test_breakouts_wait_above_the_next_open(embedded_panels):
+    """Half of yesterday's range above today's open; what was touched earned to the close."""
+    panel = embedded_panels[1]
+    settings = VolatilityBreakoutSettings()
+
+    got = technical.breakout_triggers(inputs_of(panel), settings)
+
+    close, open_, high = panel.close, panel.open, panel.high
+    width = 0.5 * (high - panel.low) / close
+    known = np.isfinite(got.distance)
+    np.testing.assert_allclose(got.distance[known], width[known], atol=1e-9)
+    assert (got.distance[known] < 0.07).all()
+    assert not known[np.isfinite(width) & (width >= 0.0700001)].any()
+    t, i = 1000, 0
+    trigger = open_[t, i] + got.distance[t - 1, i] * close[t - 1, i]
+    assert np.isfinite(got.outcome[t, i]) == bool(high[t, i] >= trigger)
+    for t in range(900, 1100):
+        trigger = open_[t] + got.distance[t - 1] * close[t - 1]
+        with np.errstate(invalid="ignore"):
+            expected = np.where(high[t] >= trigger, close[t] / trigger - 1.0, np.nan)
+        np.testing.assert_allclose(got.outcome[t], expected, rtol=1e-12)
+    assert np.isnan(technical.volatility_breakout(inputs_of(panel), settings)).all()
 
 
 @pytest.mark.parametrize(
