@@ -29,7 +29,7 @@ from trading.allocation.optimize import (
     OptimizerSettings,
     allocate,
 )
-from trading.allocation.parity import equal_risk, risk_contributions
+from trading.allocation.risk_parity import equal_risk, risk_contributions
 from trading.allocation.rounding import round_lots
 
 N, SESSIONS, LEVEL = 50, 1000, 0.95

@@ -437,6 +437,31 @@ def report(
         typer.echo(f"보고서: {paths.html}")
 
 
+@app.command(help="끝난 세션이 남긴 보유 종목으로 무엇을 얼마나 잃을 수 있는지 보여 줍니다.")
+def risk(
+    session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
+    market: MarketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, holdings, risk_tables
+
+    context = bootstrap.open_past_day(_State.root, _market(market), session)
+    try:
+        body = holdings.risk(context)
+    finally:
+        bootstrap.close_day(context.key)
+    if as_json:
+        _print_json(body)
+        return
+    typer.echo(risk_tables.headline(body))
+    for one in risk_tables.tables(body):
+        typer.echo(f"\n{one.title}")
+        if one.rows:
+            typer.echo(_table(one.heads, one.rows))
+        for note in one.notes:
+            typer.echo(f"  {note}")
+
+
 @app.command(help="설치, 설정, 저장소, 키를 점검합니다.")
 def check(
     env: Annotated[
@@ -520,24 +545,25 @@ def lookahead(
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
-    from trading import lookahead as looking
+    from trading.lookahead import runner
+    from trading.lookahead.plants import Plant
 
     with _progress("자르기") as progress:
-        result = looking.run(
+        result = runner.run(
             bootstrap.open_home(_State.root),
             cuts=cuts,
             seed=seed,
             names=names,
             dataset=dataset,
             market=_market(market),
-            plant=looking.Plant(plant) if plant is not None else None,
+            plant=Plant(plant) if plant is not None else None,
             progress=progress,
         )
     if as_json:
         _print_json(result)
     else:
-        typer.echo(_table(("구분", "등록", "확인", "위반"), looking.rows(result)))
-        typer.echo(looking.text(result))
+        typer.echo(_table(("구분", "등록", "확인", "위반"), runner.rows(result)))
+        typer.echo(runner.text(result))
     raise typer.Exit(EXIT_FINDING if result["violations"] else 0)
 
 
@@ -997,7 +1023,7 @@ def _table(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join(
         "  ".join(
             " " * (width - _width(cell)) + cell
-            if re.fullmatch(r"-?[\d,.]+", cell)
+            if re.fullmatch(r"[-+]?[\d,.]+( ± [\d,.]+)?( %)?", cell)
             else cell + " " * (width - _width(cell))
             for cell, width in zip(line, widths, strict=True)
         ).rstrip()

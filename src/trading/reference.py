@@ -470,7 +470,7 @@ def _allocations() -> tuple[Check, ...]:
         Check(
             row="12",
             subject="위험 균등(%)",
-            function="trading.allocation.parity:equal_risk",
+            function="trading.allocation.risk_parity:equal_risk",
             origin=source,
             figures=_figures("1=38.361 2=19.181 3=24.262 4=18.196"),
             compute=parity,

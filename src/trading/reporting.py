@@ -5,6 +5,7 @@ no fonts of its own. The hourly sending of the outbox is here too.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,10 +100,7 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskLine:
-    """One risk figure as a fraction of equity; ``limit`` is ``None`` when it has none.
-
-    A negative limit is a floor: the daily result may not fall below it.
-    """
+    """One risk figure as a fraction of equity; ``limit`` is ``None`` when it has none."""
 
     name: str
     value: float | None
@@ -111,9 +109,38 @@ class RiskLine:
     @property
     def is_broken(self) -> bool:
         """Whether the figure is known and beyond its limit."""
+        return self.room is not None and self.room < 0.0
+
+    @property
+    def room(self) -> float | None:
+        """What is left until the limit; negative beyond it."""
         if self.value is None or self.limit is None:
-            return False
-        return self.value < self.limit if self.limit < 0 else self.value > self.limit
+            return None
+        return self.limit - self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table in words: cells as they are read, ``bad`` the (row, column) of those that alarm.
+
+    Without rows the notes say why.
+    """
+
+    title: str
+    heads: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+    bad: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Whether each column holds numbers only, which stand to the right."""
+        return tuple(all(map(_NUMBER.fullmatch, column)) for column in zip(*self.rows, strict=True))
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether two of these fit beside each other."""
+        return not self.rows or len(self.heads) <= 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +170,8 @@ class SessionReport:
     its first point is the capital before the first trade. ``benchmark`` are (session, level) of
     the same dates, empty when none was recorded. ``cash_difference`` is ledger cash minus venue
     cash in minor units. ``quality`` and ``parity`` are ``None`` when they were not run; ``labels``
-    name what makes the evidence biased or special, by Korean name.
+    name what makes the evidence biased or special, by Korean name. ``risk_tables`` are those of
+    ``holdings``.
     """
 
     market: Market
@@ -162,6 +190,7 @@ class SessionReport:
     benchmark: Sequence[tuple[date, float]] = ()
     benchmark_name: str = ""
     risk: Sequence[RiskLine] = ()
+    risk_tables: Sequence[Table] = ()
     quality: QualityLine | None = None
     parity: ParityLine | None = None
     actions: Sequence[CorporateAction] = ()
@@ -359,10 +388,24 @@ def render(report: SessionReport) -> str:
         ),
         weight_chart=_bar_chart(_weights(report)),
         min_returns=MIN_RETURNS,
+        risk_rows=_side_by_side(report.risk_tables),
     )
 
 
 _REFUSED = (OrderStatus.DENIED, OrderStatus.REJECTED)
+# A number with its unit, its error or what it is of; or the word for one that is not known.
+_NUMBER = re.compile(r"[-+<]?\d[\d.,]*( [^\w].*)?|—|기록 없음|사다리")
+
+
+def _side_by_side(tables: Sequence[Table]) -> list[list[Table]]:
+    """Return the tables in rows: two narrow ones that follow each other share one."""
+    rows: list[list[Table]] = []
+    for table in tables:
+        if rows and len(rows[-1]) == 1 and rows[-1][0].is_narrow and table.is_narrow:
+            rows[-1].append(table)
+        else:
+            rows.append([table])
+    return rows
 
 
 def _json(values: Mapping[str, Any]) -> str:

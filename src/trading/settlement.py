@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trading import holdings, risk_tables
 from trading.backtest import runner
 from trading.backtest.runner import Instants, SessionResult
 from trading.domain.account import Position
@@ -17,12 +18,12 @@ from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.domain.market import PriceBasis, RawPanel
 from trading.domain.order import OrderStatus
-from trading.domain.wording import BASIS_TEXT
+from trading.domain.wording import BASIS_TEXT, LIMIT_TEXT
 from trading.errors import MissingDataError
 from trading.execution.bars import Ohlcv
 from trading.execution.engine import Halt, SessionStart, TradingEngine
 from trading.live import parity as live_parity
-from trading.live.journal import closed_sessions, read_session
+from trading.live.journal import read_session
 from trading.live.parity import ParityReport, history_hashes
 from trading.log import get_logger
 from trading.monitoring import read_heartbeat
@@ -206,20 +207,17 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
     from trading import reporting
 
     recorded = read_session(context.ledger, context.session)
-    prepared = context.prepared or prepare(context)
+    prepared = context.prepared or prepare(context, recorded.evidence)
     closed = recorded.closed or {}
+    at_risk = holdings.risk(context, prepared)
     decision = recorded.decision
     names = {i.symbol: i.name for i in context.lake.instruments(context.market)}
-    equity = equity_curve(context)
-    risk = context.policy.risk
+    equity = holdings.equity_curve(context)
     positions = [
         Position(symbol=s, quantity=q, cost=c)
         for s, (q, c) in closed["engine"]["account"]["positions"].items()
     ]
     prices = closed["engine"]["last_price"]
-    values = [e for _, e in equity]
-    peak = max(values)
-    gross = sum(p.quantity * prices[p.symbol] for p in positions) / values[-1]
     index = context.lake.index(context.market, equity[0][0], context.session)
     name = context.settings.universe.benchmark[context.market]
     named = index.loc[index["name"] == name]
@@ -303,16 +301,13 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
         benchmark_name=benchmark_name,
         risk=[
             reporting.RiskLine(
-                name="포트폴리오 하루 VaR 95%",
-                value=decision.portfolio_var if decision is not None else None,
-                limit=risk.max_portfolio_var,
-            ),
-            reporting.RiskLine(name="총 노출", value=gross, limit=risk.max_gross),
-            reporting.RiskLine(name="낙폭", value=1 - values[-1] / peak, limit=risk.max_drawdown),
-            reporting.RiskLine(
-                name="하루 손익", value=values[-1] / values[-2] - 1, limit=-risk.max_daily_loss
-            ),
+                name=LIMIT_TEXT[one["name"]] + (f" ({one['of']})" if one["of"] else ""),
+                value=one["value"],
+                limit=one["limit"],
+            )
+            for one in at_risk["limits"]
         ],
+        risk_tables=risk_tables.tables(at_risk)[1:],
         quality=_quality(context),
         parity=reporting.ParityLine(
             orders=parity_report.orders,
@@ -326,7 +321,10 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
         orders_hash=runner.orders_hash(o.intent for o in recorded.orders.values()),
         sessions_per_year=context.policy.sessions_per_year,
     )
-    return reporting.write_report(context.home.data_dir / "reports", report)
+    paths = reporting.write_report(context.home.data_dir / "reports", report)
+    kept = json.dumps(at_risk, ensure_ascii=False, indent=1, allow_nan=False)
+    (paths.html.parent / "risk.json").write_text(kept + "\n", encoding="utf-8")
+    return paths
 
 
 def _quality(context: DayContext) -> "QualityLine | None":
@@ -378,20 +376,6 @@ def _counted(context: DayContext) -> dict[str, float]:
     }
     counted = {text: float(beat.counters[name]) for name, text in names.items()}
     return counted | {"메모리 (MB)": beat.memory_mb}
-
-
-def equity_curve(context: DayContext) -> list[tuple[date, int]]:
-    """Return (session, equity) after each close, beginning with the capital the day before.
-
-    Of the whole account: a run of one session has a yesterday too.
-    """
-    closed = [s for s in closed_sessions(context.ledger) if s <= context.session]
-    curve = [(context.calendar.previous(closed[0]), context.run.starting_cash)]
-    for session in closed:
-        record = read_session(context.ledger, session).closed
-        if record is not None:
-            curve.append((session, record["equity"]))
-    return curve
 
 
 def _benchmark(

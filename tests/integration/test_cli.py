@@ -23,6 +23,7 @@ COMMANDS = (
     ("sweep",),
     ("parity",),
     ("reconcile",),
+    ("drill",),
     ("report",),
     ("check",),
     ("explain",),

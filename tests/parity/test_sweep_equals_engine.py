@@ -290,9 +290,7 @@ def test_random_runs(trade, data):
         draw(st.sampled_from(CROSSOVERS)),
         first,
         last,
-        agents=draw(
-            st.sampled_from([("ma_crossover",), ("volatility_breakout",), ALL_AGENTS])
-        ),
+        agents=draw(st.sampled_from([("ma_crossover",), ("volatility_breakout",), ALL_AGENTS])),
         sectors=draw(st.lists(st.integers(-1, 1), min_size=4, max_size=4)),
         risk={name: draw(st.sampled_from(values), name) for name, values in FRACTIONS.items()}
         | {"drawdown_cooldown_sessions": draw(st.integers(1, 6))},

@@ -12,7 +12,7 @@ from trading.domain.market import AdjustedPanel
 from trading.features import pipeline, regimes
 from trading.features.labels import forward_returns
 from trading.features.pipeline import FeatureSettings
-from trading.lookahead import first_difference
+from trading.lookahead.compare import first_difference
 from trading.mlops import dataset
 from trading.mlops.train import train
 from trading.models.base import ForestSettings, ModelSettings

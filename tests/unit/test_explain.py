@@ -7,6 +7,7 @@ import pytest
 
 from trading import explain
 from trading.domain.decision import Verdict
+from trading.execution.engine import REASON_TRIGGER
 from trading.execution.exits import ExitRule
 from trading.risk.guards import GuardCode
 from trading.wire.codes import CODES, Retry
@@ -77,7 +78,8 @@ def test_our_own_codes_are_all_there():
 
     assert sorted(names["판정"]) == sorted(verdict.name for verdict in Verdict)
     assert sorted(names["거부"]) == sorted(code.value for code in GuardCode)
-    assert names["파는 규칙"] == ["rebalance"] + [rule.name.lower() for rule in ExitRule if rule]
+    rules = [rule.name.lower() for rule in ExitRule if rule]
+    assert names["파는 규칙"] == ["rebalance", *rules, REASON_TRIGGER]
 
 
 def test_every_code_has_one_family():

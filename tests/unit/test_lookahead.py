@@ -11,14 +11,19 @@ from numba import config
 from pydantic import create_model
 from typer.testing import CliRunner
 
-from trading import bootstrap, cli, lookahead
+from trading import bootstrap, cli
 from trading.allocation.sizing import SizingMethod
 from trading.domain.instrument import Market
 from trading.errors import MissingDataError, UsageError
+from trading.execution.decide import Views
 from trading.features import pipeline, regimes
 from trading.features.indicators import Bars
 from trading.features.pipeline import Feature
-from trading.lookahead import Kind, Plant, Record, Report, Terms
+from trading.lookahead import runner
+from trading.lookahead.compare import Kind, Subject, first_difference
+from trading.lookahead.plants import Plant, planted
+from trading.lookahead.record import Record, Terms, recorded, terms_of
+from trading.lookahead.runner import Report
 from trading.store import fundamentals, universe
 from trading.strategies import catalog
 from trading.strategies.base import Agent, AgentSettings, Family, Inputs
@@ -40,7 +45,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> bootstrap.Installa
 @pytest.fixture(scope="module")
 def whole(installation: bootstrap.Installation) -> Record:
     source = bootstrap.open_source(installation)
-    return lookahead.recorded(installation, source, Market.US, 0, np.random.default_rng(0))
+    return recorded(installation, source, Market.US, 0, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +55,11 @@ def record(whole: Record) -> Record:
 
 @pytest.fixture(scope="module")
 def terms(installation: bootstrap.Installation, whole: Record) -> Terms:
-    return lookahead.terms_of(installation, whole)
+    return terms_of(installation, whole)
 
 
 def checked(record: Record, terms: Terms, cuts: tuple[int, ...] = CUTS) -> Report:
-    return lookahead.check(record, terms, cuts, np.random.default_rng(1))
+    return runner.check(record, terms, cuts, np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +124,13 @@ def test_what_proves_nothing_is_said(clean: Report):
         (Plant.FULLSAMPLE_SCALER, Kind.FEATURE, "rsi"),
         (Plant.SMOOTHED_HMM, Kind.REGIME, "probability"),
         (Plant.SAME_BAR_FILL, Kind.DECISION, "view"),
-        (Plant.RESTATED_FUNDAMENTALS, Kind.FUNDAMENTAL, "restatement.net_sales"),
+        (Plant.RESTATED_FUNDAMENTALS, Kind.FUNDAMENTAL, "restatement.net_income"),
         (Plant.SURVIVORS, Kind.UNIVERSE, "members"),
     ],
 )
 def test_planted_leaks_are_found(record: Record, terms: Terms, plant: Plant, kind: Kind, name: str):
     """Every leak is found where it was put, through the same comparison."""
-    with lookahead.planted(plant):
+    with planted(plant):
         found = checked(record, replace(terms, agents=QUICK))
 
     assert (kind, name) in {(v.kind, v.name) for v in found.violations}
@@ -142,24 +147,24 @@ def test_plants_are_taken_out(record: Record, terms: Terms):
         regimes.forward_filter,
         fundamentals.known,
         universe.members,
-        lookahead.Views.__init__,
+        Views.__init__,
     )
     for plant in Plant:
-        with pytest.raises(ZeroDivisionError), lookahead.planted(plant):
+        with pytest.raises(ZeroDivisionError), planted(plant):
             raise ZeroDivisionError
     assert before == (
         pipeline.REGISTRY,
         regimes.forward_filter,
         fundamentals.known,
         universe.members,
-        lookahead.Views.__init__,
+        Views.__init__,
     )
 
 
 @compiled_only
 def test_missing_numbers_count(record: Record, terms: Terms):
     """Survivors show only where one record has a name and the other has not: NaN is compared."""
-    with lookahead.planted(Plant.SURVIVORS):
+    with planted(Plant.SURVIVORS):
         found = checked(record, replace(terms, agents=("rsi",)), (900,))
 
     (violation,) = [v for v in found.violations if v.kind is Kind.UNIVERSE]
@@ -172,7 +177,7 @@ def test_missing_numbers_count(record: Record, terms: Terms):
 @compiled_only
 def test_the_morning_itself_counts(record: Record, terms: Terms):
     """A fill by the same bar shows on the morning of the cut only, where its bar is not known."""
-    with lookahead.planted(Plant.SAME_BAR_FILL):
+    with planted(Plant.SAME_BAR_FILL):
         found = checked(record, replace(terms, agents=("rsi", "momentum")), (1450,))
 
     decisions = [v for v in found.violations if v.kind is Kind.DECISION]
@@ -183,7 +188,7 @@ def test_the_morning_itself_counts(record: Record, terms: Terms):
 @compiled_only
 def test_early_rows_count(record: Record, terms: Terms):
     """A leak into the first rows is found, though the last row before the cut is right."""
-    with lookahead.planted(Plant.FULLSAMPLE_SCALER):
+    with planted(Plant.FULLSAMPLE_SCALER):
         found = checked(record, replace(terms, agents=("rsi",)), (900,))
 
     at = next(v for v in found.violations if v.kind is Kind.FEATURE)
@@ -207,7 +212,7 @@ def test_a_new_feature_takes_part(record: Record, terms: Terms, monkeypatch: pyt
 
     caught = {v.name for v in found.violations}
     assert caught == {"tomorrow"}
-    assert found.checked[lookahead.Subject(Kind.FEATURE, "tomorrow")] == 1
+    assert found.checked[Subject(Kind.FEATURE, "tomorrow")] == 1
 
 
 @compiled_only
@@ -235,7 +240,7 @@ def test_a_new_agent_takes_part(record: Record, terms: Terms, monkeypatch: pytes
 @compiled_only
 def test_another_future_is_told_apart(record: Record, terms: Terms):
     """A clean function that asks how long the panel is differs only without a future."""
-    assert lookahead.first_difference(np.arange(3.0), np.arange(3.0)) is None
+    assert first_difference(np.arange(3.0), np.arange(3.0)) is None
     other = record.otherwise(900)
 
     daily, theirs = (r.frame(Market.US, "daily") for r in (record, other))
@@ -252,27 +257,27 @@ def test_first_difference():
     nan = float("nan")
     a = np.array([[1.0, nan], [0.0, 2.0]])
 
-    assert lookahead.first_difference(a, a.copy()) is None
+    assert first_difference(a, a.copy()) is None
     # Another payload is still a missing number.
     odd = a.copy()
     odd.view(np.uint64)[0, 1] ^= 1
     assert np.isnan(odd[0, 1])
-    assert lookahead.first_difference(a, odd) is None
-    assert lookahead.first_difference(a, np.where(np.isnan(a), 0.0, a)) == (0, 1)
-    assert lookahead.first_difference(a, np.array([[1.0, nan], [-0.0, 2.0]])) == (1, 0)
-    assert lookahead.first_difference(a, np.nextafter(a, 3.0)) == (0, 0)
-    assert lookahead.first_difference(np.array([1, 2]), np.array([1, 3])) == (1,)
+    assert first_difference(a, odd) is None
+    assert first_difference(a, np.where(np.isnan(a), 0.0, a)) == (0, 1)
+    assert first_difference(a, np.array([[1.0, nan], [-0.0, 2.0]])) == (1, 0)
+    assert first_difference(a, np.nextafter(a, 3.0)) == (0, 0)
+    assert first_difference(np.array([1, 2]), np.array([1, 3])) == (1,)
 
 
 def test_cuts_are_drawn_one_from_each_part():
     """The same seed draws the same mornings, one from each of as many equal parts."""
-    rows = lookahead.drawn(1002, 10, np.random.default_rng(7))
+    rows = runner.drawn(1002, 10, np.random.default_rng(7))
 
-    assert rows == lookahead.drawn(1002, 10, np.random.default_rng(7))
-    assert rows != lookahead.drawn(1002, 10, np.random.default_rng(8))
+    assert rows == runner.drawn(1002, 10, np.random.default_rng(7))
+    assert rows != runner.drawn(1002, 10, np.random.default_rng(8))
     assert [(row - 2) // 100 for row in rows] == list(range(10))
     with pytest.raises(UsageError, match="자를 날이 모자랍니다"):
-        lookahead.drawn(10, 20, np.random.default_rng(0))
+        runner.drawn(10, 20, np.random.default_rng(0))
 
 
 def test_a_cut_record_knows_nothing_later(whole: Record):
@@ -297,9 +302,9 @@ def test_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """One JSON object on stdout; exit 0 when nothing knows the future, 1 when something does."""
-    monkeypatch.setattr(lookahead, "recorded", lambda *_: record)
+    monkeypatch.setattr(runner, "recorded", lambda *_: record)
     few = replace(terms, agents=("rsi", "momentum"))
-    monkeypatch.setattr(lookahead, "terms_of", lambda *_: few)
+    monkeypatch.setattr(runner, "terms_of", lambda *_: few)
     arguments = ["--root", str(installation.home.root), "lookahead", "--cuts", "1"]
 
     fine = CliRunner().invoke(cli.app, [*arguments, "--json"])
@@ -317,7 +322,7 @@ def test_the_command(
     assert {"name", "kind", "session", "symbol", "whole", "cut"} <= set(first)
     assert said.exit_code == 1
     assert "앞일을 아는 값이 있습니다." in said.stdout
-    assert "[재무] restatement.net_sales" in said.stdout
+    assert "[재무] restatement.net_income" in said.stdout
 
 
 def test_every_leak_can_be_planted_by_name():
@@ -328,7 +333,7 @@ def test_every_leak_can_be_planted_by_name():
 def test_a_market_without_record(installation: bootstrap.Installation):
     """The embedded history is American: Korea is told to bring a dataset."""
     with pytest.raises(MissingDataError, match="--dataset"):
-        lookahead.run(installation, market=Market.KRX)
+        runner.run(installation, market=Market.KRX)
 
 
 @pytest.mark.slow
@@ -337,7 +342,7 @@ def test_recorded_fundamentals_and_delisted_names(
     installation: bootstrap.Installation, shared_data: Path
 ):
     """On Korean records with fundamentals, listings and delisted names nothing differs either."""
-    body = lookahead.run(installation, cuts=2, names=12, dataset=shared_data, market=Market.KRX)
+    body = runner.run(installation, cuts=2, names=12, dataset=shared_data, market=Market.KRX)
 
     assert body["violations"] == []
     assert body["checked"] == body["registered"] * 2

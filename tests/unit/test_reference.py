@@ -296,11 +296,11 @@ MUTATIONS = [
         mutated("(trials * math.e)", "trials"), "6 6b",
     ),
     mutation(
-        "inverse volatility, correlations forgotten", "trading.allocation.parity:equal_risk",
+        "inverse volatility, correlations forgotten", "trading.allocation.risk_parity:equal_risk",
         lambda f: lambda matrix, budgets: f(np.diag(np.diag(matrix)), budgets), "12",
     ),
     mutation(
-        "standard deviations for variances", "trading.allocation.parity:equal_risk",
+        "standard deviations for variances", "trading.allocation.risk_parity:equal_risk",
         lambda f: lambda matrix, budgets: f(
             matrix / np.sqrt(np.outer(np.diag(matrix), np.diag(matrix))), budgets
         ), "12",

@@ -19,6 +19,7 @@ from trading.reporting import (
     QualityLine,
     RiskLine,
     SessionReport,
+    Table,
     performance,
     render,
     send_hourly,
@@ -121,6 +122,8 @@ def report_of(closes, *, sessions: int) -> SessionReport:
                 state=TradingState.ACTIVE,
                 regime="중간 변동성",
                 portfolio_var=0.012,
+                exposure=1.0,
+                allocation="",
                 choices=(
                     Choice(
                         symbol="AAPL",
@@ -151,6 +154,8 @@ def report_of(closes, *, sessions: int) -> SessionReport:
                     ),
                 ),
                 intents=(intent,),
+                waiting=(),
+                entries={},
             )
         ],
         cash_difference=0,
@@ -360,15 +365,47 @@ def test_many_holdings_are_folded_in_the_chart(closes):
     [
         (0.06, 0.05, True),
         (0.05, 0.05, False),
-        (-0.01, -0.03, False),
-        (-0.04, -0.03, True),
         (None, 0.05, False),
         (0.06, None, False),
     ],
 )
-def test_a_limit_is_a_ceiling_or_a_floor(value, limit, broken):
-    """Exposure may not rise above its limit, the daily result not fall below its own."""
-    assert RiskLine(name="x", value=value, limit=limit).is_broken is broken
+def test_a_limit_is_a_ceiling(value, limit, broken):
+    """A figure may reach its limit, not pass it; one that is unknown breaks nothing."""
+    line = RiskLine(name="x", value=value, limit=limit)
+
+    assert line.is_broken is broken
+    assert (line.room is None) == (value is None or limit is None)
+
+
+RISK_TABLES = (
+    Table(
+        title="손실 전망",
+        heads=("방법", "VaR 95%", "업종", "넘은 날"),
+        rows=(
+            ("역사적", "0.43 ± 0.06 %", "3S전자", "13 / 12.5"),
+            ("<정규>", "기록 없음", "은행", "<0.001"),
+        ),
+        notes=("지난 250거래일",),
+        bad=frozenset({(1, 3)}),
+    ),
+    Table(title="팩터", notes=("보유 종목이 없습니다.",)),
+    Table(title="위기", heads=tuple("abcde"), rows=(tuple("vwxyz"),)),
+)
+
+
+def test_tables_of_risk(closes):
+    """Each table is on the page with its notes; numbers stand right, alarms are marked."""
+    text = render(replace(report_of(closes, sessions=3), risk_tables=RISK_TABLES))
+
+    page = Page(text)
+    assert page.open == []
+    for words in ("손실 전망", "<정규>", "지난 250거래일", "보유 종목이 없습니다.", "위기"):
+        assert words in page.words, words
+    assert '<td class="n bad">&lt;0.001</td>' in text
+    assert '<td class="n ">0.43 ± 0.06 %</td>' in text
+    assert '<td class=" ">3S전자</td>' in text
+    assert RISK_TABLES[0].numeric == (False, True, False, True)
+    assert [table.is_narrow for table in RISK_TABLES] == [True, True, False]
 
 
 def test_a_silent_session_is_told_of(tmp_path):

@@ -1,7 +1,7 @@
 """From past returns and a view of the future to target weights: one door, six methods.
 
 ``allocate`` is pure and deterministic. How returns become moments is ``allocation.moments``, the
-methods that need no optimizer ``allocation.parity``, whole lots ``allocation.rounding``.
+methods that need no optimizer ``allocation.risk_parity``, whole lots ``allocation.rounding``.
 
 The order is target → caps → cash: what caps leave over stays cash, and no weight of a result is
 above its cap to the bit, unless its lower bound (a holding that cannot be sold) is.
@@ -26,8 +26,8 @@ from trading.allocation.moments import (
     product,
     shrunk_means,
 )
-from trading.allocation.parity import Linkage, equal_risk, hierarchical, risk_contributions
 from trading.allocation.programs import minimum_cvar, quadratic
+from trading.allocation.risk_parity import Linkage, equal_risk, hierarchical, risk_contributions
 from trading.domain.arrays import BoolArray, FloatArray, IntArray
 from trading.errors import ModelError
 

@@ -69,6 +69,7 @@ def rebalance(
     cash: int,
     max_single_name: float,
     max_sector: float,
+    max_gross: float,
     band: float,
     cash_buffer: float,
     buy_fee_ppb: int,
@@ -89,7 +90,7 @@ def rebalance(
         Changes within ``band`` of equity are left alone.
     max_shares : ndarray of shape (n_instruments,)
         Most shares one order may have (share of average daily volume).
-    max_single_name, max_sector : float
+    max_single_name, max_sector, max_gross : float
         Shares of equity that whole lots may not exceed: those bought are the nearest to what is
         wished (``rounding.round_lots``), together worth no more than that.
     cash : int
@@ -136,7 +137,7 @@ def rebalance(
         target[i] = held - lots
     wishes = _whole_lots(
         wanted, target, reference, lot, max_shares, sectors, equity, max_single_name, max_sector,
-        codes,
+        max_gross, codes,
     )  # fmt: skip
     budget = int(cash * (1.0 - cash_buffer))
     for i in np.argsort(-weights, kind="mergesort"):
@@ -168,6 +169,7 @@ def _whole_lots(
     equity: int,
     max_single_name: float,
     max_sector: float,
+    max_gross: float,
     codes: IntArray,
 ) -> IntArray:
     """Return the shares to buy that come nearest to the values ``wanted`` beside ``target``."""
@@ -176,8 +178,10 @@ def _whole_lots(
     most = np.zeros(n, dtype=np.int64)
     room = np.full(max(sectors.max() + 1, 0) if n else 0, int(max_sector * equity), dtype=np.int64)
     total = 0.0
+    free = int(max_gross * equity)
     for i in range(n):
         value = target[i] * reference[i]
+        free -= value
         if sectors[i] >= 0:
             room[sectors[i]] -= value
         if wanted[i] > 0.0:
@@ -190,5 +194,6 @@ def _whole_lots(
             most[i] = min(most[i], by_volume)
     for s in range(room.shape[0]):
         room[s] = max(room[s], 0)
-    lots, _, _ = round_lots(wanted, lot_value, lot_value, most, sectors, room, int(total + 1e-6))
+    budget = max(min(int(total + 1e-6), free), 0)
+    lots, _, _ = round_lots(wanted, lot_value, lot_value, most, sectors, room, budget)
     return lots * lot

@@ -92,10 +92,11 @@ def round_lots(
         ratio = target[i] / lot_value[i]
         whole = int(ratio + 1e-9)
         rest = ratio - whole
+        # The target is within the cap, so a lot more than it is, too.
         if whole > 0:
-            name[m], count[m], gain[m] = i, min(whole, most[i]), lot_value[i]
-            m += 1 if count[m] > 0 else 0
-        if rest > 0.5 and whole < most[i]:
+            name[m], count[m], gain[m] = i, whole, lot_value[i]
+            m += 1
+        if rest > 0.5:
             name[m], count[m], gain[m] = i, 1, (2.0 * rest - 1.0) * lot_value[i]
             m += 1
     if m == 0:

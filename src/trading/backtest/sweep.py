@@ -34,7 +34,7 @@ from trading.execution.exits import (
     exit_terms,
     exits,
 )
-from trading.execution.orders import entry_order
+from trading.execution.orders import buy_fee, entry_order
 from trading.execution.plan import Account, Morning, Numbers, plan
 from trading.risk.limits import ACTIVE, REDUCING, breach, next_state
 from trading.sessions import SessionCalendar
@@ -435,7 +435,9 @@ def _trade(
                     for j in range(m):
                         for w in range(n_working[j]):
                             if working[j, w, _W_SIGN] > 0:
-                                free_cash -= working[j, w, _W_OPEN] * working[j, w, _W_LIMIT]
+                                unit = working[j, w, _W_LIMIT]
+                                unit += buy_fee(unit, days.buy_fee_ppb[t])
+                                free_cash -= working[j, w, _W_OPEN] * unit
                     ceiling, shares = entry_order(
                         price, planned.budget[i], free_cash, limits.collar, numbers.cash_buffer,
                         days.buy_fee_ppb[t], days.lot[t, i], days.max_shares[t, i],

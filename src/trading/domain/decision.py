@@ -178,9 +178,9 @@ class Decision:
     state: TradingState
     regime: str
     portfolio_var: float
-    exposure: float
-    allocation: str
     choices: Sequence[Choice]
     intents: tuple[OrderIntent, ...]
-    waiting: tuple[Waiting, ...]
-    entries: Mapping[str, ExitTerms]
+    exposure: float = 1.0
+    allocation: str = ""
+    waiting: tuple[Waiting, ...] = ()
+    entries: Mapping[str, ExitTerms] = field(default_factory=dict)

@@ -116,6 +116,54 @@ GUARD_TEXT: Mapping[str, str] = {
 # By the name that ``features.regimes`` gives the states, in the order of their volatility.
 REGIME_TEXT: Mapping[str, str] = {"calm": "안정", "normal": "보통", "turbulent": "불안정"}
 
+# By the names that ``risk.var`` and ``risk.sums`` give the methods.
+VAR_TEXT: Mapping[str, str] = {
+    "historical": "역사적",
+    "normal": "정규분포",
+    "student": "스튜던트 t",
+    "filtered": "필터(GARCH)",
+    "monte_carlo_filtered": "모의실험(GARCH)",
+    "monte_carlo": "모의실험(t, 독립)",
+    "exact": "정확한 값(t, 독립)",
+}
+
+ZONE_TEXT: Mapping[str, str] = {"green": "녹색", "yellow": "황색", "red": "적색"}
+
+# By the names that ``holdings`` gives limits, exposure's causes, sums without a name, and factors.
+LIMIT_TEXT: Mapping[str, str] = {
+    "single_name": "가장 큰 종목",
+    "sector": "가장 큰 업종",
+    "gross": "총 노출",
+    "var": "하루 VaR",
+    "drawdown": "고점 대비 낙폭",
+    "daily_loss": "하루 손실",
+}
+
+EXPOSURE_TEXT: Mapping[str, str] = {
+    "full": "줄이지 않음: 변동성, VaR, 낙폭이 모두 한도 안",
+    "volatility": "변동성 목표에 맞춰 줄임",
+    "var": "VaR 한도에 맞춰 줄임",
+    "drawdown": "낙폭 사다리에 맞춰 줄임",
+    "rising": "여유가 생겨 조금씩 늘리는 중",
+    "waiting": "여유가 찰 때까지 늘리지 않음",
+    "unmeasured": "재지 못한 값이 있어 늘리지 않음",
+}
+
+FACTOR_TEXT: Mapping[str, str] = {
+    "market": "시장",
+    "size": "규모(작은 쪽)",
+    "value": "가치",
+    "quality": "질",
+    "momentum": "모멘텀",
+    "growth": "성장",
+}
+
+BASIS_OF_SCENARIO_TEXT: Mapping[str, str] = {
+    "own": "자기 기록",
+    "proxy": "업종 평균으로 대신",
+    "left_out": "제외",
+}
+
 REASON_TEXT: Mapping[str, str] = {
     "rebalance": "비중 조정",
     "stop_loss": "손절",

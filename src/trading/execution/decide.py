@@ -390,9 +390,7 @@ def decide(
     )
 
 
-def plan_of(
-    view: View, portfolio: Portfolio, policy: Policy, risk: RiskState
-) -> tuple[Plan, str]:
+def plan_of(view: View, portfolio: Portfolio, policy: Policy, risk: RiskState) -> tuple[Plan, str]:
     """Return the numbers behind ``decide``, and how an optimizer ended: empty where none was asked."""
     morning = view.morning
     quantity = _shares(view, portfolio)

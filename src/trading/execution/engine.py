@@ -29,7 +29,7 @@ from trading.domain.order import (
 from trading.errors import OrderStateError
 from trading.execution.decide import Policy, RiskState, View, decide, terms_of
 from trading.execution.exits import BASIS_POINTS, ExitRule, exit_terms, exits
-from trading.execution.orders import entry_order
+from trading.execution.orders import buy_fee, entry_order
 from trading.measures import attribution
 from trading.risk.guards import Exposure, GuardCode, Guards, Law, OrderContext, Trading
 from trading.risk.limits import REDUCING, breach, next_state
@@ -517,7 +517,7 @@ class TradingEngine:
         price, shares = entry_order(
             tick.price,
             one.budget,
-            self._free_cash(),
+            self._free_cash() - self._fees_promised(view.morning.buy_fee_ppb),
             self.policy.orders.stop_collar,
             self.policy.allocation.cash_buffer,
             view.morning.buy_fee_ppb,
@@ -857,6 +857,14 @@ class TradingEngine:
             if o.intent.side is Side.BUY and o.intent.intent_id not in self.unclear
         )
         return self.account.cash - promised
+
+    def _fees_promised(self, buy_fee_ppb: int) -> int:
+        """Return what open purchases may cost beside their price, a unit a share for rounding."""
+        return sum(
+            o.open_quantity * buy_fee(o.intent.limit, buy_fee_ppb)
+            for o in self.orders.values()
+            if o.intent.side is Side.BUY and o.intent.intent_id not in self.unclear
+        )
 
     def _stop_buying(self) -> list[Command]:
         """Take back what was to be bought, and wait for no price any more."""

@@ -79,6 +79,12 @@ def limit_prices(
 
 
 @njit(cache=True)
+def buy_fee(price: int, fee_ppb: int) -> int:
+    """Return the most that one share bought at ``price`` costs beside it."""
+    return price * fee_ppb // BILLION + 1
+
+
+@njit(cache=True)
 def entry_order(
     price: int,
     budget: int,
@@ -98,7 +104,7 @@ def entry_order(
     ``cash`` (less the buffer) pay for at that limit with fees; 0 shares when that is none.
     """
     limit = limit_price(price, collar, 1, ladder, lower, upper)
-    unit = limit + limit * buy_fee_ppb // BILLION + 1
+    unit = limit + buy_fee(limit, buy_fee_ppb)
     spendable = min(budget, int(cash * (1.0 - cash_buffer)))
     shares = max(0, min(spendable // unit, max_shares))
     return limit, shares // lot * lot

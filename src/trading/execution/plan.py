@@ -288,6 +288,7 @@ def place(
         account.cash,
         numbers.max_single_name,
         numbers.max_sector,
+        numbers.max_gross,
         numbers.no_trade_band,
         numbers.cash_buffer,
         morning.buy_fee_ppb,

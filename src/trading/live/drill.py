@@ -471,7 +471,8 @@ def _price_band(desk: _NewDesk) -> str:
 def _order_value(desk: _NewDesk) -> str:
     d = desk()
     largest = d.policy.risk.guards.max_order_share * d.equity
-    return d.buys(quantity=(int(largest / (d.shares * d.reference)) + 1) * d.shares)
+    # Weights are compared to nine digits: a whole lot above, not the rest of one.
+    return d.buys(quantity=(int(largest / (d.shares * d.reference)) + 2) * d.shares)
 
 
 def _adv_share(desk: _NewDesk) -> str:
@@ -515,7 +516,7 @@ def _order_rate(desk: _NewDesk) -> str:
 
 def _hold(desk: _Desk, symbol: str, share: float) -> None:
     """Let holdings of ``symbol`` fill ``share`` of the equity that the day is measured by."""
-    quantity = int(share * desk.equity / desk.reference)
+    quantity = int(share * desk.equity / desk.reference) + desk.shares
     desk.engine.account.adjust(symbol=symbol, quantity=quantity, price=desk.reference)
     desk.engine.last_price.setdefault(symbol, desk.reference)
 

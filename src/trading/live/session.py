@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from trading.allocation.optimize import AllocationStatus
+from trading.allocation.rounding import small_account
 from trading.clock import monotonic_seconds
-from trading.domain.decision import TradingState
+from trading.domain.decision import Decision, TradingState, Verdict
 from trading.domain.instrument import Exchange
 from trading.domain.market import MarketStatus, Tick
 from trading.domain.order import (
@@ -197,8 +199,27 @@ class LiveSession:
             regime=decision.regime,
             state=str(decision.state),
         )
+        self._tell_what_is_too_small(decision, view)
+        if decision.allocation not in ("", AllocationStatus.SOLVED):
+            log.warning("비중 최적화를 쓰지 못해 가진 비중을 유지", status=decision.allocation)
         await self._wait_for_market(start, will_send=bool(commands))
         await self._carry(commands)
+
+    def _tell_what_is_too_small(self, decision: Decision, view: View) -> None:
+        """Say of what the account cannot hold one lot, and how large it would have to be."""
+        cap, currency = (
+            self._engine.policy.risk.max_single_name,
+            self._engine.account.market.currency,
+        )
+        for i, choice in enumerate(decision.choices):
+            if choice.verdict is not Verdict.BELOW_LOT:
+                continue
+            lot = int(view.morning.lot[i] * view.morning.reference[i])
+            found = small_account(choice.weight, cap, lot, decision.equity)
+            if found is not None:
+                log.warning(
+                    "계좌가 작아 살 수 없음", symbol=choice.symbol, detail=found.text(currency)
+                )
 
     async def _finish_decision(self, start: SessionStart) -> None:
         """Send what a killed process had decided and not yet written, while it is time."""

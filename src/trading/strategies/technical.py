@@ -87,13 +87,15 @@ class VolatilityBreakoutSettings(AgentSettings):
     """Buy inside the session when the price has risen by ``k`` times yesterday's range.
 
     Held to the next open (``exits``). Above ``whipsaw`` over the open the move is a spike that
-    comes back more often than not: it is not bought.
+    comes back more often than not: it is not bought. Off as shipped: a strategy that lives inside
+    the bar is promoted on minutes or ticks, and daily bars have it buy at the high.
 
     References
     ----------
     .. [1] Williams, L. (1999). "Long-Term Secrets to Short-Term Trading", volatility breakouts.
     """
 
+    enabled: bool = False
     k: float = Field(default=0.5, gt=0)
     whipsaw: float = Field(default=0.07, gt=0, lt=1)
     exits: ExitRules | None = ExitRules(max_sessions=1, cooldown_sessions=0)

@@ -116,6 +116,21 @@ def test_ledoit_wolf(four_returns, sessions):
     np.testing.assert_allclose(ours.matrix, theirs.covariance_, rtol=1e-12)
 
 
+def test_ledoit_wolf_goes_all_the_way(four_returns):
+    """Columns shuffled against each other and scaled alike are noise around the identity: as
+    scikit-learn's, and never beyond the target."""
+    rng = np.random.default_rng(3)
+    scaled = four_returns[:40] / four_returns[:40].std(axis=0)
+    returns = np.column_stack([rng.permutation(column) for column in scaled.T])
+    theirs = LedoitWolf().fit(returns)
+
+    ours = covariance(whole(returns), CovarianceRule.LEDOIT_WOLF)
+
+    assert theirs.shrinkage_ == 1.0
+    assert ours.shrinkage == 1.0
+    np.testing.assert_allclose(ours.matrix, theirs.covariance_, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("sessions", [20, 1000])
 def test_constant_correlation(four_returns, sessions):
     """As the authors' own code, covCor.m, written down as it is: matrix products, no loops."""

@@ -424,6 +424,33 @@ def test_no_future(embedded_returns, method, last):
         np.testing.assert_array_equal(again.matrix, plain.matrix)
 
 
+def test_only_the_window_counts(embedded_returns):
+    """Rows before the window change nothing; a shorter window does."""
+    returns = embedded_returns[1500:, [0, 2, 3, 4]]
+    short = OptimizerSettings(window_sessions=300, min_sessions=250)
+
+    whole = allocate(AllocationMethod.MINIMUM_VARIANCE, inputs_of(returns), short)
+    cut = allocate(AllocationMethod.MINIMUM_VARIANCE, inputs_of(returns[-300:]), short)
+    longer = allocate(AllocationMethod.MINIMUM_VARIANCE, inputs_of(returns), PLAIN)
+
+    np.testing.assert_array_equal(whole.weights, cut.weights)
+    assert np.abs(whole.weights - longer.weights).max() > 0.01
+
+
+def test_costs_are_spread_over_the_horizon(four_returns):
+    """Twice the cost over twice the time is the same; over the same time it trades less."""
+    held = np.array([0.4, 0.3, 0.2, 0.1])
+
+    def traded(cost, horizon):
+        inputs = inputs_of(four_returns, previous=held, cost=np.full(4, cost))
+        settings = PLAIN.model_copy(update={"cost_horizon_sessions": horizon})
+        chosen = allocate(AllocationMethod.MINIMUM_VARIANCE, inputs, settings)
+        return np.abs(chosen.weights - held).sum()
+
+    assert traded(0.004, 42) == pytest.approx(traded(0.002, 21), abs=1e-6)
+    assert 0.0 < traded(0.004, 21) < traded(0.002, 21)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_order_of_names_does_not_matter(four_returns, method):
     """Names in another order get the same weights, to what a solver leaves open."""

@@ -247,3 +247,10 @@ def test_turnover_stops_half_way():
 
     np.testing.assert_allclose(bounds.nearest(np.array([0.1, 0.9])), [0.4, 0.6])
     np.testing.assert_allclose(bounds.nearest(np.array([0.45, 0.5])), [0.45, 0.5])
+
+
+def test_forced_sales_use_the_turnover():
+    """0.1 of the turnover is spent on the way into the bounds; the rest is left for the target."""
+    bounds = bounds_of(2, previous=np.array([0.6, 0.3]), held=np.array([0.5, 0.3]), turnover=0.3)
+
+    np.testing.assert_allclose(bounds.nearest(np.array([0.1, 0.3])), [0.3, 0.3])

@@ -78,6 +78,7 @@ def rebalanced(weights, **changes):
         "cash": EQUITY,
         "max_single_name": 1.0,
         "max_sector": 1.0,
+        "max_gross": 9.0,
         "band": 0.02,
         "cash_buffer": 0.0,
         "buy_fee_ppb": 0,
@@ -85,7 +86,9 @@ def rebalanced(weights, **changes):
     }
     for name, value in changes.items():
         kind = settings[name]
-        settings[name] = np.array(value, dtype=kind.dtype) if isinstance(kind, np.ndarray) else value
+        settings[name] = (
+            np.array(value, dtype=kind.dtype) if isinstance(kind, np.ndarray) else value
+        )
     target, order, codes = rebalance(np.array(weights), *settings.values())
     return list(target), list(order), [Verdict(int(c)) for c in codes]
 
@@ -184,6 +187,13 @@ def test_resizing_ends_at_the_edge():
     assert rebalanced([0.12], **wide)[1] == [0]
     assert rebalanced([0.05], **wide, verdicts=[Verdict.CAP_EXPOSURE])[1] == [-500]
     assert rebalanced([0.05], width=[0.03])[1] == [500]
+
+
+def test_no_portfolio_grows_above_its_gross():
+    """What is kept above its wish counts: 30 % of a cap of 40 % leave 1,000 shares to buy."""
+    _, order, _ = rebalanced([0.29, 0.2], quantity=[3_000, 0], max_gross=0.40)
+
+    assert order == [0, 1_000]
 
 
 def test_no_sector_grows_above_its_cap():

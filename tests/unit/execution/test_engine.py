@@ -478,7 +478,10 @@ def test_frozen_and_stale(desk):
 
 def test_cash_and_shares_are_promised_once(desk):
     """Two orders cannot spend the same money or sell the same shares."""
-    d = desk(held={"AAPL": [100, 40_000_000]}, risk={"max_single_name": 1.0, "guards": _wide_guards(desk)})
+    d = desk(
+        held={"AAPL": [100, 40_000_000]},
+        risk={"max_single_name": 1.0, "guards": _wide_guards(desk)},
+    )
     d.engine.handle(Timer(ts=d.open_ts, view=d.content()))
     sale = _intent(d, Side.SELL, 60)
     buy = _intent(d, Side.BUY, CASH // 407_400 // 2 + 1)

@@ -313,7 +313,7 @@ def test_no_setting_makes_the_drill_cry_wolf(embedded_market):
     shipped = embedded_market.policy.risk
 
     # Without shrinking: one example is a whole drill.
-    @settings(max_examples=40, phases=(Phase.explicit, Phase.generate))
+    @settings(max_examples=25, phases=(Phase.explicit, Phase.generate))
     @given(
         name=FRACTIONS, sector=FRACTIONS, gross=FRACTIONS, order=FRACTIONS, loss=FRACTIONS,
         drawdown=FRACTIONS, orders=st.integers(1, 150), deviation=st.floats(0.025, 1.0),

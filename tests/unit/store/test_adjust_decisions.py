@@ -3,7 +3,6 @@
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -49,9 +48,8 @@ def decisions(
         strategies=settings.strategies,
         agents=AGENTS,
     )
-    sectors = np.full(len(raw.symbols), -1, dtype=np.int64)
     result = runner.run(
-        Views(evaluation, raw, rules, policy, sectors),
+        Views(evaluation, raw, rules, policy),
         raw,
         actions,
         calendar,

@@ -25,8 +25,9 @@ def test_shipped_evaluation(embedded_panels):
     got = evaluate(panel, raw, features=FeatureSettings(), strategies=StrategySettings())
 
     n, m = panel.close.shape
-    assert got.agents == tuple(AGENTS)
-    assert got.votes.shape == got.confidence.shape == got.triggers.shape == (n, len(AGENTS), m)
+    # Breakouts are off as shipped.
+    assert got.agents == tuple(name for name in AGENTS if name != "volatility_breakout")
+    assert got.votes.shape == got.confidence.shape == got.triggers.shape == (n, len(AGENTS) - 1, m)
     assert np.isnan(got.votes[:, got.agents.index("forest")]).all()
     assert (got.confidence[np.isnan(got.votes)] == 0.5).all()
     assert got.first_bar == date(2000, 3, 1)

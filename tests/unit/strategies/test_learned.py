@@ -7,10 +7,10 @@ from trading.errors import ModelError
 from trading.features.pipeline import FeatureSettings
 from trading.mlops.train import train
 from trading.models.base import ForestSettings, ModelSettings
-from trading.strategies.catalog import AGENTS, StrategySettings
+from trading.strategies.catalog import StrategySettings
 from trading.strategies.evaluation import evaluate
 
-FOREST = list(AGENTS).index("forest")
+FOREST = StrategySettings().enabled().index("forest")
 
 
 @pytest.fixture(scope="module")

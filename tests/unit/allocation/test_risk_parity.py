@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading.allocation.parity import Linkage, equal_risk, hierarchical, risk_contributions
+from trading.allocation.risk_parity import Linkage, equal_risk, hierarchical, risk_contributions
 
 
 def equal(n):
@@ -135,6 +135,20 @@ def test_hierarchy_of_recorded_returns(four_returns, linkage):
 
     np.testing.assert_allclose(
         weights, [0.174878590939, 0.213122382529, 0.37129171492, 0.240707311612], atol=1e-11
+    )
+
+
+def test_opposites_are_far_apart(four_returns):
+    """GOOG and MSFT turned around, and half AAPL plus IBM beside them: PyPortfolioOpt 1.6.0."""
+    returns = four_returns * np.array([1.0, -1.0, 1.0, -1.0])
+    returns = np.column_stack([returns, 0.5 * returns[:, 0] + returns[:, 2]])
+
+    weights = hierarchical(np.cov(returns.T), Linkage.SINGLE)
+
+    np.testing.assert_allclose(
+        weights,
+        [0.084946144477, 0.222300130681, 0.183961175844, 0.256096610002, 0.252695938995],
+        atol=1e-11,
     )
 
 

@@ -1,0 +1,210 @@
+"""Entries that wait for a price inside the session, and what a position remembers of its entry."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from test_engine import Desk
+
+from trading.domain.decision import TradingState, Verdict
+from trading.domain.market import Tick
+from trading.domain.order import Fill, Side
+from trading.execution.engine import Halt, SessionEnd, Submit, Timer
+from trading.strategies.base import ExitRules
+
+# AAPL opened at 40.64, its reference was 40.74.
+ENTRY = date(2005, 5, 27)
+OPEN = 406_400
+
+
+class BreakoutDesk(Desk):
+    """A desk whose only view is that AAPL is bought 1 % of its reference above the open."""
+
+    def waiting(self, *, ceiling=0.07):
+        """Return the view, as of this desk's session."""
+        morning = self.view.morning
+        i = self.view.index("AAPL")
+        triggers = np.full(morning.votes.shape, np.nan)
+        triggers[0, i] = 0.01
+        votes = np.full(morning.votes.shape, np.nan)
+        return replace(
+            self.view,
+            morning=morning._replace(
+                votes=votes,
+                triggers=triggers,
+                ceilings=np.full(len(morning.weights), ceiling),
+            ),
+        )
+
+    def at(self, price, *, minutes=1, symbol="AAPL"):
+        """Print at ``price``."""
+        ts = self.open_ts + timedelta(minutes=minutes)
+        return self.engine.handle(
+            Tick(symbol=symbol, price=price, volume=1, cumulative_volume=1, ts_event=ts, ts_recv=ts)
+        )
+
+
+@pytest.fixture
+def desk(embedded_market):
+    """Return a desk that waits for AAPL, whose first agent has exits of its own."""
+    first = embedded_market.evaluation.agents[0]
+    rules = ExitRules(stop_loss=0.05, max_sessions=1, cooldown_sessions=3)
+
+    def opened(*, decide=True, **how):
+        d = BreakoutDesk(embedded_market, **how)
+        d.engine.policy = replace(d.engine.policy, agent_exits={first: rules})
+        if decide:
+            assert d.engine.handle(Timer(ts=d.open_ts, view=d.waiting())) == []
+        return d
+
+    return opened
+
+
+def bought(d, price=OPEN + 5_000):
+    """Let the trigger fire and its order fill at once; return the intent."""
+    d.at(OPEN, minutes=0)
+    (submit,) = d.at(price)
+    d.accept(submit.intent)
+    d.engine.handle(
+        Fill(
+            symbol="AAPL", side=Side.BUY, quantity=submit.intent.quantity,
+            amount=submit.intent.quantity * price, venue_order_id="1", ts_event=d.open_ts,
+            ts_recv=d.open_ts,
+        )
+    )  # fmt: skip
+    return submit.intent
+
+
+def test_it_is_bought_when_the_price_has_come(desk):
+    """At the open plus 1 % of 40.74, rounded up; a limit 2 % above the print, from the budget."""
+    d = desk()
+    (wait,) = d.engine.decisions[-1].waiting
+    assert (wait.symbol, wait.distance, wait.ceiling) == ("AAPL", 4_074, 700)
+
+    below = [d.at(OPEN, minutes=0), d.at(OPEN + 4_073)]
+    (submit,) = d.at(OPEN + 4_074)
+    again = d.at(OPEN + 9_000)
+
+    intent = submit.intent
+    assert below == [[], []]
+    assert isinstance(submit, Submit)
+    assert again == []
+    # 41.0474 × 1.02 = 41.868…, down to the cent.
+    assert intent.limit == 418_600
+    unit = 418_600 + 418_600 * int(d.view.morning.buy_fee_ppb) // 10**9 + 1
+    assert intent.quantity == wait.budget // unit
+    assert (intent.side, intent.reason, intent.boundary) == (Side.BUY, "trigger", "trigger")
+
+
+def test_a_spike_is_waited_out(desk):
+    """More than 7 % above the open nothing is bought; back below, it is."""
+    d = desk()
+    d.at(OPEN, minutes=0)
+
+    assert d.at(OPEN + 28_449) == []
+    (submit,) = d.at(OPEN + 28_448)
+
+    assert submit.intent.symbol == "AAPL"
+
+
+@pytest.mark.parametrize("state", [TradingState.REDUCING, TradingState.HALTED])
+def test_nothing_is_waited_for_when_buying_stops(desk, state):
+    """The operator's word, and a restart under it, end the wait."""
+    d = desk()
+    d.at(OPEN, minutes=0)
+
+    d.engine.handle(Halt(ts=d.open_ts, state=state))
+
+    assert d.engine.waits_for == []
+    assert d.at(OPEN + 5_000) == []
+    restricted = desk(decide=False)
+    restricted.engine.handle(Halt(ts=restricted.open_ts, state=state))
+    restricted.engine.handle(Timer(ts=restricted.open_ts, view=restricted.waiting()))
+    assert restricted.engine.decisions[-1].waiting == ()
+
+
+def test_a_late_decision_waits_for_nothing(desk):
+    """Where today opened nobody saw: no distance above it can be known."""
+    d = desk(decide=False)
+
+    d.engine.handle(Timer(ts=d.open_ts + timedelta(minutes=1), view=d.waiting()))
+
+    assert len(d.engine.decisions[-1].waiting) == 1
+    assert d.engine.waits_for == []
+
+
+def test_a_restart_goes_on_waiting(desk):
+    """With the venue's word on the open it waits again; without one, or once ordered, it does not."""
+    first = desk()
+    decision = first.engine.decisions[-1]
+
+    def restarted(opens):
+        d = desk(decide=False)
+        d.engine.resume(decision, first.waiting())
+        d.engine.opened_at(opens)
+        return d
+
+    known, unknown = restarted({"AAPL": OPEN}), restarted({"AAPL": 0})
+    (submit,) = known.at(OPEN + 5_000)
+    after = desk(decide=False)
+    after.engine.resume(decision, first.waiting())
+    after.engine.adopt(known.engine.orders[submit.intent.intent_id])
+    after.engine.opened_at({"AAPL": OPEN})
+
+    assert unknown.engine.waits_for == after.engine.waits_for == []
+    assert after.at(OPEN + 5_000) == []
+
+
+def test_a_position_keeps_the_exits_of_its_entry(desk):
+    """Led by the first agent: its stop of 5 %, not the policy's 8; sold at the next open by its age."""
+    d = desk()
+    intent = bought(d)
+    assert d.at(int((OPEN + 5_000) * 0.951)) == []
+    (stop,) = d.at(int((OPEN + 5_000) * 0.95))
+    assert (stop.intent.reason, stop.intent.quantity) == ("stop_loss", intent.quantity)
+
+    other = desk()
+    bought(other)
+    other.engine.handle(SessionEnd(ts=other.start.close_ts))
+    kept = other.engine.snapshot()
+    other.engine.restore(kept)
+    other.turn_to(date(2005, 5, 31))
+    (sale,) = other.engine.handle(Timer(ts=other.open_ts, view=other.view))
+    choice = next(c for c in other.engine.decisions[-1].choices if c.symbol == "AAPL")
+
+    assert choice.verdict is Verdict.TIME_STOP
+    assert (sale.intent.side, sale.intent.quantity) == (Side.SELL, intent.quantity)
+    other.engine.handle(SessionEnd(ts=other.start.close_ts))
+    assert other.engine.snapshot()["cooling"] == {"AAPL": 3}
+
+
+def test_what_it_earned_belongs_to_who_was_for_it(desk):
+    """The one agent that pulled gets all of it; what nobody led into is nobody's."""
+    d = desk()
+    intent = bought(d)
+    (stop,) = d.at(380_000)
+    d.accept(stop.intent, number="2")
+    d.engine.handle(
+        Fill(
+            symbol="AAPL", side=Side.SELL, quantity=intent.quantity,
+            amount=intent.quantity * 380_000, venue_order_id="2", ts_event=d.open_ts,
+            ts_recv=d.open_ts,
+        )
+    )  # fmt: skip
+    realized = d.engine.booked[-1].booking.realized
+
+    assert realized < 0
+    assert d.engine.attributed == {d.view.agents[0]: realized}
+    assert d.engine.snapshot()["attributed"] == d.engine.attributed
+
+    unled = desk(held={"AAPL": [100, 45_000_000]}, exits={"stop_loss": 0.05})
+    (stop,) = unled.at(400_000)
+    unled.accept(stop.intent)
+    unled.engine.handle(
+        Fill(
+            symbol="AAPL", side=Side.SELL, quantity=100, amount=40_000_000, venue_order_id="1",
+            ts_event=unled.open_ts, ts_recv=unled.open_ts,
+        )
+    )  # fmt: skip
+    assert list(unled.engine.attributed) == [""]
