@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,7 @@ def market_data(context: DayContext) -> StageResult:
         raise SchemaError(" ".join(brought.refused))
     if last in brought.missing:
         raise MissingDataError(f"{last} 거래일의 일봉이 아직 없습니다.")
+    _bring_facts(context, (first, last))
     rows = brought.rows.get("daily", 0)
     if rows == 0:
         return StageResult(
@@ -104,6 +105,26 @@ def market_data(context: DayContext) -> StageResult:
         message=f"시세 {rows:,}행을 검사해 {brought.quarantined:,}행을 격리했습니다.{missing}",
         summary={"rows": rows, "quarantined": brought.quarantined, "page": page},
     )
+
+
+def _bring_facts(context: DayContext, span: tuple[date, date]) -> None:
+    """Bring what is known of the names besides their bars; without it the day goes on.
+
+    From so long before the first bar as a figure may be old: what an earlier run has left in the
+    lake from before then changes nothing.
+    """
+    from trading.store.universe import SEEN_WITHIN
+
+    assert context.intake is not None
+    oldest = timedelta(days=context.settings.features.factors.max_age_days)
+    facts = context.intake.bring(
+        ("listings", "fundamentals"),
+        (span[0] - max(oldest, SEEN_WITHIN), span[1]),
+        known=context.session,
+    )
+    lacking = [*facts.refused, *facts.failed.values()]
+    if lacking:
+        log.warning("재무와 시장 조치 자료를 다 받지 못함", reason=" ".join(lacking))
 
 
 def features(context: DayContext) -> StageResult:
@@ -365,16 +386,16 @@ def _counters(client: Client) -> dict[str, int]:
 def closing(context: DayContext) -> StageResult:
     """Collect the session's bars from the venue, prove parity, and write the report."""
     recorded = read_session(context.ledger, context.session)
-    prepared = context.prepared or prepare(context, recorded.evidence)
+    context.prepared = context.prepared or prepare(context, recorded.evidence)
     untradable = set(recorded.evidence.untradable)
-    asyncio.run(collect(context, [s for s in prepared.view.symbols if s not in untradable]))
+    watched = context.prepared.view.symbols
+    asyncio.run(collect(context, [s for s in watched if s not in untradable]))
     report = parity(context)
     index = context.source.index(context.market, context.session, context.session)
     if len(index):
         context.lake.upsert(context.market, "index", index.assign(source=context.source.name))
     summary = summarize(context, report)
     paths = write_report(context, report)
-    prepared = context.prepared or prepared
     context.ledger.append(
         Record(
             kind=RecordKind.PARITY,
@@ -385,7 +406,7 @@ def closing(context: DayContext) -> StageResult:
                 "orders": report.orders,
                 "differences": len(report.differences),
                 "unexplained": report.unexplained,
-                "price_basis": prepared.raw.basis,
+                "price_basis": context.prepared.raw.basis,
             },
         )
     )

@@ -6,6 +6,7 @@ was wished and capped comes from the session's own decision, worked out again fr
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -24,7 +25,8 @@ from trading.execution.plan import Plan
 from trading.features.factors import FACTORS, factor
 from trading.features.indicators import Bars
 from trading.features.statistics import session_returns
-from trading.live.journal import RecordedSession, adjustments, closed_sessions, read_session
+from trading.live.journal import CLOSED, RecordedSession, read_session
+from trading.ports import Ledger, RecordKind
 from trading.risk.backtests import VarBacktest, backtest
 from trading.risk.exposure import (
     exposure,
@@ -39,6 +41,7 @@ from trading.risk.scenarios import Basis, CrisisWindow, Scenario, ScenarioSettin
 from trading.risk.sums import risk_table
 from trading.risk.var import METHODS, forecast_path, limit_var, portfolio_outcomes, portfolio_vars
 from trading.store.panels import build_panels
+from trading.store.universe import SEEN_WITHIN
 
 # Beside the level that limits go by: what a regulator asks for (Basel Committee 1996).
 FAR_LEVEL: Final = 0.99
@@ -100,6 +103,10 @@ def risk(context: DayContext, prepared: Prepared | None = None) -> dict[str, Any
     champion = int(prepared.view.morning.var_champion)
     curve = equity_curve(context)
     settings = context.policy.risk
+    own = account_returns(context.ledger, curve)
+    if context.run.positions:
+        # Of an account that held something when it was taken over the first point is its cash.
+        own = own[1:]
     decision, wished, allowed = _decided(context, prepared, recorded, past)
     names = _names(context, past, weights, wished, allowed)
     sectors = _sectors(names)
@@ -117,7 +124,7 @@ def risk(context: DayContext, prepared: Prepared | None = None) -> dict[str, Any
         "var": var,
         "exposure": decision,
         "backtests": backtests(weights, past, settings),
-        "account": judged(_account_returns(context, curve), settings),
+        "account": judged(own, settings),
         "names": names,
         "sectors": sectors,
         "factors": factor_body(weights, past, context.policy),
@@ -132,13 +139,32 @@ def equity_curve(context: DayContext) -> list[tuple[date, int]]:
 
     Of the whole account: a run of one session has a yesterday too.
     """
-    closed = [s for s in closed_sessions(context.ledger) if s <= context.session]
-    curve = [(context.calendar.previous(closed[0]), context.run.starting_cash)]
-    for session in closed:
-        record = read_session(context.ledger, session).closed
-        if record is not None:
-            curve.append((session, record["equity"]))
-    return curve
+    ends = {
+        record.session: record.body["equity"]
+        for record in context.ledger.read(RecordKind.SESSION)
+        if record.key.endswith(CLOSED) and record.session <= context.session
+    }
+    closed = sorted(ends.items())
+    return [(context.calendar.previous(closed[0][0]), context.run.starting_cash), *closed]
+
+
+def account_returns(ledger: Ledger, curve: Sequence[tuple[date, int]]) -> FloatArray:
+    """Return the account's own returns; what the operator brought or took is none."""
+    sessions = [session for session, _ in curve]
+    moved = dict.fromkeys(sessions, 0)
+    for record in ledger.read(RecordKind.ADJUSTMENT):
+        # It is taken into the books by the first session from then on that came to its end.
+        place = bisect_left(sessions, record.session)
+        if place < len(sessions):
+            for one in record.body["adjustments"]:
+                moved[sessions[place]] += one["amount"] * (one["price"] if one["symbol"] else 1)
+    return np.array(
+        [
+            (equity - moved[session]) / before - 1.0
+            for (_, before), (session, equity) in pairwise(curve)
+        ],
+        dtype=np.float64,
+    )
 
 
 # --- what the weights may lose --------------------------------------------------------------------
@@ -429,18 +455,18 @@ def _market(
 
 
 def _log_caps(context: DayContext, symbols: Sequence[str], sessions: DateArray) -> FloatArray:
-    """Return the logarithm of each name's market value at each close; NaN where none is recorded."""
+    """Return the logarithm of each name's market value as last published by each close."""
     grid = np.full((len(sessions), len(symbols)), np.nan)
     if not len(sessions):
         return grid
     table = context.lake.table(
         context.market,
-        "daily",
+        "listings",
         columns=["session", "symbol", "market_cap"],
-        first=sessions[0].item(),
+        first=sessions[0].item() - SEEN_WITHIN,
         last=sessions[-1].item(),
     )
-    frame = table.to_pandas().dropna(subset=["market_cap"])
+    frame = table.to_pandas().dropna(subset=["market_cap"]).sort_values("session", kind="stable")
     column = {symbol: i for i, symbol in enumerate(symbols)}
     places = frame["symbol"].astype(str).map(column).to_numpy(dtype=np.float64)
     days = frame["session"].to_numpy().astype("datetime64[D]")
@@ -448,7 +474,8 @@ def _log_caps(context: DayContext, symbols: Sequence[str], sessions: DateArray) 
     caps = frame["market_cap"].to_numpy(dtype=np.float64)
     here = np.isfinite(places) & (caps > 0.0)
     grid[rows[here], places[here].astype(np.int64)] = np.log(caps[here])
-    return grid
+    last = np.where(np.isfinite(grid), np.arange(len(grid))[:, None], 0)
+    return np.take_along_axis(grid, np.maximum.accumulate(last, axis=0), axis=0)
 
 
 def _decided(
@@ -616,23 +643,6 @@ def _sectors(names: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for code, name in enumerate(listed)
     ]
     return sorted(rows, key=lambda row: (-float(row["held"] or 0.0), str(row["name"])))
-
-
-def _account_returns(context: DayContext, curve: Sequence[tuple[date, int]]) -> FloatArray:
-    """Return the account's own returns; money that the operator brought or took is none."""
-    moved = dict.fromkeys((session for session, _ in curve), 0)
-    for session, _ in curve[1:]:
-        for one in adjustments(context.ledger, session, session):
-            moved[session] += one.amount if not one.symbol else one.amount * one.price
-    returns = np.array(
-        [
-            (equity - moved[session]) / before - 1.0
-            for (_, before), (session, equity) in pairwise(curve)
-        ],
-        dtype=np.float64,
-    )
-    # Of an account that held something when it was taken over the first point is its cash alone.
-    return returns[1:] if context.run.positions else returns
 
 
 def _scenarios(

@@ -82,7 +82,9 @@ def parity(context: DayContext) -> ParityReport:
     recorded = read_session(context.ledger, context.session)
     if recorded.closed is None or recorded.opened is None:
         raise MissingDataError(f"{context.session} 세션은 아직 끝나지 않았습니다.")
-    prepared = prepare(context, recorded.evidence)
+    # The morning's is as large again, and the report is made from this one.
+    context.prepared = None
+    context.prepared = prepared = prepare(context, recorded.evidence)
     engine = open_engine(context, recorded)
     start = session_event(context, prepared, engine)
     if recorded.drill_failed:

@@ -18,15 +18,27 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # one agent, and nothing to train: a day with many moments that takes seconds.
 EAGER: Mapping[str, Mapping[str, Any]] = {
     "strategies": {
-        name: {"enabled": False} for name in ("rsi", "bollinger_mfi", "momentum", "forest")
+        name: {"enabled": False}
+        for name in (
+            "rsi",
+            "bollinger_mfi",
+            "momentum",
+            "pairs",
+            "kalman_pairs",
+            "stat_arb",
+            "mean_reversion",
+            "factor",
+            "forest",
+        )
     },
     "allocation": {
         "ensemble": {"entry_forecast": 0.05, "min_confidence": 0.05, "max_entry_var": 1.0},
-        "name_volatility_target": 0.1,
+        "sizing": {"volatility_target": 0.1},
         "no_trade_band": 0.001,
         "resize": "daily",
     },
     "execution": {"us": {"participation": 0.0001}, "exits": {"stop_loss": None}},
+    "risk": {"exposure": {"annual_volatility_target": 10.0, "drawdown_ladder": []}},
     "models": {"min_rows": 10_000_000},
 }
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from program import configure, trading
 
@@ -181,6 +182,38 @@ def test_a_crisis_from_before_the_panel(again):
         )
     # Nobody changed what was decided, so what was wished is still known.
     assert body["exposure"]["cause"] is not None
+
+
+def test_size_where_market_values_are_listed(again, told):
+    """A value listed once counts from its day on; without one size is not measured."""
+    before = next(row for row in told["factors"]["rows"] if row["name"] == "size")
+    # Shares outstanding by the quarterly reports times the close of that day, billions of dollars.
+    values = {"AAPL": 547, "FB": 66, "GOOG": 189, "IBM": 223, "MSFT": 256}
+    again.lake.upsert(
+        Market.US,
+        "listings",
+        pd.DataFrame(
+            {
+                "session": pd.Timestamp(2012, 6, 29),
+                "symbol": list(values),
+                "exchange": "NASDAQ",
+                "name": list(values),
+                "is_halted": False,
+                "is_administrative": None,
+                "warning": None,
+                "market_cap": [value * 10**13 for value in values.values()],
+                "shares": None,
+                "source": "quarterly reports",
+            }
+        ),
+    )
+
+    body = holdings.risk(again)
+
+    after = next(row for row in body["factors"]["rows"] if row["name"] == "size")
+    assert before["beta"] is None
+    assert after["beta"] is not None
+    assert after["error"] > 0.0
 
 
 def test_other_settings_than_those_of_the_day(again):

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,61 +16,69 @@ SIZINGS = [method for method in SizingMethod if method.optimized is None]
 UNKNOWN = st.sampled_from([math.nan, math.inf, 0.0])
 
 
+def mostly(usual, *others):
+    """Return a strategy that draws ``usual`` five times in six."""
+    return st.integers(0, 5).flatmap(lambda k: usual if k else st.one_of(*others))
+
+
 def morning_of(draw, n, n_agents, *, sessions):
-    """Return a morning of ``n`` names of which any number may be missing."""
+    """Return a morning of ``n`` names of which any part may be missing."""
 
     def column(values, size=n, dtype=np.float64):
         return np.array(draw(st.lists(values, min_size=size, max_size=size)), dtype=dtype)
 
-    def table(values, rows, columns=n):
-        return column(values, rows * columns).reshape(rows, columns)
+    def table(values, rows):
+        return column(values, rows * n).reshape(rows, n)
 
     def known(low, high):
-        return st.one_of(UNKNOWN, st.floats(low, high), st.floats(low, high))
+        return mostly(st.floats(low, high), UNKNOWN)
 
-    reference = column(st.one_of(st.just(0), st.integers(100, 900_000)), dtype=np.int64)
+    nothing, yes = st.just(math.nan), mostly(st.just(True), st.just(False))
+    reference = column(mostly(st.integers(100, 900_000), st.just(0)), dtype=np.int64)
+    # One view of the whole market, so that some names are worth buying and some are not.
+    mood = draw(st.sampled_from([0.2, 0.8, 1.0]))
     return Morning(
-        votes=table(st.one_of(st.just(math.nan), st.floats(-1.0, 1.0)), n_agents),
+        votes=table(mostly(st.floats(mood - 0.2, mood), nothing, st.floats(-1.0, 1.0)), n_agents),
         confidence=table(st.floats(0.01, 0.99), n_agents),
-        weights=column(st.floats(0.0, 2.0), n_agents),
-        triggers=table(st.one_of(st.just(math.nan), st.floats(-0.01, 0.1)), n_agents),
+        weights=column(mostly(st.floats(0.5, 2.0), st.just(0.0)), n_agents),
+        triggers=table(st.one_of(nothing, st.floats(-0.01, 0.1)), n_agents),
         trigger_confidence=column(st.floats(0.01, 0.99), n_agents),
         ceilings=column(st.floats(0.0, 0.2), n_agents),
-        screened=column(st.booleans(), dtype=np.bool_),
-        tradable=column(st.booleans(), dtype=np.bool_) & (reference > 0),
+        screened=column(yes, dtype=np.bool_),
+        tradable=column(yes, dtype=np.bool_) & (reference > 0),
         name_var=column(known(-0.01, 0.2)),
         volatility=column(known(0.01, 2.0)),
         atr=column(known(0.001, 0.3)),
-        expected=column(st.one_of(st.just(math.nan), st.floats(-1.0, 2.0))),
-        expected_error=column(st.one_of(st.just(math.nan), st.floats(0.0, 1.0))),
-        returns=table(st.one_of(st.just(math.nan), st.floats(-0.3, 0.3)), sessions),
-        regime_scale=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        expected=column(mostly(st.floats(-0.1, 2.0), nothing)),
+        expected_error=column(mostly(st.floats(0.0, 1.0), nothing)),
+        returns=table(mostly(st.floats(-0.03, 0.03), nothing, st.floats(-0.9, 0.9)), sessions),
+        regime_scale=draw(st.sampled_from([1.0, 0.5, 0.0])),
         var_champion=draw(st.integers(-1, 3)),
         reference=reference,
         buy_limit=reference + reference // 50,
         sell_limit=reference - reference // 50,
         lot=column(st.sampled_from([1, 10]), dtype=np.int64),
-        max_shares=column(st.integers(0, 50_000), dtype=np.int64),
+        max_shares=column(mostly(st.integers(100, 500_000), st.integers(0, 20)), dtype=np.int64),
         sectors=column(st.integers(-1, 1), dtype=np.int64),
         buy_fee_ppb=FEE_PPB,
         resize=draw(st.booleans()),
-    )  # fmt: skip
+    )
 
 
-def planned(market, draw, *, n=None, cash=None):
+def planned(market, draw, *, n=None):
     """Return (morning, quantity, account, numbers, plan) of a drawn morning."""
     n = draw(st.integers(0, 5)) if n is None else n
     n_agents = draw(st.integers(1, 3))
-    morning = morning_of(draw, n, n_agents, sessions=draw(st.sampled_from([0, 1, 25])))
-    held = st.lists(st.integers(0, 5_000), min_size=n, max_size=n)
-    quantity = np.array(draw(held), dtype=np.int64)
-    flags = st.lists(st.booleans(), min_size=n, max_size=n)
+    morning = morning_of(draw, n, n_agents, sessions=draw(st.sampled_from([3, 1, 0])))
+    held = mostly(st.just(0), st.integers(1, 5_000))
+    quantity = np.array(draw(st.lists(held, min_size=n, max_size=n)), dtype=np.int64)
+    flags = st.lists(mostly(st.just(False), st.just(True)), min_size=n, max_size=n)
     cooling, expired = (np.array(draw(flags), dtype=np.bool_) for _ in range(2))
     account = Account(
-        cash=draw(st.integers(-(10**9), 10**11)) if cash is None else cash,
+        cash=draw(mostly(st.integers(10**8, 10**11), st.integers(-(10**9), 10**5))),
         peak=draw(st.sampled_from([0, 10**9, 10**11])),
-        exposure=draw(st.floats(0.0, 1.0)),
-        state=draw(st.sampled_from([ACTIVE, ACTIVE, ACTIVE, REDUCING, HALTED])),
+        exposure=draw(st.sampled_from([1.0, 0.9, 0.3, 0.0])),
+        state=draw(mostly(st.just(ACTIVE), st.just(REDUCING), st.just(HALTED))),
     )
     numbers = market.policy.numbers._replace(
         entry_forecast=draw(st.sampled_from([-1.0, 0.3])),
@@ -84,7 +91,7 @@ def planned(market, draw, *, n=None, cash=None):
         max_gross=draw(st.sampled_from([0.3, 1.0])),
         max_portfolio_var=draw(st.sampled_from([0.01, 0.5])),
         no_trade_band=draw(st.sampled_from([0.0, 0.02])),
-        var_min_sessions=20,
+        var_min_sessions=2,
     )
     rules = market.policy.rules(tuple(str(k) for k in range(n_agents)))
     ladder = market.policy.risk.exposure.ladder

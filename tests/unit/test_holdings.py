@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
@@ -13,8 +13,10 @@ from trading.domain.account import Portfolio
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.execution.decide import RiskState, decide, plan_of
+from trading.ports import Record, RecordKind
 from trading.risk.scenarios import ScenarioSettings, replay
 from trading.risk.var import FILTERED, NO_CHAMPION
+from trading.store.ledger import MemoryLedger
 
 CASH = 1_000_000_000  # 100,000 USD
 ROWS = 1700
@@ -180,6 +182,34 @@ def test_a_name_that_did_not_move_for_a_year(past, settings):
 
     assert [row["sessions"] for row in found["rows"]] == [250] * 4
     assert found["rows"][0]["hits"] > found["rows"][0]["expected"]
+
+
+def test_what_the_operator_brought_is_no_return():
+    """Cash and shares taken into the books on a morning do not count as what the account earned."""
+    ledger = MemoryLedger()
+    cash = {"symbol": "", "amount": 100, "price": 0}
+    shares = {"symbol": "IBM", "amount": 5, "price": 20}
+    for day, one in ((date(2006, 1, 7), cash), (date(2006, 1, 9), shares)):
+        ledger.append(
+            Record(
+                kind=RecordKind.ADJUSTMENT,
+                key=str(day),
+                session=day,
+                ts=datetime(2006, 1, day.day, tzinfo=UTC),
+                body={"adjustments": [one]},
+            )
+        )
+    # The seventh is a Saturday: the first session after it began with the money.
+    curve = [
+        (date(2006, 1, 5), 1_000),
+        (date(2006, 1, 6), 1_010),
+        (date(2006, 1, 9), 1_210),
+        (date(2006, 1, 10), 1_089),
+    ]
+
+    found = holdings.account_returns(ledger, curve)
+
+    np.testing.assert_allclose(found, [0.01, 0.0, -0.1], atol=1e-12)
 
 
 # --- exposure -------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ def rebalance(
         if lots > max_shares[i]:
             lots = max_shares[i] // lot[i] * lot[i]
             codes[i] = _CAP_ADV
-        if lots == 0:
+        if lots == 0 and codes[i] != _CAP_ADV:
             codes[i] = _BELOW_LOT
         order[i] = -lots
         target[i] = held - lots
@@ -144,7 +144,7 @@ def rebalance(
         if wanted[i] <= 0.0:
             continue
         if wishes[i] == 0:
-            if quantity[i] == 0:
+            if quantity[i] == 0 and codes[i] != _CAP_ADV:
                 codes[i] = _BELOW_LOT
             continue
         price = buy_limit[i] + buy_limit[i] * buy_fee_ppb // BILLION + 1

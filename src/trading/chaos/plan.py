@@ -109,7 +109,9 @@ def _policy(world: World, rng: np.random.Generator) -> Policy:
             update={
                 "resize": "daily",
                 "no_trade_band": 0.001,
-                "name_volatility_target": float(rng.choice([0.03, 0.1])),
+                "sizing": policy.allocation.sizing.model_copy(
+                    update={"volatility_target": float(rng.choice([0.03, 0.1]))}
+                ),
                 "ensemble": policy.allocation.ensemble.model_copy(
                     update={"max_entry_var": 1.0, "regime_action": "off"}
                 ),

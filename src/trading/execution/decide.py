@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from trading.allocation.optimize import AllocationInputs, allocate
+from trading.allocation.optimize import AllocationInputs, AllocationStatus, allocate
 from trading.allocation.sizing import AllocationSettings
 from trading.domain.account import Portfolio
 from trading.domain.arrays import FloatArray, IntArray
@@ -408,10 +408,11 @@ def plan_of(view: View, portfolio: Portfolio, policy: Policy, risk: RiskState) -
         chosen = choose(morning, quantity, cool, expired, portfolio.cash, numbers)
         found = allocate(method, _inputs(view, chosen, policy), policy.allocation.optimizer)
         status = str(found.status)
+        sized = found.sized if found.status is AllocationStatus.SOLVED else found.weights > 0.0
         planned = place(
             morning,
             chosen,
-            found.weights,
+            np.where(sized | ~chosen.members, found.weights, np.nan),
             quantity,
             expired,
             account,
@@ -453,9 +454,10 @@ def _credit(view: View, i: int, *, waits: bool) -> dict[str, float]:
     morning = view.morning
     votes, confidence = morning.votes[:, i], morning.confidence[:, i]
     if waits:
-        triggered = morning.triggers[:, i] > 0.0
-        votes = np.where(triggered, 1.0, votes)
-        confidence = np.where(triggered, morning.trigger_confidence, confidence)
+        counts = (morning.triggers[:, i] > 0.0) & (morning.weights > 0.0)
+        fired = counts & (morning.triggers[:, i] == morning.triggers[counts, i].min())
+        votes = np.where(fired, 1.0, votes)
+        confidence = np.where(fired, morning.trigger_confidence, confidence)
     pull = np.round(morning.weights * confidence * votes, 9)
     return {agent: float(p) for agent, p in zip(view.agents, pull, strict=True) if p > 0.0}
 

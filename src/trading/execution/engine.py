@@ -333,13 +333,16 @@ class TradingEngine:
         self._take_over(decision)
 
     def opened_at(self, opens: Mapping[str, int]) -> None:
-        """Take over where the session opened, for what waits for a price above it.
+        """Take over where names opened today, for what waits for a price above it.
 
-        For an engine that did not see the open itself: what opened at an unknown price is not
+        For an engine that did not see the open itself: what opened at an unknown price (0) is not
         waited for any more.
         """
-        self._opens = {s: price for s, price in opens.items() if price > 0}
-        self._waiting = {s: w for s, w in self._waiting.items() if s in self._opens}
+        for symbol, price in opens.items():
+            if price > 0:
+                self._opens[symbol] = price
+            else:
+                self._waiting.pop(symbol, None)
 
     @property
     def waits_for(self) -> list[str]:

@@ -233,13 +233,17 @@ def place(
     ladder: FloatArray,
     numbers: Numbers,
 ) -> Plan:
-    """Return the plan that follows from ``wished`` shares of equity of the members."""
+    """Return the plan that follows from ``wished`` shares of equity of the members.
+
+    One that is NaN could not be sized: what is held of it is kept.
+    """
     n = quantity.shape[0]
     wished, verdicts = wished.copy(), chosen.verdicts.copy()
     equity, held = chosen.equity, chosen.held
     for i in range(n):
-        if chosen.members[i] and wished[i] <= 0.0:
-            verdicts[i] = _NO_EDGE if morning.volatility[i] > 0.0 else _NO_VOLATILITY
+        if chosen.members[i] and not wished[i] > 0.0:
+            is_known = wished[i] == 0.0 and morning.volatility[i] > 0.0
+            verdicts[i] = _NO_EDGE if is_known else _NO_VOLATILITY
         if verdicts[i] == _NO_VOLATILITY or verdicts[i] == _NOT_TRADABLE:
             wished[i] = held[i]
     capped, codes = cap_weights(
@@ -299,11 +303,11 @@ def place(
     budget = np.zeros(n, dtype=np.int64)
     distance = np.zeros(n, dtype=np.int64)
     ceiling = np.zeros(n, dtype=np.int64)
-    waiting = _waiting(morning)
-    if account.state == ACTIVE and waiting.any():
+    nearest = _nearest(morning)
+    if account.state == ACTIVE and (nearest < math.inf).any():
         _arm(
-            morning, chosen, expired, waiting, allowed, factor, expected_loss * factor, numbers,
-            forecast, agreement, leader, codes, budget, distance, ceiling,
+            morning, chosen, expired, nearest, allowed, target, factor, expected_loss * factor,
+            numbers, forecast, agreement, leader, codes, budget, distance, ceiling,
         )  # fmt: skip
     exits = exit_terms(rules, leader, morning.atr)
     return Plan(
@@ -353,14 +357,15 @@ def _sized(morning: Morning, members: BoolArray, numbers: Numbers) -> FloatArray
 
 
 @njit(cache=True)
-def _waiting(morning: Morning) -> BoolArray:
+def _nearest(morning: Morning) -> FloatArray:
+    """Return each name's nearest trigger of an agent that counts; infinite where none waits."""
     n_agents, n = morning.triggers.shape
-    waiting = np.zeros(n, dtype=np.bool_)
+    nearest = np.full(n, math.inf)
     for i in range(n):
         for k in range(n_agents):
-            if morning.triggers[k, i] > 0.0 and morning.weights[k] > 0.0:
-                waiting[i] = True
-    return waiting
+            if morning.weights[k] > 0.0 and 0.0 < morning.triggers[k, i] < nearest[i]:
+                nearest[i] = morning.triggers[k, i]
+    return nearest
 
 
 @njit(cache=True)
@@ -368,8 +373,9 @@ def _arm(
     morning: Morning,
     chosen: Chosen,
     expired: BoolArray,
-    waiting: BoolArray,
+    nearest: FloatArray,
     allowed: FloatArray,
+    target: IntArray,
     factor: float,
     expected_loss: float,
     numbers: Numbers,
@@ -381,17 +387,18 @@ def _arm(
     distance: IntArray,
     ceiling: IntArray,
 ) -> None:
-    """Let names wait for their trigger that would be entered if it had fired.
+    """Let names wait for their nearest trigger that would be entered if it had fired.
 
-    They get what room the caps leave beside ``allowed``, in the order of the columns. Of the VaR
-    limit each takes its own VaR: nothing is counted on to offset anything.
+    They get what room the caps leave beside ``allowed``, and beside what of ``target`` cannot be
+    sold or is left alone, in the order of the columns. Of the VaR limit each takes its own VaR:
+    nothing is counted on to offset anything.
     """
     n_agents, n = morning.triggers.shape
     votes = morning.votes.copy()
     confidence = morning.confidence.copy()
     for k in range(n_agents):
         for i in range(n):
-            if morning.triggers[k, i] > 0.0:
+            if 0.0 < morning.triggers[k, i] <= nearest[i]:
                 votes[k, i] = 1.0
                 confidence[k, i] = morning.trigger_confidence[k]
     forecast_if, agreement_if, leader_if, members, _ = combine(
@@ -410,10 +417,10 @@ def _arm(
         morning.regime_scale,
     )
     wished = _sized(morning, members, numbers) * _scale(morning) * factor
-    gross = allowed.sum()
-    weights = allowed.copy()
+    weights = np.maximum(allowed, weights_held(target, morning.reference, chosen.equity))
+    gross = weights.sum()
     for i in range(n):
-        if not (waiting[i] and members[i]) or chosen.held[i] > 0.0 or allowed[i] > 0.0:
+        if nearest[i] == math.inf or not members[i] or chosen.held[i] > 0.0 or allowed[i] > 0.0:
             continue
         room = min(wished[i], numbers.max_single_name, numbers.max_gross - gross)
         if morning.sectors[i] >= 0:
@@ -424,17 +431,15 @@ def _arm(
             room = min(room, numbers.max_sector - sector)
         if morning.name_var[i] > 0.0:
             room = min(room, (numbers.max_portfolio_var - expected_loss) / morning.name_var[i])
-        if room <= 0.0:
+        if int(room * chosen.equity) <= 0:
             continue
         weights[i] = room
         gross += room
-        expected_loss += room * morning.name_var[i]
-        nearest = math.inf
-        for k in range(n_agents):
-            if morning.weights[k] > 0.0 and morning.triggers[k, i] < nearest:
-                nearest = morning.triggers[k, i]
+        expected_loss += room * max(morning.name_var[i], 0.0)
+        for k in range(n_agents - 1, -1, -1):
+            if morning.weights[k] > 0.0 and morning.triggers[k, i] == nearest[i]:
                 ceiling[i] = int(morning.ceilings[k] * BASIS_POINTS + 0.5)
         budget[i] = int(room * chosen.equity)
-        distance[i] = max(1, math.ceil(nearest * morning.reference[i]))
+        distance[i] = max(1, math.ceil(nearest[i] * morning.reference[i]))
         forecast[i], agreement[i], leader[i] = forecast_if[i], agreement_if[i], leader_if[i]
         codes[i] = _WAITING

@@ -118,7 +118,7 @@ def scores(bars: Bars, settings: FactorSettings) -> FactorScores:
     found = {name: factor(bars, name, settings) for name in FACTORS}
     return FactorScores(
         **found,
-        composite=_composite(found, settings.weights),
+        composite=composite(bars, settings),
         sectors_of_the_day=bars.facts.sectors_of_the_day or not settings.sector_neutral,
     )
 

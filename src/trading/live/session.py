@@ -128,6 +128,8 @@ class LiveSession:
         self._is_cut_off = False
         self._asked_at = 0.0
         self._saw_open = True
+        # Names that wait for a price and whose open the venue has told.
+        self._opened: set[str] = set()
         self._open_ts = datetime.min.replace(tzinfo=UTC)
         self._close_ts = datetime.max.replace(tzinfo=UTC)
 
@@ -281,11 +283,17 @@ class LiveSession:
                 await asking
 
     async def _ask_prices(self) -> None:
-        """Ask for the prices of what is held or ordered: only there anything may follow."""
+        """Ask for the prices of what is held, ordered or waited for: only there anything may follow."""
         ordered = {order.intent.symbol for order in self._engine.open_orders()}
-        wanted = sorted({*self._engine.account.positions, *ordered})
+        waited = set(self._engine.waits_for)
         try:
-            await self._feed.poll(wanted)
+            for symbol in sorted(waited - self._opened):
+                # A poll tells the last price; the wait counts from the first.
+                quote = await self._broker.quote(symbol)
+                if quote.open > 0:
+                    self._engine.opened_at({symbol: quote.open})
+                    self._opened.add(symbol)
+            await self._feed.poll(sorted({*self._engine.account.positions, *ordered, *waited}))
         except (BrokerError, DataError, UsageError) as error:
             log.warning("현재가 조회 실패", reason=str(error))
         except Exception:

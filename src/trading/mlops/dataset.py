@@ -21,8 +21,10 @@ def build(
 ) -> Dataset:
     """Return features and labels of every ``stride_sessions``-th session.
 
-    A feature that is missing in most labelled rows (ranks of a small universe) is left out; a
-    row that lacks one of the others is left out. Every label is known within the panel.
+    A feature that most labelled rows lack (ranks of a small universe), or most names that trade in
+    the last of the sessions looked at (fundamentals that are too old by now), is left out: a
+    model taught with it could not be asked. A row that lacks one of the others is left out. Every
+    label is known within the panel.
 
     Raises
     ------
@@ -37,6 +39,9 @@ def build(
     values = matrix.values
     labelled = np.isfinite(labels.excess[rows]) & bars.tradable[rows]
     coverage = np.isfinite(values[labelled]).mean(axis=0) if labelled.any() else np.zeros(1)
+    now = values[-1, bars.tradable[rows[-1]]] if len(rows) else np.empty((0, 1))
+    if len(now):
+        coverage = np.minimum(coverage, np.isfinite(now).mean(axis=0))
     kept = np.flatnonzero(coverage >= models.min_coverage)
     values = values[:, :, kept]
     usable = labelled & np.isfinite(values).all(axis=2)

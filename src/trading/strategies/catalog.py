@@ -69,23 +69,48 @@ class _Common(StrictSettings):
         return {name: rules for name, rules in own.items() if rules is not None}
 
 
-def _found() -> dict[str, Agent]:
+def find_agents() -> dict[str, Agent]:
+    """Return every agent of the package by its name, in the order of their columns.
+
+    Raises
+    ------
+    ConfigError
+        If a module cannot be read, or its agents cannot have the names they want.
+    """
     agents: list[Agent] = []
     for module in pkgutil.iter_modules(trading.strategies.__path__):
         if module.name not in _NO_STRATEGIES:
-            loaded = importlib.import_module(f"{trading.strategies.__name__}.{module.name}")
-            agents += getattr(loaded, "AGENTS", ())
+            agents += _agents_of(module.name)
     order = list(Family)
     agents.sort(key=lambda agent: (order.index(agent.family), agent.name))
-    found = {agent.name: agent for agent in agents}
-    reserved = [name for name in found if name in _Common.model_fields]
-    if len(found) < len(agents) or reserved:
-        names = ", ".join(sorted({a.name for a in agents if agents.count(a) > 1} | set(reserved)))
-        raise ConfigError(f"전략의 이름이 겹칩니다: {names or [a.name for a in agents]}")
-    return found
+    names = [agent.name for agent in agents]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"전략의 이름이 겹칩니다: {', '.join(twice)}")
+    if wrong := [name for name in names if not _is_free(name)]:
+        raise ConfigError(f"전략의 이름으로 쓸 수 없습니다: {', '.join(wrong)}")
+    return {agent.name: agent for agent in agents}
 
 
-AGENTS: Mapping[str, Agent] = _found()
+def _agents_of(module: str) -> tuple[Agent, ...]:
+    try:
+        loaded = importlib.import_module(f"{trading.strategies.__name__}.{module}")
+    except Exception as error:
+        # Whatever a strategy's file does wrong, the user is told which file it is.
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"전략 파일 {module}.py 를 읽지 못했습니다: {reason}") from error
+    agents = getattr(loaded, "AGENTS", ())
+    if not isinstance(agents, tuple) or not all(isinstance(one, Agent) for one in agents):
+        raise ConfigError(f"전략 파일 {module}.py 의 AGENTS 는 Agent 의 튜플이어야 합니다.")
+    return agents
+
+
+def _is_free(name: str) -> bool:
+    """Whether a block of ``strategies.yaml`` can have this name."""
+    taken = name in _Common.model_fields or hasattr(_Common, name)
+    return name.isidentifier() and not name.startswith("_") and not taken
+
+
+AGENTS: Mapping[str, Agent] = find_agents()
 """Every agent by its name, in the order of their columns."""
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trading.domain.arrays import IntArray
+from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.instrument import Exchange
 from trading.domain.market import AdjustedPanel, Facts, RawPanel
-from trading.errors import UsageError
+from trading.errors import ConfigError, UsageError
 from trading.features import factors, indicators, regimes, statistics
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings
@@ -69,6 +69,8 @@ def evaluate(
     ------
     UsageError
         If an agent is unknown.
+    ConfigError
+        If a strategy returns views of another shape, or beyond 1.
     """
     return research(
         panel,
@@ -114,12 +116,12 @@ def research(
     records = []
     for k, name in enumerate(names):
         agent, settings = AGENTS[name], strategies.of(name)
-        votes[:, k] = agent.votes(inputs, settings)
+        votes[:, k] = _checked(name, agent.votes(inputs, settings), (n, m), within=1.0)
         card = models[name].card if name in models else None
         confidence[:, k] = calibration.hit_rate(votes[:, k], bars, strategies.confidence, card=card)
         waits = agent.triggers(inputs, settings) if agent.triggers is not None else None
         if waits is not None:
-            triggers[:, k] = waits.distance
+            triggers[:, k] = _checked(name, waits.distance, (n, m), within=np.inf)
             trigger_confidence[:, k] = calibration.trigger_rate(waits, strategies.confidence)
             ceilings[k] = waits.ceiling
         records.append(calibration.closed_views(votes[:, k], bars, waits))
@@ -168,3 +170,12 @@ def research(
         regimes=regime,
         records=tuple(records),
     )
+
+
+def _checked(name: str, values: FloatArray, shape: tuple[int, int], *, within: float) -> FloatArray:
+    """Return what a strategy said; one that breaks its promise would move what others say."""
+    if values.shape != shape:
+        raise ConfigError(f"전략 {name} 의 값은 모양이 {shape}이어야 합니다: {values.shape}")
+    if (wrong := values[np.abs(values) > within]).size:
+        raise ConfigError(f"전략 {name} 의 의견은 -1에서 1까지여야 합니다: {wrong[0]:g}")
+    return values

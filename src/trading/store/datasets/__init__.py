@@ -27,6 +27,6 @@ def open_dataset(path: Path, universe: UniverseSettings | None = None) -> BulkSo
     if ohlcv_files(path):
         return OhlcvSource(path, universe)
     raise UsageError(
-        f"{path}에 아는 자료가 없음. 찾은 것: 기록 자료(krx_daily.parquet, us_daily.parquet 등), "
+        f"{path}에 아는 자료가 없음. 읽을 수 있는 것: 기록 자료(krx_daily.parquet, us_daily.parquet 등), "
         "marcap 자료(marcap-2024.parquet, marcap-2024.csv.gz), 일봉·분봉 CSV나 Parquet"
     )
