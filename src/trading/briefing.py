@@ -6,7 +6,7 @@ The numbers come from ``strategies.premarket``, ``strategies.screener`` and
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -16,9 +16,10 @@ import numpy as np
 
 from trading.context import DayContext, Prepared
 from trading.domain.arrays import FloatArray
-from trading.domain.instrument import Market
-from trading.domain.wording import MARKET_TEXT, percent_text
+from trading.domain.instrument import Currency, Market
+from trading.domain.wording import MARKET_TEXT, money_text, percent_text
 from trading.errors import MissingDataError
+from trading.reporting import Table
 from trading.sessions import SessionCalendar
 from trading.strategies import calibration, premarket
 from trading.strategies.catalog import AGENTS
@@ -172,6 +173,47 @@ def voters(context: DayContext, prepared: Prepared) -> list[Voter]:
             )
         )
     return listed
+
+
+def voter_table(
+    voters: Sequence[Voter], attributed: Mapping[str, int], currency: Currency
+) -> Table:
+    """Return who votes how, and what the closed trades of the account earned each, as a table.
+
+    ``attributed`` is the engine's, in minor units since the account began.
+    """
+    rows = [
+        (
+            one.name,
+            FAMILY_TEXT[one.family],
+            f"{one.weight:.2f}",
+            _votes_text(asdict(one)),
+            percent_text(one.hit_rate, signed=False, digits=1),
+            percent_text(one.calibration_error, signed=False, digits=1),
+            f"{one.closed:,}",
+            percent_text(one.mean),
+            money_text(attributed.get(one.name, 0), currency),
+        )
+        for one in voters
+    ]
+    voting = {one.name for one in voters}
+    rest = sum(amount for name, amount in attributed.items() if name not in voting)
+    if rest:
+        rows.append(("그 밖", "—", "—", "—", "—", "—", "—", "—", money_text(rest, currency)))
+    total = money_text(sum(attributed.values()), currency)
+    return Table(
+        title="투표자",
+        heads=(
+            "전략", "갈래", "가중치", "오늘 의견", "적중률", "보정 오차", "끝난 의견", "건당 평균",
+            "계좌가 번 몫",
+        ),
+        rows=tuple(rows),
+        notes=(
+            "적중률은 기록이 인정하는 확률, 보정 오차는 그 확률과 실제의 평균 거리(ECE)입니다. 끝난 의견과 "
+            "건당 평균은 시장 대비이며, 계좌의 매매와 상관없이 기록에서 잽니다.",
+            f"계좌가 번 몫은 판 주식의 실현 손익을 살 때 찬성한 정도로 나눈 것이고, 더하면 {total}입니다.",
+        ),
+    )  # fmt: skip
 
 
 def text(body: Mapping[str, Any], *, symbols: Collection[str] = ()) -> str:

@@ -1023,7 +1023,7 @@ def _table(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join(
         "  ".join(
             " " * (width - _width(cell)) + cell
-            if re.fullmatch(r"[-+]?[\d,.]+( ± [\d,.]+)?( %)?", cell)
+            if re.fullmatch(r"[-+<]?[\d,.]+( ± [\d,.]+)?( %)?", cell)
             else cell + " " * (width - _width(cell))
             for cell, width in zip(line, widths, strict=True)
         ).rstrip()

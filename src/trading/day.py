@@ -29,6 +29,7 @@ from trading.context import (
     session_event,
 )
 from trading.domain.decision import TradingState
+from trading.domain.instrument import Market
 from trading.domain.market import PriceBasis
 from trading.domain.wording import REGIME_TEXT
 from trading.errors import (
@@ -53,6 +54,7 @@ from trading.live.session import LiveSession, SessionOutcome, Supervision
 from trading.log import get_logger
 from trading.monitoring import SessionMonitor
 from trading.ports import Notifier, Record, RecordKind
+from trading.sessions import SessionCalendar
 from trading.settlement import collect, parity, summarize, write_report
 from trading.store.intake import write_pages
 
@@ -89,6 +91,7 @@ def market_data(context: DayContext) -> StageResult:
     if last in brought.missing:
         raise MissingDataError(f"{last} 거래일의 일봉이 아직 없습니다.")
     _bring_facts(context, (first, last))
+    _bring_abroad(context)
     rows = brought.rows.get("daily", 0)
     if rows == 0:
         return StageResult(
@@ -125,6 +128,20 @@ def _bring_facts(context: DayContext, span: tuple[date, date]) -> None:
     lacking = [*facts.refused, *facts.failed.values()]
     if lacking:
         log.warning("재무와 시장 조치 자료를 다 받지 못함", reason=" ".join(lacking))
+
+
+def _bring_abroad(context: DayContext) -> None:
+    """Bring the indices of the other markets: what they did overnight is told before the open."""
+    assert context.intake is not None
+    for market in Market:
+        if market is context.market or not context.intake.offers("index", market):
+            continue
+        rules = context.settings.markets[market]
+        intake = context.intake.abroad(rules, SessionCalendar(market, rules))
+        # Where another source's account lives, its lake is left alone.
+        if not intake.has_others:
+            yesterday = context.session - timedelta(days=1)
+            intake.bring(("index",), (context.run.first_bar, yesterday), known=context.session)
 
 
 def features(context: DayContext) -> StageResult:

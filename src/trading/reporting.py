@@ -5,6 +5,7 @@ no fonts of its own. The hourly sending of the outbox is here too.
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -170,8 +171,9 @@ class SessionReport:
     its first point is the capital before the first trade. ``benchmark`` are (session, level) of
     the same dates, empty when none was recorded. ``cash_difference`` is ledger cash minus venue
     cash in minor units. ``quality`` and ``parity`` are ``None`` when they were not run; ``labels``
-    name what makes the evidence biased or special, by Korean name. ``risk_tables`` are those of
-    ``holdings``.
+    name what makes the evidence biased or special, by Korean name. ``tables`` are those of
+    ``holdings`` and ``briefing``; ``reliability`` holds, of each bin of each voter's hit rates, the
+    voter, the rate it was credited with, the share that came true, and how many views those were.
     """
 
     market: Market
@@ -190,7 +192,8 @@ class SessionReport:
     benchmark: Sequence[tuple[date, float]] = ()
     benchmark_name: str = ""
     risk: Sequence[RiskLine] = ()
-    risk_tables: Sequence[Table] = ()
+    tables: Sequence[Table] = ()
+    reliability: Sequence[tuple[str, float, float, int]] = ()
     quality: QualityLine | None = None
     parity: ParityLine | None = None
     actions: Sequence[CorporateAction] = ()
@@ -388,13 +391,14 @@ def render(report: SessionReport) -> str:
         ),
         weight_chart=_bar_chart(_weights(report)),
         min_returns=MIN_RETURNS,
-        risk_rows=_side_by_side(report.risk_tables),
+        table_rows=_side_by_side(report.tables),
+        reliability_chart=_reliability_chart(report.reliability),
     )
 
 
 _REFUSED = (OrderStatus.DENIED, OrderStatus.REJECTED)
 # A number with its unit, its error or what it is of; or the word for one that is not known.
-_NUMBER = re.compile(r"[-+<]?\d[\d.,]*( [^\w].*)?|—|기록 없음|사다리")
+_NUMBER = re.compile(r"[-+<]?\$?\d[\d.,]*원?( [^\w].*)?|—|기록 없음|사다리")
 
 
 def _side_by_side(tables: Sequence[Table]) -> list[list[Table]]:
@@ -557,6 +561,42 @@ def _line_chart(
                 f'<circle class="dot {name}" cx="{x(i)}" cy="{y(float(line[i]))}" r="3.5">'
                 f"<title>{dates[i].isoformat()} {line[i]:.2f}</title></circle>"
             )
+    return "".join([*parts, "</svg>"])
+
+
+def _reliability_chart(points: Sequence[tuple[str, float, float, int]]) -> str:
+    """Return an SVG of credited against observed hit rates; area counts views. Empty without any."""
+    from markupsafe import escape
+
+    if not points:
+        return ""
+    width, height = WIDE
+    most = max(count for *_, count in points)
+
+    def x(share: float) -> float:
+        return round(LEFT + (width - LEFT - RIGHT) * share, 1)
+
+    def y(share: float) -> float:
+        return round(TOP + (height - TOP - BOTTOM) * (1.0 - share), 1)
+
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" class="chart">']
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y(share)}" y2="{y(share)}"/>'
+            f'<text class="axis" x="{LEFT - 8}" y="{y(share) + 4}" text-anchor="end">'
+            f"{100 * share:.0f}%</text>"
+            f'<text class="axis" x="{x(share)}" y="{height - 8}" '
+            f'text-anchor="{"end" if share == 1.0 else "middle"}">'
+            f"{100 * share:.0f}%</text>"
+        )
+    parts.append(f'<polyline class="line benchmark" points="{x(0)},{y(0)} {x(1)},{y(1)}"/>')
+    for name, credited, observed, count in points:
+        radius = 3.0 + 9.0 * math.sqrt(count / most)
+        parts.append(
+            f'<circle class="dot equity" cx="{x(credited)}" cy="{y(observed)}" r="{radius:.1f}" '
+            f'fill-opacity="0.45"><title>{escape(name)}: 인정 {100 * credited:.1f}%, 실제 '
+            f"{100 * observed:.1f}%, 의견 {count:,}건</title></circle>"
+        )
     return "".join([*parts, "</svg>"])
 
 

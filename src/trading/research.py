@@ -333,6 +333,13 @@ def _history(installation: Installation, scope: Scope) -> _History:
         rules=rules,
         require_raw=settings.app.data.require_raw[market],
     )
+    is_asked = (raw.sessions >= np.datetime64(first)) & (raw.sessions <= np.datetime64(last))
+    if settings.app.data.require_raw[market] and not raw.tradable[is_asked].any():
+        raise MissingDataError(
+            f"{first} ~ {last}에는 이 종목들이 실제 거래된 가격(원주가)이 기록되지 않아 주문할 수 없습니다. "
+            f"수정주가로라도 시험하려면 config/app.yaml의 data.require_raw.{market}을(를) false로 "
+            "두십시오."
+        )
     return _History(
         market=market,
         raw=raw,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trading import holdings, risk_tables
+from trading import briefing, holdings, risk_tables
 from trading.backtest import runner
 from trading.backtest.runner import Instants, SessionResult
 from trading.domain.account import Position
@@ -271,6 +271,7 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
         )
         for intent, code in recorded.denied
     ]
+    voters = briefing.voters(context, prepared)
     report = reporting.SessionReport(
         market=context.market,
         session=context.session,
@@ -309,7 +310,15 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
             )
             for one in at_risk["limits"]
         ],
-        risk_tables=risk_tables.tables(at_risk)[1:],
+        tables=(
+            *risk_tables.tables(at_risk)[1:],
+            briefing.voter_table(
+                voters,
+                closed["engine"].get("attributed", {}),
+                context.market.currency,
+            ),
+        ),
+        reliability=[(one.name, *bin_) for one in voters for bin_ in one.diagram],
         quality=_quality(context),
         parity=reporting.ParityLine(
             orders=parity_report.orders,

@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from trading.backtest import runner
@@ -50,7 +49,7 @@ def traded(shared_data):
         adjusted, raw, features=settings.features, strategies=settings.strategies,
         agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
     )  # fmt: skip
-    views = Views(evaluation, raw, rules, policy, np.full(len(SYMBOLS), -1))
+    views = Views(evaluation, raw, rules, policy)
     result = runner.run(
         views, raw, actions, calendar, rules, policy,
         cash=100_000_000, first=date(2010, 2, 1), last=LAST,

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
@@ -395,7 +396,7 @@ RISK_TABLES = (
 
 def test_tables_of_risk(closes):
     """Each table is on the page with its notes; numbers stand right, alarms are marked."""
-    text = render(replace(report_of(closes, sessions=3), risk_tables=RISK_TABLES))
+    text = render(replace(report_of(closes, sessions=3), tables=RISK_TABLES))
 
     page = Page(text)
     assert page.open == []
@@ -426,3 +427,21 @@ def test_a_silent_session_is_told_of(tmp_path):
     assert nobody == {"sent": 0, "pending": 0, "running": 0, "missed": 0}
     assert silent == {"sent": 1, "pending": 0, "running": 1, "missed": 1}
     assert told == {"sent": 1, "pending": 0, "running": 1, "missed": 0}
+
+
+def test_the_reliability_of_votes_is_drawn(closes):
+    """A circle a bin, with the voter's name as text and the larger number of views the larger one."""
+    points = [("rsi", 0.52, 0.48, 400), ("a<b", 0.40, 0.45, 100)]
+
+    page = render(replace(report_of(closes, sessions=3), reliability=points))
+    without = render(report_of(closes, sessions=3))
+
+    circles = re.findall(
+        r'<circle class="dot equity" cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"', page
+    )
+    drawn = [c for c in circles if float(c[2]) > 3.5]
+    assert [c[2] for c in drawn] == ["12.0", "7.5"]
+    # 52 + (1000 - 52 - 12) × 0.52 and 12 + (260 - 12 - 28) × 0.52.
+    assert drawn[0][:2] == ("538.7", "126.4")
+    assert "a&lt;b: 인정 40.0%, 실제 45.0%, 의견 100건" in page
+    assert "적중률의 신뢰도" not in without

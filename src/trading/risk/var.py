@@ -15,6 +15,7 @@ from numba import njit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trading.domain.arrays import FloatArray
+from trading.models.timeseries import garch_variance as conditional_variance
 from trading.risk.student import (
     NU_MAX,
     NU_MIN,
@@ -313,12 +314,8 @@ def garch_variance(residuals: FloatArray, alpha: float, beta: float) -> FloatArr
     for e in residuals:
         target += e * e
     target /= n
-    variance = np.empty(n + 1)
-    variance[0] = target
     omega = (1.0 - alpha - beta) * target
-    for t in range(n):
-        variance[t + 1] = omega + alpha * residuals[t] * residuals[t] + beta * variance[t]
-    return variance
+    return conditional_variance(residuals, omega, alpha, 0.0, beta, target)
 
 
 # --- with standard errors, for reports and research ----------------------------------------------

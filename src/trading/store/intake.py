@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trading.domain.instrument import Instrument
+from trading.domain.instrument import Instrument, Market
 from trading.errors import (
     AuthenticationError,
     BrokerError,
@@ -158,6 +158,7 @@ class Intake:
         terms: Terms,
     ) -> None:
         self._lake = lake
+        self._home = home
         self._market = rules.market
         self._calendar = calendar
         self._source = source
@@ -238,12 +239,25 @@ class Intake:
                 writing.result()
         return brought
 
+    @property
+    def has_others(self) -> bool:
+        """Whether another source brought some of the market."""
+        return not origins(self._lake.root, self._market) <= {self.journal.origin}
+
+    def offers(self, kind: str, market: Market) -> bool:
+        """Whether the source has rows of a kind, of this or of another market."""
+        return kind in self._source.kinds(market)
+
+    def abroad(self, rules: "MarketRules", calendar: "SessionCalendar") -> "Intake":
+        """Return the intake of another market's data from the same source."""
+        return Intake(self._lake, self._home, rules, calendar, self._source, self._terms)
+
     def leave_others(self, folder: Path) -> bool:
         """Move all of the market to ``folder`` when another source brought some of it.
 
         Its prices and splits are not these. Returns whether anything was moved.
         """
-        if origins(self._lake.root, self._market) <= {self.journal.origin}:
+        if not self.has_others:
             return False
         self._lake.set_aside(self._market, folder)
         return True

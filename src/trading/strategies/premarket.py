@@ -515,6 +515,10 @@ def _lines(report: MarketReport) -> Iterator[str]:
         for name, p in report.regime_probability.items()
     )
     regime = REGIME_TEXT.get(report.regime, "알 수 없음")
+    likeliest = max(report.regime_probability.values(), default=0.0)
+    if report.regime_probability.get(report.regime, likeliest) < likeliest:
+        # Another one is likelier, but not by as much as a change needs.
+        regime += " 유지"
     yield f"  국면 {regime}" + (f" ({probability})" if probability else "")
     yield (
         f"  거래된 {breadth.names:,}종목: 상승 {breadth.advanced:,} · 하락 {breadth.declined:,} · "
