@@ -156,7 +156,9 @@ def open_ledger(home: Home, env: str, market: Market, *, read_only: bool = False
 
     path = ledger_path(home, env, market)
     if read_only and not path.exists():
-        raise MissingDataError(f"아직 거래한 기록이 없습니다: {path}")
+        others = [m for m in Market if ledger_path(home, env, m).exists()]
+        hint = "".join(f" ({MARKET_TEXT[m]} 시장의 기록은 --market {m})" for m in others)
+        raise MissingDataError(f"아직 거래한 기록이 없습니다: {path}{hint}")
     return SqliteLedger(path, read_only=read_only)
 
 

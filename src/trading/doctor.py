@@ -29,17 +29,11 @@ def examine(
     that environment from trading and, where its keys are given, the account itself what it can
     do. No order is sent.
     """
-    checks: list[Callable[[Installation], Finding]] = [
-        _disk,
-        _settings,
-        _dataset,
-        _lake,
-        _ledger,
-        _champion,
-        _mail,
-    ]
+    checks: list[Callable[[Installation], Finding]] = [_disk, _settings, _dataset, _lake]
     findings = [check(installation) for check in checks]
-    findings += _keys(installation, env)
+    for each in [market] if market is not None else _traded(installation):
+        findings += [_ledger(installation, each), _champion(installation, each)]
+    findings += [_mail(installation), *_keys(installation, env)]
     wanted = Env(env) if env is not None else Env.DEMO
     if wanted is Env.DEMO:
         return findings
@@ -117,11 +111,19 @@ def _lake(installation: Installation) -> Finding:
     return _finding("LAKE", "ok", f"저장소 {rows:,}행")
 
 
-def _ledger(installation: Installation) -> Finding:
+def _traded(installation: Installation) -> list[Market]:
+    """Return the markets that have an account here; the configured one when none has."""
     app = installation.settings.app
-    path = bootstrap.ledger_path(installation.home, app.env, app.market)
+    ledgers = {m: bootstrap.ledger_path(installation.home, app.env, m) for m in Market}
+    return [m for m, path in ledgers.items() if path.exists()] or [app.market]
+
+
+def _ledger(installation: Installation, market: Market) -> Finding:
+    path = bootstrap.ledger_path(installation.home, installation.settings.app.env, market)
     if not path.exists():
-        return _finding("LEDGER_EMPTY", "info", "아직 거래한 기록이 없습니다.")
+        return _finding(
+            "LEDGER_EMPTY", "info", f"{MARKET_TEXT[market]} 시장은 아직 거래한 기록이 없습니다."
+        )
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
             verdict = db.execute("pragma quick_check").fetchone()[0]
@@ -135,10 +137,10 @@ def _ledger(installation: Installation) -> Finding:
     return _finding("LEDGER", "ok", f"장부 {path.name} 정상")
 
 
-def _champion(installation: Installation) -> Finding:
+def _champion(installation: Installation, market: Market) -> Finding:
     from trading.mlops import promote
 
-    market = installation.settings.app.market
+    name = MARKET_TEXT[market]
     try:
         version = promote.champion_version(installation.home, market)
         if version is not None:
@@ -146,8 +148,11 @@ def _champion(installation: Installation) -> Finding:
     except TradingError as error:
         return _finding("MODEL_BROKEN", "error", str(error), "다시 학습하면 새 모델을 만듭니다.")
     if version is None:
-        return _finding("MODEL_NONE", "info", "아직 모델이 없습니다. 모델 없는 전략은 기권합니다.")
-    return _finding("MODEL", "ok", f"거래 모델 {version}판, 해시 확인")
+        return _finding(
+            "MODEL_NONE", "info",
+            f"{name} 시장은 아직 모델이 없습니다. 모델 없는 전략은 기권합니다.",
+        )  # fmt: skip
+    return _finding("MODEL", "ok", f"{name} 시장의 거래 모델 {version}판, 해시 확인")
 
 
 def _mail(installation: Installation) -> Finding:

@@ -1,6 +1,7 @@
 """Backtests and sweeps over recorded history, for the command line and the research flow."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +16,7 @@ from trading.backtest.runner import BacktestResult
 from trading.bootstrap import Installation
 from trading.domain.actions import CorporateAction
 from trading.domain.arrays import IntArray
+from trading.domain.decision import Verdict
 from trading.domain.instrument import Market
 from trading.domain.market import AdjustedPanel, Facts, PriceBasis, RawPanel
 from trading.domain.rules import MarketRules
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from trading.strategies.catalog import StrategySettings
 
 ENSEMBLE = "ensemble"
+# The commonest verdicts tell why orders were few, or none.
+_SHOWN_VERDICTS = 3
 
 # Called with (done, all) as the work goes on.
 Progress = Callable[[int, int], None]
@@ -208,13 +212,18 @@ def performance(equity: Sequence[int], market: Market) -> dict[str, Any]:
 def text(result: Mapping[str, Any]) -> str:
     """Return a backtest's figures as a user reads them."""
     from trading.domain.instrument import Currency
-    from trading.domain.wording import money_text, percent_text
+    from trading.domain.wording import VERDICT_TEXT, money_text, percent_text
 
     metrics = result["metrics"]
     lines = [
         f"{result['strategy']}: {result['first_session']} ~ {result['last_session']}, "
         f"{result['sessions']:,}거래일",
         f"  주문 {result['orders']:,}건, 체결 {result['fills']:,}건",
+        "  판정 "
+        + " · ".join(
+            f"{VERDICT_TEXT[Verdict[name]]} {count:,}건"
+            for name, count in list(result["verdicts"].items())[:_SHOWN_VERDICTS]
+        ),
         f"  최종 평가금액 {money_text(result['final_equity'], Currency(result['currency']))}, "
         f"수익률 {percent_text(metrics['total_return'])}, "
         f"최대 낙폭 {percent_text(-metrics['max_drawdown'])}",
@@ -279,6 +288,7 @@ def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
         "starting_cash": result.starting_cash,
         "cash_difference": result.cash_difference,
         "ambiguous_fills": result.ambiguous_fills,
+        "verdicts": _verdicts(result),
         "decision_hash": runner.decision_hash(
             day.decision for day in result.days if day.decision is not None
         ),
@@ -286,6 +296,17 @@ def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
         **_evidence(history),
         "metrics": performance([result.starting_cash, *result.equity], history.market),
     }
+
+
+def _verdicts(result: BacktestResult) -> dict[str, int]:
+    """Return how often each verdict fell, the most frequent first."""
+    counted = Counter(
+        choice.verdict
+        for day in result.days
+        if day.decision is not None
+        for choice in day.decision.choices
+    )
+    return {verdict.name: count for verdict, count in counted.most_common()}
 
 
 def _history(installation: Installation, scope: Scope) -> _History:

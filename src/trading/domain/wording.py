@@ -153,7 +153,7 @@ FACTOR_TEXT: Mapping[str, str] = {
     "market": "시장",
     "size": "규모(작은 쪽)",
     "value": "가치",
-    "quality": "질",
+    "quality": "우량",
     "momentum": "모멘텀",
     "growth": "성장",
 }

@@ -215,6 +215,12 @@ def test_average_daily_volume():
 
     assert (target, order) == ([100, 400], [100, -100])
     assert codes == [Verdict.CAP_ADV, Verdict.CAP_ADV]
+    # Less volume than one lot is no matter of the account's size.
+    target, order, codes = rebalanced(
+        [0.1, 0.0], quantity=[0, 500], max_shares=[9, 9], lot=[10, 10]
+    )
+    assert (target, order) == ([0, 500], [0, 0])
+    assert codes == [Verdict.CAP_ADV, Verdict.CAP_ADV]
 
 
 def test_cash_goes_to_the_largest_weight_first():

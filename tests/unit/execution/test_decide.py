@@ -6,6 +6,7 @@ from datetime import date
 import numpy as np
 import pytest
 
+from trading.allocation.sizing import SizingMethod
 from trading.domain.account import Portfolio, Position
 from trading.domain.decision import TradingState, Verdict
 from trading.domain.instrument import Market
@@ -253,3 +254,36 @@ def test_regimes(embedded_market):
     ]
     assert [regime_scale_of(acting("off"), r) for r in ("turbulent", "calm")] == [1, 1]
     assert [regime_scale_of(acting("block_new"), r) for r in ("turbulent", "calm")] == [0, 1]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_an_optimizer_cannot_size_is_kept(embedded_market, is_known):
+    """No history is no reason to sell what is held, and no edge is claimed where none was looked for."""
+    shipped = embedded_market.policy.allocation
+    policy, views = embedded_market.views(
+        allocation=shipped.model_copy(
+            update={
+                "sizing": shipped.sizing.model_copy(
+                    update={"method": SizingMethod.MINIMUM_VARIANCE}
+                ),
+                "resize": "daily",
+            }
+        )
+    )
+    view = views.at(embedded_market.raw.row_of(ENTRY))
+    history = view.history.copy()
+    if not is_known:
+        history[:, view.index("IBM")] = np.nan
+    votes = np.where(np.isnan(view.morning.votes), np.nan, 1.0)
+    view = replace(other(view, votes=votes), history=history)
+
+    decision = decide(view, portfolio(IBM=100), policy, ACTIVE)
+
+    held = choice(decision, "IBM")
+    assert decision.allocation == "solved"
+    assert choice(decision, "AAPL").target_quantity > 0
+    if is_known:
+        assert held.verdict is not Verdict.NO_VOLATILITY
+        assert held.target_quantity > 100
+    else:
+        assert (held.verdict, held.target_quantity) == (Verdict.NO_VOLATILITY, 100)

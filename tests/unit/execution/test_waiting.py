@@ -208,3 +208,69 @@ def test_what_it_earned_belongs_to_who_was_for_it(desk):
         )
     )  # fmt: skip
     assert list(unled.engine.attributed) == [""]
+
+
+def decided(desk, held=None, *, halted="", risk=None, agents=None, sectors=None, **triggers):
+    """Return the decision of a morning on which names wait; ``agents`` are their weights."""
+    d = desk(decide=False, held=held, risk=risk)
+    view = d.waiting()
+    table = np.full(view.morning.votes.shape, np.nan)
+    for symbol, distances in triggers.items():
+        table[: len(distances), view.index(symbol)] = distances
+    weights = np.zeros(len(view.agents))
+    weights[: len(agents or [1.0])] = agents or [1.0]
+    trades = view.morning.tradable & np.array([s != halted for s in view.symbols])
+    # A VaR of one name so small that no cap of the portfolio's binds.
+    faint = np.full(len(view.symbols), 1e-4)
+    morning = view.morning._replace(
+        triggers=table, weights=weights, name_var=faint, tradable=trades
+    )
+    if sectors is not None:
+        morning = morning._replace(sectors=np.array(sectors, dtype=np.int64))
+    d.engine.handle(Timer(ts=d.open_ts, view=replace(view, morning=morning)))
+    return d.engine.decisions[-1]
+
+
+def test_only_the_nearest_trigger_has_fired_then(desk):
+    """At the nearer price the other agent has seen nothing: it neither leads nor earns credit."""
+    decision = decided(desk, agents=[1.0, 5.0], AAPL=[0.01, 0.03])
+    (wait,) = decision.waiting
+
+    assert wait.distance == 4_074
+    first = desk(decide=False).view.agents[0]
+    assert decision.entries["AAPL"].leader == first
+    assert list(decision.entries["AAPL"].credit) == [first]
+
+
+@pytest.mark.parametrize("nothing", [0.0, -0.01])
+def test_no_distance_is_no_trigger(desk, nothing):
+    """Nothing waits below the open, nor does it make another agent's wait shorter."""
+    (wait,) = decided(desk, agents=[1.0, 1.0], AAPL=[0.01, nothing]).waiting
+
+    assert wait.distance == 4_074
+    assert decided(desk, agents=[1.0, 1.0], AAPL=[nothing, nothing]).waiting == ()
+
+
+def test_two_that_wait_share_the_room(desk):
+    """In the order of the columns: the second gets what the first leaves under the gross cap."""
+    alone = decided(desk, risk={"max_gross": 0.1}, AAPL=[0.01])
+    both = decided(desk, risk={"max_gross": 0.1}, AAPL=[0.01], IBM=[0.01])
+    equity = both.equity
+
+    first, second = both.waiting
+    assert (first.symbol, second.symbol) == ("AAPL", "IBM")
+    assert first.budget == alone.waiting[0].budget
+    assert first.budget + second.budget == pytest.approx(0.1 * equity, abs=2)
+
+
+def test_room_counts_what_cannot_be_sold(desk):
+    """A halted name worth more than its cap takes all of its value out of its sector's room."""
+    held = {"IBM": [2_000, 150_000_000]}
+    caps = {"max_single_name": 0.1, "max_sector": 0.15}
+
+    def waiting(sectors):
+        decision = decided(desk, held, halted="IBM", risk=caps, sectors=sectors, AAPL=[0.01])
+        return [one.symbol for one in decision.waiting]
+
+    assert waiting([0, 1, 2, 3, 4]) == ["AAPL"]
+    assert waiting([0, 0, 0, 0, 0]) == []

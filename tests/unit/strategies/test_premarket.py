@@ -177,6 +177,16 @@ def test_an_unknown_regime_has_no_probability(embedded_panels, calendars):
     json.dumps(got.to_json(), allow_nan=False)
 
 
+def test_a_regime_that_is_no_longer_the_likeliest_is_kept(embedded_panels, calendars):
+    """Until another one is likely enough the old regime holds, and the line says that it is held."""
+    got = look(
+        embedded_panels[1], date(2008, 10, 16), calendars, regime="turbulent",
+        probability={"calm": 0.64, "turbulent": 0.36},
+    )  # fmt: skip
+
+    assert "국면 불안정 유지 (안정 64 %, 불안정 36 %)" in got.text()
+
+
 def test_no_row_before_the_session(embedded_panels, calendars):
     """Before the first bar there is nothing to say."""
     with pytest.raises(MissingDataError):
