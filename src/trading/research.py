@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,11 @@ from trading.sessions import SessionCalendar
 
 if TYPE_CHECKING:
     from trading.store.universe import Survivorship
+    from trading.strategies.base import ExitRules
     from trading.strategies.catalog import StrategySettings
 
 ENSEMBLE = "ensemble"
+_EXITS = "exits."
 # The commonest verdicts tell why orders were few, or none.
 _SHOWN_VERDICTS = 3
 
@@ -107,7 +109,12 @@ def sweep(
     history = _history(installation, scope)
     runs: list[dict[str, Any]] = []
     for params in grid:
-        strategies = with_params(installation.settings.strategies, strategy, params)
+        strategies = with_params(
+            installation.settings.strategies,
+            strategy,
+            params,
+            installation.settings.execution.exits,
+        )
         views = _views(installation, history, agents_of(strategy, strategies), strategies)
         result = compiled.run(
             views,
@@ -115,7 +122,7 @@ def sweep(
             history.actions,
             history.calendar,
             history.rules,
-            history.policy,
+            replace(history.policy, agent_exits=strategies.exits()),
             cash=installation.settings.app.demo.cash_minor(history.market),
             first=history.first,
             last=history.last,
@@ -164,9 +171,13 @@ def grid(strategy: str, params: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def with_params(
-    strategies: "StrategySettings", strategy: str, params: Mapping[str, Any]
+    strategies: "StrategySettings", strategy: str, params: Mapping[str, Any], exits: "ExitRules"
 ) -> "StrategySettings":
-    """Return the settings with other parameters of one strategy, validated as on load."""
+    """Return the settings with other parameters of one strategy, validated as on load.
+
+    ``exits.stop_loss`` names a parameter of its exit rules; a strategy without its own begins
+    with ``exits``, those of everybody.
+    """
     from pydantic import ValidationError
 
     from trading.strategies.catalog import StrategySettings
@@ -174,14 +185,19 @@ def with_params(
     body = strategies.model_dump()
     if strategy not in body:
         raise UsageError(f"없는 전략입니다: {strategy}")
-    body[strategy] = {**body[strategy], **params}
+    block = {**body[strategy], **{k: v for k, v in params.items() if not k.startswith(_EXITS)}}
+    rules = {k.removeprefix(_EXITS): v for k, v in params.items() if k.startswith(_EXITS)}
+    if rules:
+        block["exits"] = {**(block.get("exits") or exits.model_dump()), **rules}
+    body[strategy] = block
     try:
         return StrategySettings.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][-1])
+        name = ".".join(str(part) for part in first["loc"][1:]) or ", ".join(params)
         if first["type"] == "extra_forbidden":
-            known = ", ".join(k for k in body[strategy] if k not in params)
+            within = type(exits).model_fields if name.startswith(_EXITS) else body[strategy]
+            known = ", ".join(k for k in within if k not in params)
             raise UsageError(
                 f"{strategy}에 없는 매개변수입니다: {name} (있는 것: {known})"
             ) from None

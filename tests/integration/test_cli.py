@@ -260,6 +260,31 @@ def test_sweep_equals_backtest_as_typed(home):
         assert same[figure] == backtest.json[figure] != other[figure]
 
 
+OWN_EXITS = {"exits": {"stop_loss": 0.01, "cooldown_sessions": 10}}
+
+
+def test_exits_are_part_of_the_search(home):
+    """A stop in the sweep is the stop of a strategy's own block; a misspelt one is told."""
+    asked = (
+        "ma_crossover", "--symbols", "AAPL,IBM,MSFT", "--from", "2004-01-02", "--to", "2004-12-31",
+        "--json",
+    )  # fmt: skip
+    configure(home, EAGER)
+    sweep = trading(home, "sweep", *asked, "--param", "exits.stop_loss=0.01,0.2")
+    wrong = trading(home, "sweep", *asked, "--param", "exits.stoploss=0.01")
+    nonsense = trading(home, "sweep", *asked, "--param", "exits.stop_loss=2")
+    configure(home, {**EAGER, "strategies": {**EAGER["strategies"], "ma_crossover": OWN_EXITS}})
+
+    tight, wide = sweep.json["runs"]
+    assert tight["orders_hash"] != wide["orders_hash"]
+    assert wrong.code == nonsense.code == USAGE
+    assert "exits.stoploss" in wrong.err
+    assert "stop_loss" in wrong.err
+    assert "exits.stop_loss=2" in nonsense.err
+    backtest = trading(home, "backtest", *asked)
+    assert backtest.json["orders_hash"] == tight["orders_hash"], backtest.err
+
+
 def test_korean_survives_a_plain_locale(home):
     """With LANG=C and New York time the sentence is the same."""
     answer = trading(home, "backtest", "nope", LANG="C", LC_ALL="C", TZ="America/New_York")
