@@ -10,8 +10,7 @@ MIN_FREE_GIB := 6
 
 # Tests of compiled functions, run once more as plain Python so that their lines are counted.
 COMPILED_TESTS := $(wildcard tests/unit/simulation tests/unit/allocation tests/unit/risk \
-	tests/unit/execution tests/unit/test_ensemble.py tests/unit/models tests/unit/backtest \
-	tests/unit/features tests/unit/strategies)
+	tests/unit/execution tests/unit/test_ensemble.py tests/unit/models tests/unit/backtest)
 
 .DEFAULT_GOAL := help
 .PHONY: help check setup demo test test-slow lint serve mlflow chaos bench soak fuzz conformance

@@ -78,8 +78,8 @@ def blend(
             pull = weights[k] * confidence[k, i] * votes[k, i] * np.sign(forecast[i])
             if pull > 0.0:
                 agreeing += weights[k] * confidence[k, i]
-                if pull > strongest:
-                    strongest = pull
+                if _rounded(pull) > strongest:
+                    strongest = _rounded(pull)
                     leader[i] = k
         agreement[i] = _rounded(agreeing / total)
     return forecast, agreement, leader

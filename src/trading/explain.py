@@ -60,8 +60,8 @@ _VERDICTS: Mapping[str, _Own] = {
         setting="`execution.yaml` `exits.cooldown_sessions`",
     ),
     "NO_VOLATILITY": _Own(
-        cause="변동성을 몰라 비중을 정할 수 없어 가진 만큼 그대로 둠",
-        setting="`features.yaml` `volatility_long_window`",
+        cause="변동성이나 이력이 모자라 비중을 정할 수 없어 가진 만큼 그대로 둠",
+        setting="`features.yaml` `volatility_long_window`, `allocation.yaml` `optimizer.min_sessions`",
     ),
     "NO_EDGE": _Own(
         cause="기록에서 기대되는 수익이 0 이하라 비중을 두지 않음 (켈리)",

@@ -63,6 +63,11 @@ def test_the_leader_pulls_hardest():
     np.testing.assert_allclose(forecast, [0.4, 2.5 / 3.5, 0.0], atol=1e-9)
     np.testing.assert_allclose(agreement, [3.0 / 3.5, 3.0 / 3.5, 0.0], atol=1e-9)
     assert list(leader) == [0, 0, NOBODY]
+    # Equal but for the last bit: 0.1 × 0.7 × 0.9 and 0.3 × 0.7 × 0.3, in either order.
+    for weights, votes in (([0.1, 0.3], [0.3, 0.1]), ([0.3, 0.1], [0.1, 0.3])):
+        three = np.array([[votes[0] * 3], [votes[1] * 3]])
+        _, _, first = blend(three, np.full((2, 1), 0.7), np.array(weights))
+        assert first[0] == 0
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.6, 0.7, 0.9])

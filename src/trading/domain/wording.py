@@ -79,7 +79,7 @@ VERDICT_TEXT: Mapping[Verdict, str] = {
     Verdict.NO_CASH: "축소: 현금 부족",
     Verdict.CAP_ADV: "축소: 평균 거래량 비율 한도",
     Verdict.COOLDOWN: "진입 차단: 청산 뒤 재진입 대기",
-    Verdict.NO_VOLATILITY: "유지: 변동성을 몰라 비중을 정할 수 없음",
+    Verdict.NO_VOLATILITY: "유지: 변동성이나 이력이 모자라 비중을 정할 수 없음",
     Verdict.TIME_STOP: "청산: 보유 기간 만료",
     Verdict.CAP_EXPOSURE: "축소: 노출 조절(변동성 목표·낙폭 사다리)",
     Verdict.WAITING: "대기: 장중에 정한 가격에 닿으면 매수",

@@ -63,3 +63,13 @@ def test_a_range_that_nobody_knows():
     (terms,) = exit_terms(rules, np.array([-1]), np.array([np.nan])).tolist()
 
     assert terms == [1, 0, 0, 0, 0]
+
+
+def test_the_nearest_and_the_furthest_distance():
+    """A range far too wide leaves a stop at the last basis point, one next to nothing at the first."""
+    rules = rule_rows((), {}, ExitRules(stop_atr=2.0, trailing_atr=3.0, profit_atr=2.0))
+
+    wide, narrow = exit_terms(rules, np.array([-1, -1]), np.array([0.6, 1e-6])).tolist()
+
+    assert wide == [9_999, 9_999, 12_000, 0, 0]
+    assert narrow == [1, 1, 1, 0, 0]

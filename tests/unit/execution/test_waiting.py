@@ -210,8 +210,8 @@ def test_what_it_earned_belongs_to_who_was_for_it(desk):
     assert list(unled.engine.attributed) == [""]
 
 
-def decided(desk, held=None, *, halted="", risk=None, agents=None, sectors=None, **triggers):
-    """Return the decision of a morning on which names wait; ``agents`` are their weights."""
+def armed(desk, held=None, *, halted="", risk=None, agents=None, sectors=None, **triggers):
+    """Return a desk of a morning on which names wait; ``agents`` are their weights."""
     d = desk(decide=False, held=held, risk=risk)
     view = d.waiting()
     table = np.full(view.morning.votes.shape, np.nan)
@@ -228,7 +228,12 @@ def decided(desk, held=None, *, halted="", risk=None, agents=None, sectors=None,
     if sectors is not None:
         morning = morning._replace(sectors=np.array(sectors, dtype=np.int64))
     d.engine.handle(Timer(ts=d.open_ts, view=replace(view, morning=morning)))
-    return d.engine.decisions[-1]
+    return d
+
+
+def decided(desk, held=None, **how):
+    """Return what was decided on such a morning."""
+    return armed(desk, held, **how).engine.decisions[-1]
 
 
 def test_only_the_nearest_trigger_has_fired_then(desk):
@@ -274,3 +279,25 @@ def test_room_counts_what_cannot_be_sold(desk):
 
     assert waiting([0, 1, 2, 3, 4]) == ["AAPL"]
     assert waiting([0, 0, 0, 0, 0]) == []
+
+
+def test_the_second_pays_from_what_the_first_leaves(desk):
+    """An open purchase has taken its price and its fees out of the cash, whatever was planned."""
+    d = armed(desk, AAPL=[0.01], IBM=[0.01])
+    fee_ppb, buffer = d.view.morning.buy_fee_ppb, d.engine.policy.allocation.cash_buffer
+    at = 780_000
+    unit = 795_600 + 795_600 * fee_ppb // 10**9 + 1
+    d.at(OPEN, minutes=0)
+    d.at(at - 10_000, minutes=0, symbol="IBM")
+    (first,) = d.at(OPEN + 5_000)
+    # Enough for ten at 78.00 plus two per cent, were there no fees on the first.
+    first_price = first.intent.quantity * first.intent.limit
+    d.engine.account.cash = first_price + int(10.1 * unit / (1 - buffer))
+
+    (second,) = d.at(at, symbol="IBM")
+
+    assert second.intent.limit == 795_600
+    fees = first.intent.quantity * (first.intent.limit * fee_ppb // 10**9 + 1)
+    assert fees > 0.15 * unit / (1 - buffer)
+    spendable = int((d.engine.account.cash - first_price - fees) * (1 - buffer))
+    assert second.intent.quantity == spendable // unit < 10
