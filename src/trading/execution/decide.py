@@ -452,21 +452,28 @@ def _inputs(view: View, chosen: Chosen, policy: Policy) -> AllocationInputs:
 def _credit(view: View, i: int, *, waits: bool) -> dict[str, float]:
     """Return how hard each agent pulls into a purchase of one instrument."""
     morning = view.morning
-    votes, confidence = morning.votes[:, i], morning.confidence[:, i]
+    # Ten numbers: lists are several times as fast as arrays of that length.
+    votes, confidence = morning.votes[:, i].tolist(), morning.confidence[:, i].tolist()
+    weights = morning.weights.tolist()
     if waits:
-        counts = (morning.triggers[:, i] > 0.0) & (morning.weights > 0.0)
-        fired = counts & (morning.triggers[:, i] == morning.triggers[counts, i].min())
-        votes = np.where(fired, 1.0, votes)
-        confidence = np.where(fired, morning.trigger_confidence, confidence)
-    pull = np.round(morning.weights * confidence * votes, 9)
-    return {agent: float(p) for agent, p in zip(view.agents, pull, strict=True) if p > 0.0}
+        triggers = morning.triggers[:, i].tolist()
+        counts = [k for k, weight in enumerate(weights) if weight > 0.0 and triggers[k] > 0.0]
+        nearest = min(triggers[k] for k in counts)
+        for k in counts:
+            if triggers[k] == nearest:
+                votes[k], confidence[k] = 1.0, float(morning.trigger_confidence[k])
+    pulls = [
+        round(weight * sure * vote, 9)
+        for weight, sure, vote in zip(weights, confidence, votes, strict=True)
+    ]
+    return {agent: pull for agent, pull in zip(view.agents, pulls, strict=True) if pull > 0.0}
 
 
 def terms_of(
     agents: tuple[str, ...], leader: int, row: IntArray, credit: Mapping[str, float] | None = None
 ) -> ExitTerms:
     """Return one row of ``exit_terms`` as the terms of a position."""
-    stop, trail, profit, max_sessions, cooldown = (int(value) for value in row)
+    stop, trail, profit, max_sessions, cooldown = row.tolist()
     return ExitTerms(
         leader=agents[leader] if leader >= 0 else "",
         stop=stop,
@@ -489,12 +496,13 @@ def regime_scale_of(settings: AllocationSettings, regime: str) -> float:
 
 
 def _intents(view: View, market: Market, order: IntArray) -> tuple[OrderIntent, ...]:
+    sides = ((Side.SELL, np.flatnonzero(order < 0)), (Side.BUY, np.flatnonzero(order > 0)))
     intents = [
         OrderIntent(
-            intent_id=f"{market}:{view.session}:{view.boundary}:{symbol}:{side}",
+            intent_id=f"{market}:{view.session}:{view.boundary}:{view.symbols[i]}:{side}",
             session=view.session,
             boundary=view.boundary,
-            symbol=symbol,
+            symbol=view.symbols[i],
             exchange=view.exchanges[i],
             side=side,
             quantity=abs(int(order[i])),
@@ -502,8 +510,7 @@ def _intents(view: View, market: Market, order: IntArray) -> tuple[OrderIntent, 
                 view.morning.buy_limit[i] if side is Side.BUY else view.morning.sell_limit[i]
             ),
         )
-        for side in (Side.SELL, Side.BUY)
-        for i, symbol in enumerate(view.symbols)
-        if order[i] * side.sign > 0
+        for side, columns in sides
+        for i in columns.tolist()
     ]
     return tuple(intents)
