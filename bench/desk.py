@@ -13,8 +13,6 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from time import perf_counter_ns
 
-import numpy as np
-
 from trading.backtest.runner import fees_of, session_start
 from trading.bootstrap import policy_of
 from trading.broker.client import KisClient
@@ -73,7 +71,6 @@ class Desk:
             strategies=self._settings.strategies,
             agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
         )
-        sectors = np.full(len(raw.symbols), -1, dtype=np.int64)
         self.engine = TradingEngine(
             policy,
             Account(market, 1_000_000_000),
@@ -92,7 +89,7 @@ class Desk:
                 "traded": {},
             }
         )
-        views = Views(evaluation, raw, rules, policy, sectors)
+        views = Views(evaluation, raw, rules, policy)
         self._view = views.at(row, held=self.engine.account.positions)
         self._start: SessionStart = session_start(
             self._view, raw, row, (), rules, self.engine, *calendar.open_close(SESSION)

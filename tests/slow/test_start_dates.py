@@ -41,7 +41,7 @@ def test_how_many_starts_trade(record_property, capsys, embedded_panels):
         strategies=settings.strategies,
         agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
     )
-    views = Views(evaluation, raw, rules, policy, np.full(len(raw.symbols), -1, dtype=np.int64))
+    views = Views(evaluation, raw, rules, policy)
     warmup = settings.app.demo.warmup_sessions[Market.US]
     rng = np.random.default_rng(SEED)
     rows = sorted(rng.choice(np.arange(warmup, len(raw.sessions) - SESSIONS), STARTS, False))
