@@ -53,7 +53,7 @@ def test_intents_are_legal(embedded_market, row, holdings, cash, state, eager):
     spent = 0
 
     for intent in decision.intents:
-        i = view.index(intent.symbol)
+        i = view.columns[intent.symbol]
         assert intent.quantity > 0
         assert rules.is_on_tick(intent.exchange, intent.limit, view.session)
         assert intent.quantity <= max(int(view.morning.max_shares[i]), 0)
@@ -90,7 +90,7 @@ def test_targets_are_what_the_orders_make(embedded_market, row, holdings, cash, 
         if state is TradingState.ACTIVE:
             assert choice.weight <= policy.risk.max_single_name + 1e-12
     assert decision.equity == cash + sum(
-        q * int(view.morning.reference[view.index(s)]) for s, q in holdings.items()
+        q * int(view.morning.reference[view.columns[s]]) for s, q in holdings.items()
     )
 
 

@@ -172,9 +172,10 @@ class View:
                 digest.update(repr(value).encode())
         return digest.hexdigest()[:16]
 
-    def index(self, symbol: str) -> int:
-        """Return the column of ``symbol``; ``ValueError`` when it is not in the view."""
-        return self.symbols.index(symbol)
+    @cached_property
+    def columns(self) -> Mapping[str, int]:
+        """The column of each symbol."""
+        return {symbol: i for i, symbol in enumerate(self.symbols)}
 
 
 class Views:

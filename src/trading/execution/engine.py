@@ -516,7 +516,7 @@ class TradingEngine:
         if above * BASIS_POINTS > opened * one.ceiling:
             return []
         del self._waiting[tick.symbol]
-        i = view.index(tick.symbol)
+        i = view.columns[tick.symbol]
         price, shares = entry_order(
             tick.price,
             one.budget,
@@ -572,9 +572,9 @@ class TradingEngine:
             and (order.intent.side is Side.BUY or order.intent.limit > tick.price)
         ]
         view = self._view
-        if view is None or tick.symbol not in view.symbols:
+        if view is None or tick.symbol not in view.columns:
             return commands
-        i = view.index(tick.symbol)
+        i = view.columns[tick.symbol]
         lot = int(view.morning.lot[i])
         free = self._free_quantity(tick.symbol) // lot * lot
         if free <= 0:
@@ -748,9 +748,9 @@ class TradingEngine:
     def _column(self, intent: OrderIntent) -> int | None:
         """Return the instrument's column in today's view, ``None`` when it is not there."""
         view = self._view
-        if view is None or intent.symbol not in view.symbols:
+        column = view.columns.get(intent.symbol) if view is not None else None
+        if view is None or column is None:
             return None
-        column = view.index(intent.symbol)
         return column if view.exchanges[column] is intent.exchange else None
 
     def _trading(self, symbol: str, column: int | None) -> Trading:
@@ -778,7 +778,7 @@ class TradingEngine:
         if view is None or column is None or self._session is None:
             return None
         reference, sectors = view.morning.reference, view.morning.sectors
-        known = {symbol: i for i, symbol in enumerate(view.symbols)}
+        known = view.columns
         symbol, open_shares = view.symbols[column], 0
         value = {
             held: position.quantity * self._measure(held, known, reference)

@@ -200,9 +200,28 @@ def choose(
         equity += quantity[i] * morning.reference[i]
     held = weights_held(quantity, morning.reference, equity)
     screened = morning.screened & ~cooling
-    forecast, agreement, leader, members, verdicts = combine(
-        morning.votes,
-        morning.confidence,
+    forecast, agreement, leader, members, verdicts = _combined(
+        morning.votes, morning.confidence, morning, held, screened, expired, numbers
+    )
+    for i in range(n):
+        if cooling[i] and verdicts[i] == _NOT_SCREENED:
+            verdicts[i] = _COOLDOWN
+    return Chosen(equity, held, screened, forecast, agreement, leader, members, verdicts)
+
+
+@njit(cache=True)
+def _combined(
+    votes: FloatArray,
+    confidence: FloatArray,
+    morning: Morning,
+    held: FloatArray,
+    screened: BoolArray,
+    expired: BoolArray,
+    numbers: Numbers,
+) -> tuple[FloatArray, FloatArray, IntArray, BoolArray, IntArray]:
+    return combine(
+        votes,
+        confidence,
         morning.weights,
         held,
         screened,
@@ -215,10 +234,6 @@ def choose(
         numbers.max_entry_var,
         morning.regime_scale,
     )
-    for i in range(n):
-        if cooling[i] and verdicts[i] == _NOT_SCREENED:
-            verdicts[i] = _COOLDOWN
-    return Chosen(equity, held, screened, forecast, agreement, leader, members, verdicts)
 
 
 @njit(cache=True)
@@ -401,20 +416,8 @@ def _arm(
             if 0.0 < morning.triggers[k, i] <= nearest[i]:
                 votes[k, i] = 1.0
                 confidence[k, i] = morning.trigger_confidence[k]
-    forecast_if, agreement_if, leader_if, members, _ = combine(
-        votes,
-        confidence,
-        morning.weights,
-        chosen.held,
-        chosen.screened,
-        morning.tradable,
-        expired,
-        morning.name_var,
-        numbers.entry_forecast,
-        numbers.exit_forecast,
-        numbers.min_confidence,
-        numbers.max_entry_var,
-        morning.regime_scale,
+    forecast_if, agreement_if, leader_if, members, _ = _combined(
+        votes, confidence, morning, chosen.held, chosen.screened, expired, numbers
     )
     wished = _sized(morning, members, numbers) * _scale(morning) * factor
     weights = np.maximum(allowed, weights_held(target, morning.reference, chosen.equity))

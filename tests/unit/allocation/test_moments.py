@@ -221,26 +221,6 @@ def test_bayes_stein_means(four_returns):
     )  # fmt: skip
 
 
-def test_errors_of_shrunk_means_by_simulation():
-    """The stated error is that of the posterior: drawn means and data, as the prior says."""
-    rng = np.random.default_rng(7)
-    n, rows, prior = 6, 40, 60.0
-    sigma = 0.5 * np.eye(n) + 0.5
-    root = np.linalg.cholesky(sigma)
-    misses, errors = [], []
-    for _ in range(1500):
-        means = root @ rng.standard_normal(n) / np.sqrt(prior)
-        returns = means + rng.standard_normal((rows, n)) @ root.T
-        ours = shrunk_means(whole(returns), sigma)
-        misses.append((ours.mean - means) ** 2)
-        errors.append(ours.standard_error**2)
-
-    # With λ known the error would be 1/100 + 0.6 / (40 × 12/7) = 0.01875; the sample mean has
-    # 1/40. λ is estimated from six names, and that doubt is not in the formula.
-    assert np.mean(misses) == pytest.approx(0.01875, rel=0.1)
-    assert np.mean(misses) / np.mean(errors) == pytest.approx(1.0, abs=0.15)
-
-
 def test_two_names_have_nothing_to_shrink_to(four_returns):
     """Below three names, and without a definite matrix, the sample means come back."""
     two = whole(four_returns[:, :2])

@@ -202,32 +202,6 @@ def test_no_band(target, cost):
     assert no_trade_width(np.array([target]), np.array([cost]), 3.0)[0] == 0.0
 
 
-def test_band_is_the_best_one_by_simulation():
-    """Seeded geometric Brownian motion with the theory's own assumptions: the growth rate of log
-    wealth (γ = 1) with this band beats bands of a quarter and of four times its width."""
-    rng = np.random.default_rng(11)
-    mu, sigma, cost, steps, paths = 0.08, 0.4, 0.005, 2_000, 200
-    target = mu / sigma**2
-    width = float(no_trade_width(np.array([target]), np.array([cost * 1e4]), 1.0)[0])
-    dt = 1 / 250
-    shocks = np.exp(
-        (mu - sigma**2 / 2) * dt + sigma * np.sqrt(dt) * rng.standard_normal((steps, paths))
-    )
-
-    def growth(half):
-        weight, wealth = np.full(paths, target), np.zeros(paths)
-        for move in shocks:
-            total = 1 - weight + weight * move
-            weight = weight * move / total
-            wealth += np.log(total)
-            wished = np.clip(weight, target - half, target + half)
-            wealth += np.log1p(-cost * np.abs(wished - weight))
-            weight = wished
-        return wealth.mean() / (steps * dt)
-
-    assert growth(width) > max(growth(width / 4), growth(width * 4))
-
-
 # --- too small -------------------------------------------------------------------------------
 
 

@@ -134,8 +134,8 @@ def test_sales_come_before_purchases(entry):
     """Held names without favour are listed first, whatever their column."""
     policy, view = entry
     votes = view.morning.votes.copy()
-    votes[:, view.index("MSFT")] = -1.0
-    votes[:, view.index("IBM")] = -1.0
+    votes[:, view.columns["MSFT"]] = -1.0
+    votes[:, view.columns["IBM"]] = -1.0
 
     decision = decide(other(view, votes=votes), portfolio(MSFT=9, IBM=9), policy, ACTIVE)
 
@@ -273,7 +273,7 @@ def test_what_an_optimizer_cannot_size_is_kept(embedded_market, is_known):
     view = views.at(embedded_market.raw.row_of(ENTRY))
     history = view.history.copy()
     if not is_known:
-        history[:, view.index("IBM")] = np.nan
+        history[:, view.columns["IBM"]] = np.nan
     votes = np.where(np.isnan(view.morning.votes), np.nan, 1.0)
     view = replace(other(view, votes=votes), history=history)
 

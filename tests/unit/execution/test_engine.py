@@ -589,7 +589,7 @@ def test_a_restarted_session_goes_on(desk):
 
 
 def _intent(d, side, quantity):
-    view, i = d.view, d.view.index("AAPL")
+    view, i = d.view, d.view.columns["AAPL"]
     (template,) = [
         c.intent
         for c in Desk(d.market).engine.handle(Timer(ts=d.open_ts, view=view))

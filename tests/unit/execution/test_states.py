@@ -52,7 +52,7 @@ def tick(d, *, seconds, price=None, symbol="AAPL"):
 
 def purchase(d, ts=None, **changes):
     """Ask for a small purchase at the reference price; return what comes back."""
-    i = d.view.index("AAPL")
+    i = d.view.columns["AAPL"]
     template = Desk(d.market).decide()
     wish = replace(template, quantity=1, limit=int(d.view.morning.reference[i]), **changes)
     return d.engine.guarded(replace(wish, session=d.view.session), ts or d.open_ts)
@@ -130,7 +130,7 @@ def test_a_name_that_may_not_be_traded_today_is_not_bought(desk, embedded_market
     """An order for it, whoever wished it, does not leave; a sale of what is held may."""
     d = desk(decided=False, held=HELD, exits=STOP)
     tradable = d.view.morning.tradable.copy()
-    tradable[d.view.index("AAPL")] = False
+    tradable[d.view.columns["AAPL"]] = False
     d.view = replace(d.view, morning=d.view.morning._replace(tradable=tradable))
     d.engine.handle(Timer(ts=d.open_ts, view=d.content()))
 
@@ -224,7 +224,7 @@ def test_an_order_of_another_day_does_not_leave(desk):
 def test_open_orders_count_as_if_they_were_filled(desk):
     """Each purchase alone is within the cap of a name; together they are not."""
     d = desk()
-    i = d.view.index("AAPL")
+    i = d.view.columns["AAPL"]
     share = d.engine.policy.risk.max_single_name
     lots = int(share * CASH / int(d.view.morning.reference[i]))
     template = purchase(d, intent_id="first").intent
@@ -242,7 +242,7 @@ def test_open_orders_count_as_if_they_were_filled(desk):
 def test_what_was_canceled_counts_no_more(desk):
     """Room that a canceled purchase took is there again."""
     d = desk()
-    i = d.view.index("AAPL")
+    i = d.view.columns["AAPL"]
     lots = int(d.engine.policy.risk.max_single_name * CASH / int(d.view.morning.reference[i]))
     whole = replace(purchase(d, intent_id="tiny").intent, quantity=lots - 1, intent_id="whole")
     assert isinstance(d.engine.guarded(whole, d.open_ts), Submit)

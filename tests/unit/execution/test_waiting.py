@@ -24,7 +24,7 @@ class BreakoutDesk(Desk):
     def waiting(self, *, ceiling=0.07):
         """Return the view, as of this desk's session."""
         morning = self.view.morning
-        i = self.view.index("AAPL")
+        i = self.view.columns["AAPL"]
         triggers = np.full(morning.votes.shape, np.nan)
         triggers[0, i] = 0.01
         votes = np.full(morning.votes.shape, np.nan)
@@ -216,7 +216,7 @@ def armed(desk, held=None, *, halted="", risk=None, agents=None, sectors=None, *
     view = d.waiting()
     table = np.full(view.morning.votes.shape, np.nan)
     for symbol, distances in triggers.items():
-        table[: len(distances), view.index(symbol)] = distances
+        table[: len(distances), view.columns[symbol]] = distances
     weights = np.zeros(len(view.agents))
     weights[: len(agents or [1.0])] = agents or [1.0]
     trades = view.morning.tradable & np.array([s != halted for s in view.symbols])

@@ -27,7 +27,7 @@ def day(traded, embedded_market):
     morning = day.view.morning
     votes = np.full(morning.votes.shape, np.nan)
     triggers = votes.copy()
-    triggers[0, day.view.index("AAPL")] = 0.01
+    triggers[0, day.view.columns["AAPL"]] = 0.01
     ceilings = np.full(len(morning.weights), 0.07)
     day.view = replace(
         day.view, morning=morning._replace(votes=votes, triggers=triggers, ceilings=ceilings)
