@@ -28,6 +28,7 @@ from trading.execution.orders import OrderSettings, limit_prices
 from trading.execution.plan import Account, Chosen, Morning, Numbers, Plan, choose, place, plan
 from trading.risk import limits
 from trading.risk.backtests import DemotionSettings, champion_path
+from trading.risk.guards import Law
 from trading.risk.limits import RiskSettings
 from trading.risk.var import VarSettings, forecast_path, name_vars
 from trading.strategies.base import Evaluation, ExitRules
@@ -171,6 +172,23 @@ class View:
             else:
                 digest.update(repr(value).encode())
         return digest.hexdigest()[:16]
+
+    def law(self, column: int) -> Law:
+        """Return what the market asks of an order in one instrument; made once."""
+        if column not in self._laws:
+            self._laws[column] = Law(
+                lower=int(self.lower[column]),
+                upper=int(self.upper[column]),
+                ladder=self.ladders[self.ladder_of[column]],
+                lot=int(self.morning.lot[column]),
+                max_shares=int(self.morning.max_shares[column]),
+                buy_fee_ppb=self.morning.buy_fee_ppb,
+            )
+        return self._laws[column]
+
+    @cached_property
+    def _laws(self) -> dict[int, Law]:
+        return {}
 
     @cached_property
     def columns(self) -> Mapping[str, int]:

@@ -31,7 +31,7 @@ from trading.execution.decide import Policy, RiskState, View, decide, terms_of
 from trading.execution.exits import BASIS_POINTS, ExitRule, exit_terms, exits
 from trading.execution.orders import buy_fee, entry_order
 from trading.measures import attribution
-from trading.risk.guards import Exposure, GuardCode, Guards, Law, OrderContext, Trading
+from trading.risk.guards import Exposure, GuardCode, Guards, OrderContext, Trading
 from trading.risk.limits import REDUCING, breach, next_state
 from trading.simulation.account import Account, ActionEffect, Booking, income_kept, lost_right
 
@@ -710,7 +710,7 @@ class TradingEngine:
         return other
 
     def _refusal(self, intent: OrderIntent, ts: datetime) -> GuardCode | None:
-        session, column = self._session, self._column(intent)
+        session, view, column = self._session, self._view, self._column(intent)
         is_buy = intent.side is Side.BUY
         context = OrderContext(
             now=ts,
@@ -726,7 +726,7 @@ class TradingEngine:
             free_cash=self._free_cash() if is_buy else self.account.cash,
             is_known=intent.intent_id in self.orders,
             is_frozen=intent.symbol in self.frozen,
-            law=self._law(column),
+            law=view.law(column) if view is not None and column is not None else None,
             exposure=self._exposure(column) if is_buy else None,
         )
         return self._guards.refuse(intent, context)
@@ -758,19 +758,6 @@ class TradingEngine:
         stopped = view is not None and column is not None and not view.morning.tradable[column]
         told = [self._suspended[name][0] for name in (symbol, "") if name in self._suspended]
         return max(self._sidecar, Trading.NO_ENTRY if stopped else Trading.OPEN, *told)
-
-    def _law(self, column: int | None) -> Law | None:
-        view = self._view
-        if view is None or column is None:
-            return None
-        return Law(
-            lower=int(view.lower[column]),
-            upper=int(view.upper[column]),
-            ladder=view.ladders[view.ladder_of[column]],
-            lot=int(view.morning.lot[column]),
-            max_shares=int(view.morning.max_shares[column]),
-            buy_fee_ppb=view.morning.buy_fee_ppb,
-        )
 
     def _exposure(self, column: int | None) -> Exposure | None:
         """Return what a purchase adds to, open orders counted as if they were filled."""

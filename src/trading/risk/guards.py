@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+from numba.core.errors import NumbaError
+
+from trading.allocation.rebalance import round_to_tick
 from trading.domain.arrays import IntArray
 from trading.domain.decision import TradingState
 from trading.domain.order import OrderIntent, Side
@@ -177,22 +180,19 @@ class Guards:
         while self._sent and context.now - self._sent[0] >= _MINUTE:
             self._sent.popleft()
         case = Case(intent=intent, context=context, settings=self._settings, sent=len(self._sent))
-        for code, guard in self._guards.items():
-            if not _passes(guard, case):
-                return code
+        code = None
+        try:
+            for code, guard in self._guards.items():
+                if guard(case) is not True:
+                    return code
+        except (LookupError, TypeError, ValueError, ArithmeticError, NumbaError):
+            return code
         self._sent.append(context.now)
         return None
 
     def fresh(self) -> "Guards":
         """Return the same guards with no order sent yet."""
         return type(self)(self._settings, self._guards)
-
-
-def _passes(guard: Guard, case: Case) -> bool:
-    try:
-        return guard(case) is True
-    except (LookupError, TypeError, ValueError, ArithmeticError):
-        return False
 
 
 # Every comparison is written so that a NaN does not pass.
@@ -258,10 +258,7 @@ def _price_limit(case: Case) -> bool:
 
 def _tick(case: Case) -> bool:
     limit = case.intent.limit
-    # Rows with a tick of 0 are padding (``allocation.rebalance.round_to_tick``).
-    steps = [(int(start), int(tick)) for start, tick in case.law.ladder if tick > 0]
-    below = [tick for start, tick in steps if limit >= start]
-    return limit % (below[-1] if below else steps[0][1]) == 0
+    return bool(round_to_tick(limit, case.law.ladder, False) == limit)
 
 
 def _lot(case: Case) -> bool:
