@@ -29,7 +29,7 @@ def run(
     installation: Installation, market: Market, request: DemoRequest, *, with_prefect: bool
 ) -> dict[str, Any]:
     """Run demo days until the run's sessions are closed; return its figures."""
-    if not any(Path(os.environ["NUMBA_CACHE_DIR"]).iterdir()):
+    if not any(Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbi")):
         log.info("처음이거나 갱신된 뒤라 계산 함수를 컴파일함, 1~2분 더 걸림")
     begun = bootstrap.begin_demo(installation, market, request)
     home = installation.home
