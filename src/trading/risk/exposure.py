@@ -15,7 +15,9 @@ import numpy as np
 from numba import njit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trading.allocation.risk_parity import risk_contributions
 from trading.domain.arrays import BoolArray, FloatArray, IntArray
+from trading.risk.var import portfolio_outcomes
 
 # Like scores: the last bit never decides between holding and trading.
 _PER_UNIT: Final = 1e9
@@ -320,37 +322,16 @@ def factor_exposure(
     )
 
 
-@njit(cache=True)
 def variance_contributions(weights: FloatArray, returns: FloatArray) -> FloatArray:
-    r"""Return each name's share of the variance of today's weights over past returns.
+    """Return each name's share of the variance of today's weights over past returns.
 
-    .. math:: c_i = \frac{w_i\,\mathrm{Cov}(r_i, r_p)}{\mathrm{Var}(r_p)}, \qquad \sum_i c_i = 1
-
-    Weights and returns as in ``var.portfolio_outcomes`` (NaN counts as 0). All 0 for a portfolio
-    without variance.
+    They sum to 1. Weights and returns as in ``var.portfolio_outcomes`` (NaN counts as 0). All 0
+    for a portfolio without variance.
     """
-    n_sessions, n = returns.shape
-    held = np.flatnonzero(weights)
-    outcomes = np.zeros(n_sessions)
-    for t in range(n_sessions):
-        for i in held:
-            if not math.isnan(returns[t, i]):
-                outcomes[t] += weights[i] * returns[t, i]
-    mean = 0.0
-    for t in range(n_sessions):
-        mean += outcomes[t]
-    mean /= max(n_sessions, 1)
-    variance = 0.0
-    shares = np.zeros(n)
-    for t in range(n_sessions):
-        deviation = outcomes[t] - mean
-        variance += deviation * deviation
-        for i in held:
-            if not math.isnan(returns[t, i]):
-                shares[i] += weights[i] * returns[t, i] * deviation
-    if variance <= 1e-24 * n_sessions:
-        return np.zeros(n)
-    return shares / variance
+    if len(returns) == 0 or np.std(portfolio_outcomes(weights, returns)) <= 1e-12:
+        return np.zeros(len(weights))
+    matrix = np.atleast_2d(np.cov(np.nan_to_num(returns), rowvar=False, ddof=0))
+    return risk_contributions(weights, matrix)
 
 
 def _mean(values: FloatArray) -> float:
