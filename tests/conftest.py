@@ -127,6 +127,16 @@ def embedded_market(embedded_panels: "tuple[RawPanel, AdjustedPanel]") -> Embedd
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what takes minutes as plain Python where compilation is off."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") == "0":
+        return
+    too_slow = pytest.mark.skip(reason="컴파일하지 않으면 너무 오래 걸림")
+    for item in items:
+        if item.get_closest_marker("compiled_only"):
+            item.add_marker(too_slow)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Remember the checkout's folders; only the controlling process does, xdist workers not."""
     if not hasattr(session.config, "workerinput"):

@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
-from numba import config
 
 from trading import holdings, risk_tables
 from trading.domain.account import Portfolio
@@ -57,9 +56,6 @@ def of(past, **weights) -> np.ndarray:
 def outcomes_of(past, **weights) -> np.ndarray:
     """The same by numpy: a name that did not move adds nothing."""
     return np.nansum(past.returns * of(past, **weights), axis=1)
-
-
-compiled_only = pytest.mark.skipif(config.DISABLE_JIT, reason="컴파일하지 않으면 너무 오래 걸림")
 
 
 # --- losses ---------------------------------------------------------------------------------------
@@ -120,7 +116,7 @@ def test_only_the_window_counts(past, settings):
 # --- were the forecasts right ---------------------------------------------------------------------
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_hits_of_the_historical_method(past, settings):
     """A hit is a session worse than the 13th worst of the 250 before it."""
     outcomes = outcomes_of(past, IBM=1.0)
@@ -146,7 +142,7 @@ def test_hits_of_the_historical_method(past, settings):
     assert found["listed"] == 1.0
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_a_name_listed_later_is_told(past, settings):
     """Google was listed in 2004: of the tests' first session only IBM's share was there."""
     found = holdings.backtests(of(past, IBM=0.3, GOOG=0.1), past, settings)
@@ -154,7 +150,7 @@ def test_a_name_listed_later_is_told(past, settings):
     assert found["listed"] == pytest.approx(0.75)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_too_short_a_record(past, settings):
     """Google alone has fewer sessions than a window of 1,000 needs, and none before its first."""
     found = holdings.backtests(of(past, GOOG=0.1), past, settings)
@@ -173,7 +169,7 @@ def test_an_account_that_never_moved(settings):
     assert found["rows"] == []
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_a_name_that_did_not_move_for_a_year(past, settings):
     """A forecast of no loss at all is tested like any other."""
     outcomes = np.concatenate([np.zeros(300), outcomes_of(past, IBM=1.0)[-230:]])

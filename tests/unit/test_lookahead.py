@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba import config
 from pydantic import create_model
 from typer.testing import CliRunner
 
@@ -27,8 +26,6 @@ from trading.lookahead.runner import Report
 from trading.store import fundamentals, universe
 from trading.strategies import catalog
 from trading.strategies.base import Agent, AgentSettings, Family, Inputs
-
-compiled_only = pytest.mark.skipif(config.DISABLE_JIT, reason="컴파일하지 않으면 너무 오래 걸림")
 
 # To 2006-05: GOOG lists on 2004-08-19, FB is not there yet.
 ROWS = 1560
@@ -67,13 +64,13 @@ def clean(record: Record, terms: Terms) -> Report:
     return checked(record, terms)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_nothing_knows_the_future(clean: Report):
     """No registered thing differs, whatever comes after."""
     assert clean.violations == ()
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_everything_is_checked_at_every_cut(clean: Report):
     """Checked is registered times cuts, for each thing by itself too."""
     body = clean.to_json()
@@ -84,7 +81,7 @@ def test_everything_is_checked_at_every_cut(clean: Report):
     assert set(body["kinds"]) == {str(kind) for kind in Kind}
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_all_registries_take_part(clean: Report):
     """Every feature, agent and way of sizing is registered by its name."""
     names = {kind: {s.name for s in clean.subjects if s.kind is kind} for kind in Kind}
@@ -102,7 +99,7 @@ def test_all_registries_take_part(clean: Report):
     assert {"expected", "expected_error"} <= names[Kind.EXPECTATION]
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_what_proves_nothing_is_said(clean: Report):
     """Of the embedded names nothing is published: those scores are silent, and few other things."""
     silent = {(s.kind, s.name) for s in clean.silent}
@@ -116,7 +113,7 @@ def test_what_proves_nothing_is_said(clean: Report):
     assert len([name for kind, name in silent if kind is Kind.FEATURE]) == 3
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize(
     ("plant", "kind", "name"),
     [
@@ -139,7 +136,7 @@ def test_planted_leaks_are_found(record: Record, terms: Terms, plant: Plant, kin
     assert at.session <= at.cut_at
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_plants_are_taken_out(record: Record, terms: Terms):
     """After a plant the real part is back, also when what it was planted for fails."""
     before = (
@@ -161,7 +158,7 @@ def test_plants_are_taken_out(record: Record, terms: Terms):
     )
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_missing_numbers_count(record: Record, terms: Terms):
     """Survivors show only where one record has a name and the other has not: NaN is compared."""
     with planted(Plant.SURVIVORS):
@@ -174,7 +171,7 @@ def test_missing_numbers_count(record: Record, terms: Terms):
     assert violation.cut is None
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_the_morning_itself_counts(record: Record, terms: Terms):
     """A fill by the same bar shows on the morning of the cut only, where its bar is not known."""
     with planted(Plant.SAME_BAR_FILL):
@@ -185,7 +182,7 @@ def test_the_morning_itself_counts(record: Record, terms: Terms):
     assert {v.session for v in decisions} == {v.cut_at for v in decisions}
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_early_rows_count(record: Record, terms: Terms):
     """A leak into the first rows is found, though the last row before the cut is right."""
     with planted(Plant.FULLSAMPLE_SCALER):
@@ -195,7 +192,7 @@ def test_early_rows_count(record: Record, terms: Terms):
     assert at.session == record.sessions[14]
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_a_new_feature_takes_part(record: Record, terms: Terms, monkeypatch: pytest.MonkeyPatch):
     """A feature that somebody registers is checked without a line in the checker."""
 
@@ -215,7 +212,7 @@ def test_a_new_feature_takes_part(record: Record, terms: Terms, monkeypatch: pyt
     assert found.checked[Subject(Kind.FEATURE, "tomorrow")] == 1
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_a_new_agent_takes_part(record: Record, terms: Terms, monkeypatch: pytest.MonkeyPatch):
     """A strategy that somebody adds is checked, with what becomes of its votes."""
 
@@ -237,7 +234,7 @@ def test_a_new_agent_takes_part(record: Record, terms: Terms, monkeypatch: pytes
     assert not any(name.startswith("rsi.") for name in caught)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_another_future_is_told_apart(record: Record, terms: Terms):
     """A clean function that asks how long the panel is differs only without a future."""
     assert first_difference(np.arange(3.0), np.arange(3.0)) is None
@@ -294,7 +291,7 @@ def test_a_cut_record_knows_nothing_later(whole: Record):
     assert {item.symbol for item in whole.listed} == {"AAPL", "FB", "GOOG", "IBM", "MSFT"}
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_the_command(
     installation: bootstrap.Installation,
     record: Record,
@@ -337,7 +334,7 @@ def test_a_market_without_record(installation: bootstrap.Installation):
 
 
 @pytest.mark.slow
-@compiled_only
+@pytest.mark.compiled_only
 def test_recorded_fundamentals_and_delisted_names(
     installation: bootstrap.Installation, shared_data: Path
 ):

@@ -406,7 +406,7 @@ def apply(change: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(where.replace(":", "."), change.make(original))
 
 
-@pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="컴파일하지 않으면 너무 오래 걸림")
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("change", MUTATIONS, ids=lambda change: change.name)
 def test_a_mistake_is_seen_where_it_is(change, monkeypatch):
     """One mistake in one function turns exactly its rows red.

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from numba import config
 from statsmodels.stats.multitest import multipletests
 from statsmodels.tsa.adfvalues import mackinnoncrit, mackinnonp
 from statsmodels.tsa.stattools import adfuller, coint
@@ -13,8 +12,6 @@ from trading.errors import MissingDataError
 from trading.models import cointegration
 
 BARS = 320
-
-compiled_only = pytest.mark.skipif(config.DISABLE_JIT, reason="컴파일하지 않으면 너무 오래 걸림")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +111,7 @@ def test_fit_of_a_pair(logs):
     assert got.half_life == pytest.approx(-math.log(2) / math.log(phi))
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_recorded_krx_names(shared_data):
     """Sixty recorded KRX names: all pairs as ``coint``, without lags and by AIC, to 1e-10."""
     import pandas as pd
@@ -135,7 +132,7 @@ def test_recorded_krx_names(shared_data):
             assert statistic[i, j] == pytest.approx(want, rel=1e-10)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_scan_is_the_same_alone_and_in_company(logs):
     """To the bit: other columns, blocks and threads change nothing about a pair."""
     rng = np.random.default_rng(5)
@@ -191,7 +188,7 @@ def test_too_few_bars(logs):
         cointegration.engle_granger(logs[:20, 0], logs[:20, 1], max_lag=10)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_size_with_the_right_table():
     """Independent walks are rejected 5 % of the time; by the table of one series three times that."""
     walks = np.cumsum(np.random.default_rng(11).standard_normal((200, 60)), axis=0)
@@ -261,7 +258,7 @@ def test_reversion_of_recorded_prices(logs):
             assert np.isnan([got.sigma[j], got.half_life[j]]).all()
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_bias_and_size_of_reversion():
     """Least squares is biased by (1 + 3 phi)/n, the correction is not; a walk is refused."""
     rng = np.random.default_rng(9)

@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-from numba import config as numba_config
 
 from trading.errors import ModelError
 from trading.models import markov
 from trading.models.markov import fit_markov_autoregression
 from trading.reference import shipped_list
 
-pytestmark = pytest.mark.skipif(
-    bool(numba_config.DISABLE_JIT), reason="컴파일하지 않으면 너무 오래 걸림"
-)
+pytestmark = pytest.mark.compiled_only
 
 
 @pytest.fixture(scope="module")

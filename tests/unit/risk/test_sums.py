@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from numba import config
 
 from trading.risk.student import fit_student, normal_tail, student_tail
 from trading.risk.sums import (
@@ -18,7 +17,6 @@ from trading.risk.var import METHODS, VarSettings, filtered, garch_variance
 
 ALPHA, BETA = VarSettings().garch_alpha, VarSettings().garch_beta
 # Uncompiled, what draws many numbers takes minutes.
-compiled_only = pytest.mark.skipif(config.DISABLE_JIT, reason="컴파일하지 않으면 너무 오래 걸림")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,7 @@ def test_exact_sum_needs_a_variance():
         exact_sum(2.0, 0.0, 1.0, n_sessions=5, level=0.95)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("level", [0.95, 0.99])
 def test_simulation_finds_the_exact_value(index, level):
     """Within three of its own standard errors, 40,000 paths of a year find VaR and ES."""
@@ -141,7 +139,7 @@ def test_filtered_simulation_of_one_session(index):
     np.testing.assert_allclose(flat, 0.05)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_filtered_simulation_reverts(index):
     """The mean square of ten sessions is the sum of the variance forecasts of GARCH(1,1)."""
     storm = np.r_[index[50:250], index[:50] * 4.0]
@@ -179,7 +177,7 @@ def test_mirrored_paths_cost_no_precision(index):
     assert np.std([one.var for one in found]) == pytest.approx(told, rel=0.3)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_table(index):
     """A report shows every method, one session ahead and over the horizon."""
     settings = VarSettings()

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numba import config
 from pydantic import ValidationError
 
 from trading.risk.student import (
@@ -41,7 +40,6 @@ from trading.risk.var import (
 
 ALPHA, BETA = VarSettings().garch_alpha, VarSettings().garch_beta
 # Uncompiled, what draws many numbers takes minutes.
-compiled_only = pytest.mark.skipif(config.DISABLE_JIT, reason="컴파일하지 않으면 너무 오래 걸림")
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +301,7 @@ def test_error_of_a_quantile_is_that_of_its_bootstrap(index):
     assert found.es_error == pytest.approx(resamples[:, :13].mean(axis=1).std(), rel=0.25)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize(("method", "room"), [(historical, 0.25), (student, 0.10), (normal, 0.10)])
 def test_errors_are_the_spread_of_estimates(method, room):
     """Over 600 seeded samples, errors are as large as estimates vary; normal ones for normal data."""

@@ -40,7 +40,6 @@ from trading.risk.var import (
 CHI2_1, CHI2_2, CHI2_5 = 3.841459, 5.991465, 11.070498  # 95 % quantiles
 # Uncompiled, fewer draws must do: only what does not depend on the tables is then sharp.
 SETTINGS = DemotionSettings(draws=1_000 if config.DISABLE_JIT else 20_000)
-compiled_only = pytest.mark.skipif(config.DISABLE_JIT, reason="컴파일하지 않으면 너무 오래 걸림")
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +174,7 @@ def test_exact_share_of_hits():
         assert table[hits] == pytest.approx(expected, abs=1e-12)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_sizes_of_nominal_tests():
     """REFERENCES 3: at 1,000 sessions independence rejects about 8 %, joint 5.5 %, DQ 5 %."""
     tables = null_tables(1000, 0.95, SETTINGS)
@@ -185,7 +184,7 @@ def test_sizes_of_nominal_tests():
     assert np.mean(tables.dynamic_quantile > CHI2_5) == pytest.approx(0.05, abs=0.006)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_acerbi_szekely_critical_value():
     """REFERENCES 3: the 5 % quantile of Z2 over 250 sessions at 2.5 % is about -0.70."""
     table = null_tables(250, 0.975, DemotionSettings(tail_nu=100.0)).shortfall
@@ -196,7 +195,7 @@ def test_acerbi_szekely_critical_value():
     assert -np.quantile(table, 0.95) == pytest.approx(-0.82, abs=0.02)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("n", [250, 1000])
 def test_simulated_p_values_are_honest(n):
     """On 1,500 fresh right forecasts each p-value is below 5 % in at most 5 % of them."""
@@ -225,7 +224,7 @@ def test_simulated_p_values_are_honest(n):
 # --- a window -----------------------------------------------------------------------------------
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_backtest_of_recorded_returns(outcomes, forecasts):
     """Counts are those of the record, and every p-value is one."""
     var, es = forecasts[-1000:, FILTERED, 0], forecasts[-1000:, FILTERED, 1]
@@ -272,7 +271,7 @@ def test_champion_knows_no_future(outcomes, forecasts, cut):
     np.testing.assert_array_equal(whole.p_values[:cut], again.p_values)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_path_equals_each_window_judged_alone(outcomes, forecasts):
     """The running path gives on any session what the tests give on its two windows alone."""
     whole = judge(outcomes, forecasts, level=0.95, settings=SETTINGS)
@@ -299,7 +298,7 @@ def test_path_equals_each_window_judged_alone(outcomes, forecasts):
             assert whole.p_values[t, m] == pytest.approx(min(8 * smallest, 1.0), rel=1e-9)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_recorded_crisis_demotes_what_forgets(outcomes, forecasts):
     """Over 2000-2013 only the method that follows volatility is never demoted."""
     found = judge(outcomes, forecasts, level=0.95, settings=SETTINGS)
@@ -384,7 +383,7 @@ def test_too_little_record_judges_nothing():
     np.testing.assert_array_equal(short.champion, METHODS.index(SETTINGS.preferred[0]))
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_size_and_power_of_the_rule():
     """Right forecasts are rarely demoted; losses half as large again mostly within a year."""
     var, es = student_tail(4.0, 0.95)

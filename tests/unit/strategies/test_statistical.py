@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numba import config
 from statsmodels.stats.multitest import multipletests
 from statsmodels.tsa.stattools import adfuller, coint
 
@@ -26,7 +25,6 @@ from trading.strategies.statistical import (
 
 nan = np.nan
 
-compiled_only = pytest.mark.skipif(config.DISABLE_JIT, reason="컴파일하지 않으면 너무 오래 걸림")
 
 # Five recorded stocks are cointegrated as little as any: with honest levels nothing passes.
 LOOSE = {
@@ -75,7 +73,7 @@ def said(panel):
     return {name: vote(inputs, LOOSE_SETTINGS[name]) for name, vote in VOTERS.items()}
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("name", VOTERS)
 def test_they_speak(said, name):
     """Under loose levels every agent has views on both sides, so the tests below test something."""
@@ -85,7 +83,7 @@ def test_they_speak(said, name):
     assert (np.abs(votes) <= 1.0).all()
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("name", VOTERS)
 def test_cutting_the_future_changes_nothing(panel, said, name):
     """Row t is the same to the bit whatever rows follow: cut at refits, beside them, anywhere."""
@@ -99,7 +97,7 @@ def test_cutting_the_future_changes_nothing(panel, said, name):
         np.testing.assert_array_equal(got, said[name][:cut])
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_fits_know_no_later_row(panel):
     """Every number of a fit, not only the votes that follow, is the same on its own last row."""
     settings = PairsSettings(**LOOSE)
@@ -120,7 +118,7 @@ def test_fits_know_no_later_row(panel):
     assert seen > 10
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("name", VOTERS)
 def test_another_future_changes_nothing(panel, said, name):
     """Row t is the same to the bit when every later price and volume is another."""
@@ -138,7 +136,7 @@ def test_another_future_changes_nothing(panel, said, name):
         np.testing.assert_array_equal(got[:cut], said[name][:cut])
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("name", VOTERS)
 def test_krx_names_with_halts(shared_data, name):
     """Recorded KRX names, halts and late listings included: cutting rows changes nothing."""
@@ -158,7 +156,7 @@ def test_krx_names_with_halts(shared_data, name):
         np.testing.assert_array_equal(got, votes[:cut])
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("name", VOTERS)
 @pytest.mark.parametrize("sessions", [0, 1, 30, 900])
 def test_too_little_to_see(panel, name, sessions):
@@ -213,7 +211,7 @@ def test_stances_event_by_event():
     assert np.isnan(never).all()
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_formed_pairs_recomputed(panel):
     """Which pairs pass, by statsmodels: ``coint`` both ways, ``fdr_by``, OLS, ``adfuller``."""
     settings = PairsSettings(**LOOSE | {"false_discovery": 0.9, "retest_level": 0.7})
@@ -253,7 +251,7 @@ def test_formed_pairs_recomputed(panel):
     assert seen >= 3
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_shipped_levels_find_nothing_here(panel):
     """Five recorded stocks have no pair that stands all tests; the agents abstain."""
     inputs = inputs_of(panel)
@@ -262,7 +260,7 @@ def test_shipped_levels_find_nothing_here(panel):
         assert np.isnan(VOTERS[name](inputs, VOTERS_SHIPPED[name])).all()
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_pairs_vote_by_the_spread(panel, said):
     """At each new view the recomputed z-score is beyond 2, cheap leg 1 and rich leg -1."""
     settings = LOOSE_SETTINGS["pairs"].model_copy(update={"max_pairs": 1})
@@ -348,7 +346,7 @@ def test_a_long_halt_ends_a_view(panel):
     np.testing.assert_array_equal(got[:12, 0], [1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1])
 
 
-@compiled_only
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("name", ["stat_arb", "mean_reversion"])
 def test_a_name_that_stops_trading_loses_its_view(panel, said, name):
     """What will not trade again has no view for longer than ``max_halt`` sessions."""
@@ -366,7 +364,7 @@ def test_a_name_that_stops_trading_loses_its_view(panel, said, name):
     assert np.isnan(got[row + 100 :]).all()
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_kalman_scores_and_their_validity(panel):
     """Entries are innovations beyond 2 sigma of a filter fitted on the formation window alone; a
     pair whose sigma is outside the band has no view."""
@@ -398,7 +396,7 @@ def test_kalman_scores_and_their_validity(panel):
     assert refused > 5
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_kalman_scores_know_no_future(panel):
     """The scores themselves, not only the votes, are the same to the bit whatever follows."""
     settings = LOOSE_SETTINGS["kalman_pairs"]
@@ -411,7 +409,7 @@ def test_kalman_scores_know_no_future(panel):
         np.testing.assert_array_equal(also, believed[: cut - 559])
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_kalman_by_em(panel):
     """The other estimator gives views too, nearly the same."""
     settings = LOOSE_SETTINGS["kalman_pairs"].model_copy(update={"max_pairs": 1})
@@ -425,7 +423,7 @@ def test_kalman_by_em(panel):
     assert np.mean(np.nan_to_num(by_em) == np.nan_to_num(by_ml)) > 0.9
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_sectors_keep_pairs_apart(panel):
     """With ``same_sector`` names of different sectors, as of the row, are never tested together."""
     sectors = np.broadcast_to(np.array([0, 0, -1, 1, 1]), panel.close.shape)
@@ -467,7 +465,7 @@ def test_leaders_are_the_most_traded(panel):
     np.testing.assert_array_equal(statistical._eligible(later, settings, row, 560), two)
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_stat_arb_recomputed(panel, said):
     """The s-score by numpy's own linear algebra: every entry and every silence agrees."""
     close = panel.close
@@ -524,7 +522,7 @@ def test_components_are_few_and_have_one_sign(panel):
     assert (unit[np.argmax(np.abs(unit), axis=0), range(3)] > 0).all()
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_mean_reversion_is_refused_where_a_walk_is_possible(panel, said):
     """Under shipped levels recorded prices give almost no view: what is taken, ``adfuller`` rejects."""
     inputs = inputs_of(panel)
@@ -547,7 +545,7 @@ def test_mean_reversion_is_refused_where_a_walk_is_possible(panel, said):
     assert spoken > 10
 
 
-@compiled_only
+@pytest.mark.compiled_only
 def test_mean_reversion_score(panel, said):
     """New views stand where the recomputed distance from the mean is beyond ``enter``."""
     logs = np.log(panel.close)
