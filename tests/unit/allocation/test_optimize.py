@@ -179,20 +179,17 @@ def test_what_is_unknown_is_said(four_returns, method, changes, status):
     np.testing.assert_array_equal(chosen.weights, np.where(members, previous, 0.0))
 
 
-@pytest.mark.parametrize(
-    "method", [AllocationMethod.MINIMUM_VARIANCE, AllocationMethod.MINIMUM_CVAR]
-)
-def test_a_failing_solver_is_said(four_returns, method, monkeypatch):
-    """When a solver gives up, what is held is kept within the caps, under its own status."""
+def test_a_failing_solver_is_said(four_returns):
+    """When a solver gives up, what is held is kept within the caps, under its own status.
 
-    def give_up(*args, **kwargs):
-        raise ModelError("수렴하지 않음")
+    Recorded returns so enlarged that their variance is no number any more.
+    """
+    inputs = inputs_of(
+        four_returns * 1e160, previous=np.array([0.5, 0.1, 0.0, 0.0]), upper=np.full(4, 0.3)
+    )
 
-    monkeypatch.setattr("trading.allocation.optimize.quadratic", give_up)
-    monkeypatch.setattr("trading.allocation.optimize.minimum_cvar", give_up)
-    inputs = inputs_of(four_returns, previous=np.array([0.5, 0.1, 0.0, 0.0]), upper=np.full(4, 0.3))
-
-    chosen = allocate(method, inputs, PLAIN)
+    with np.errstate(over="ignore", invalid="ignore"):
+        chosen = allocate(AllocationMethod.MINIMUM_VARIANCE, inputs, PLAIN)
 
     assert chosen.status is AllocationStatus.SOLVER_FAILED
     np.testing.assert_array_equal(chosen.weights, [0.3, 0.1, 0.0, 0.0])
