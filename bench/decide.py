@@ -83,6 +83,7 @@ def _wide(view: View) -> View:
         exchanges=(view.exchanges * times)[:SYMBOLS],
         morning=morning,
         history=repeated(view.history),
+        market_values=repeated(view.market_values),
         lower=repeated(view.lower),
         upper=repeated(view.upper),
         ladder_of=repeated(view.ladder_of),

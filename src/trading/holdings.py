@@ -41,7 +41,6 @@ from trading.risk.scenarios import Basis, CrisisWindow, Scenario, ScenarioSettin
 from trading.risk.sums import risk_table
 from trading.risk.var import METHODS, forecast_path, limit_var, portfolio_outcomes, portfolio_vars
 from trading.store.panels import build_panels
-from trading.store.universe import SEEN_WITHIN
 
 # Beside the level that limits go by: what a regulator asks for (Basel Committee 1996).
 FAR_LEVEL: Final = 0.99
@@ -430,7 +429,8 @@ def _factors(context: DayContext, prepared: Prepared, returns: FloatArray) -> di
     tradable = np.ascontiguousarray(prepared.raw.tradable[rows])
     recent = np.ascontiguousarray(returns[rows])
     scores = {name: factor(bars, name, settings)[rows] for name in FACTORS}
-    scores["size"] = -_log_caps(context, prepared.raw.symbols, prepared.raw.sessions[rows])
+    listed = prepared.facts.fundamentals.get("market_value")
+    scores["size"] = np.full(recent.shape, np.nan) if listed is None else -np.log(listed[rows])
     found = {"market": _market(prepared, recent, tradable, rows)} | {
         name: factor_returns(
             recent, np.ascontiguousarray(score), tradable, FACTOR_SHARE, settings.min_names
@@ -452,30 +452,6 @@ def _market(
     mean = total / np.maximum(known.sum(axis=1), 1)
     index: FloatArray = move[rows]
     return index if np.isfinite(index).all() else mean
-
-
-def _log_caps(context: DayContext, symbols: Sequence[str], sessions: DateArray) -> FloatArray:
-    """Return the logarithm of each name's market value as last published by each close."""
-    grid = np.full((len(sessions), len(symbols)), np.nan)
-    if not len(sessions):
-        return grid
-    table = context.lake.table(
-        context.market,
-        "listings",
-        columns=["session", "symbol", "market_cap"],
-        first=sessions[0].item() - SEEN_WITHIN,
-        last=sessions[-1].item(),
-    )
-    frame = table.to_pandas().dropna(subset=["market_cap"]).sort_values("session", kind="stable")
-    column = {symbol: i for i, symbol in enumerate(symbols)}
-    places = frame["symbol"].astype(str).map(column).to_numpy(dtype=np.float64)
-    days = frame["session"].to_numpy().astype("datetime64[D]")
-    rows = np.searchsorted(sessions.astype("datetime64[D]"), days)
-    caps = frame["market_cap"].to_numpy(dtype=np.float64)
-    here = np.isfinite(places) & (caps > 0.0)
-    grid[rows[here], places[here].astype(np.int64)] = np.log(caps[here])
-    last = np.where(np.isfinite(grid), np.arange(len(grid))[:, None], 0)
-    return np.take_along_axis(grid, np.maximum.accumulate(last, axis=0), axis=0)
 
 
 def _decided(

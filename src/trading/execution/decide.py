@@ -143,7 +143,8 @@ class View:
 
     ``morning`` holds the arrays, one entry an instrument; prices are minor units restated for the
     morning's actions. ``history`` are the past returns ``(n_sessions, n_instruments)`` that an
-    optimizer looks at, none where positions are sized one by one.
+    optimizer looks at, none where positions are sized one by one; ``market_values`` those of all
+    shares, NaN where they are not known.
     """
 
     session: date
@@ -155,6 +156,7 @@ class View:
     regime: str
     morning: Morning
     history: FloatArray
+    market_values: FloatArray
     lower: IntArray
     upper: IntArray
     ladders: IntArray
@@ -305,6 +307,7 @@ class Views:
                 resize=bool(policy.allocation.resize == "daily" or is_new_month),
             ),
             history=np.ascontiguousarray(history),
+            market_values=evaluation.market_values[past, columns],
             lower=lower[0],
             upper=upper[0],
             ladders=ladders,
@@ -465,6 +468,7 @@ def _inputs(view: View, chosen: Chosen, policy: Policy) -> AllocationInputs:
         cost=np.full(n, policy.allocation.trade_cost_bps / 1e4),
         expected=morning.expected / policy.sessions_per_year,
         expected_error=morning.expected_error / policy.sessions_per_year,
+        market_values=view.market_values,
     )
 
 

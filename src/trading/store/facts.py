@@ -14,6 +14,7 @@ from trading.domain.arrays import DateArray, FloatArray, IntArray
 from trading.domain.instrument import Instrument, Market
 from trading.domain.market import Facts, PriceBasis
 from trading.store.fundamentals import known
+from trading.store.universe import SEEN_WITHIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,8 @@ def facts_of(
         ``dividend_yield`` at the price of the day ``ratios_as_of``, and ``total_assets``,
         ``total_liabilities``, ``operating_cash_flow``, ``gross_profit`` (currency units),
         ``sales_growth`` and ``ebitda_growth`` (as the source defines them) of the period that
-        ended on ``statements_as_of``; days are counted from 1970. A figure that the newest
+        ended on ``statements_as_of``, and ``market_value`` as last listed on
+        ``market_value_as_of`` (currency units); days are counted from 1970. A figure that the newest
         publication leaves out is NaN, not that of the one before. Metrics that nobody published
         are absent.
     """
@@ -85,6 +87,14 @@ def facts_of(
     )
     return _facts(
         rows,
+        lake.table(
+            market,
+            "listings",
+            columns=["session", "symbol", "market_cap"],
+            symbols=symbols,
+            first=days[0].item() - SEEN_WITHIN,
+            last=days[-1].item(),
+        ),
         lake.table(market, "sectors") if scheme is not None else None,
         lake.instruments(market),
         days,
@@ -110,6 +120,7 @@ def facts_from(
     last = days[-1].item()
     return _facts(
         source.table("fundamentals", market, symbols, date.min, last),
+        source.table("listings", market, symbols, days[0].item() - SEEN_WITHIN, last),
         source.table("sectors", market, symbols, date.min, last) if scheme is not None else None,
         source.instruments(market),
         days,
@@ -122,6 +133,7 @@ def facts_from(
 
 def _facts(
     rows: "pa.Table",
+    listings: "pa.Table",
     snapshots: "pa.Table | None",
     instruments: Iterable[Instrument],
     days: DateArray,
@@ -139,8 +151,40 @@ def _facts(
         sectors=sectors,
         sector_names=names,
         sectors_of_the_day=of_the_day,
-        fundamentals=_fundamentals(rows, days, symbols, market, bars_of),
+        fundamentals={
+            **_fundamentals(rows, days, symbols, market, bars_of),
+            **market_values(listings, days, symbols),
+        },
     )
+
+
+def market_values(
+    listings: "pa.Table", sessions: DateArray, symbols: Sequence[str]
+) -> dict[str, FloatArray]:
+    """Return ``market_value`` as last listed by each close, and ``market_value_as_of``.
+
+    Arrays ``(n_sessions, n_symbols)``, NaN before the first listing; the day is counted from
+    1970. Nothing where no listing tells a value.
+    """
+    frame = listings.select(["session", "symbol", "market_cap"]).to_pandas()
+    frame = frame.dropna(subset=["market_cap"]).sort_values("session", kind="stable")
+    place = {symbol: column for column, symbol in enumerate(symbols)}
+    column = frame["symbol"].astype(str).map(place).to_numpy(dtype=np.float64)
+    day = frame["session"].to_numpy().astype("datetime64[D]")
+    row = np.searchsorted(sessions.astype("datetime64[D]"), day)
+    value = frame["market_cap"].to_numpy(dtype=np.float64)
+    told = np.isfinite(column) & (value > 0.0) & (row < len(sessions))
+    if not told.any():
+        return {}
+    # Rows are in the order of their days: of two for one session the later one is kept.
+    latest = np.full((len(sessions), len(symbols)), -1, dtype=np.int64)
+    latest[row[told], column[told].astype(np.int64)] = np.flatnonzero(told)
+    np.maximum.accumulate(latest, axis=0, out=latest)
+    known = latest >= 0
+    return {
+        "market_value": np.where(known, value[latest], np.nan),
+        "market_value_as_of": np.where(known, day.astype(np.int64)[latest], np.nan),
+    }
 
 
 # ---- fundamentals --------------------------------------------------------------------------

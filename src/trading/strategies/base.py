@@ -155,6 +155,8 @@ class Evaluation:
         ``screener.ScreenReason`` of each name.
     sectors : ndarray of shape (n_sessions, n_instruments)
         Sector codes, -1 unknown.
+    market_values : ndarray of shape (n_sessions, n_instruments)
+        Market value of all shares as listed within the last month; NaN where it was not.
     regime : ndarray of shape (n_sessions,)
         Index into ``regime_names``, whose last is ``unknown``.
     regime_from_index : ndarray of shape (n_sessions,)
@@ -176,6 +178,7 @@ class Evaluation:
     screened: BoolArray
     screen_reason: IntArray
     sectors: IntArray
+    market_values: FloatArray
     regime: IntArray
     regime_names: tuple[str, ...]
     regime_from_index: BoolArray

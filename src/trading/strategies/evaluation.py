@@ -19,6 +19,9 @@ from trading.strategies.base import Evaluation, Inputs
 from trading.strategies.catalog import AGENTS, StrategySettings
 from trading.strategies.screener import Screen, screen
 
+# Days after which a listed market value says too little of the day.
+_LISTED_WITHIN = 31
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Research:
@@ -158,6 +161,7 @@ def research(
         screened=chosen.selected,
         screen_reason=chosen.reason,
         sectors=bars.facts.sectors,
+        market_values=_market_values(bars),
         regime=np.where(regime.state == regimes.UNKNOWN, len(regime.names), regime.state),
         regime_names=(*regime.names, "unknown"),
         regime_from_index=regime.from_index,
@@ -179,3 +183,13 @@ def _checked(name: str, values: FloatArray, shape: tuple[int, int], *, within: f
     if (wrong := values[np.abs(values) > within]).size:
         raise ConfigError(f"전략 {name} 의 의견은 -1에서 1까지여야 합니다: {wrong[0]:g}")
     return values
+
+
+def _market_values(bars: Bars) -> FloatArray:
+    """Return market values that were listed within ``_LISTED_WITHIN`` days of each session."""
+    value = bars.facts.fundamentals.get("market_value")
+    as_of = bars.facts.fundamentals.get("market_value_as_of")
+    if value is None or as_of is None:
+        return np.broadcast_to(np.full(1, np.nan), bars.shape)
+    today = bars.panel.sessions.astype("datetime64[D]").astype(np.int64)[:, None]
+    return np.where(today - as_of <= _LISTED_WITHIN, value, np.nan)

@@ -228,6 +228,7 @@ def test_a_universe_wider_than_a_feed(embedded_market):
         triggers=np.tile(e.triggers, times), atr=np.tile(e.atr, times),
         expected=np.tile(e.expected, times), expected_error=np.tile(e.expected_error, times),
         sectors=np.tile(np.arange(len(symbols)), (len(screened), 1)),
+        market_values=np.tile(e.market_values, times),
     )  # fmt: skip
     views = Views(evaluation, panel, embedded_market.rules, embedded_market.policy)
 
@@ -287,3 +288,41 @@ def test_what_an_optimizer_cannot_size_is_kept(embedded_market, is_known):
         assert held.target_quantity > 100
     else:
         assert (held.verdict, held.target_quantity) == (Verdict.NO_VOLATILITY, 100)
+
+
+@pytest.mark.parametrize("value", [1e9, np.nan])
+def test_market_values_reach_the_equilibrium(embedded_market, value):
+    """Without views the market is held, to the caps; one value that is not known stops it."""
+    shipped = embedded_market.policy.allocation
+    policy, views = embedded_market.views(
+        allocation=shipped.model_copy(
+            update={
+                "sizing": shipped.sizing.model_copy(
+                    update={"method": SizingMethod.BLACK_LITTERMAN}
+                ),
+                "resize": "daily",
+            }
+        )
+    )
+    view = views.at(embedded_market.raw.row_of(ENTRY))
+    worth = np.full(len(view.symbols), 1e9)
+    worth[view.columns["IBM"]] = value
+    view = replace(
+        other(
+            view,
+            votes=np.where(np.isnan(view.morning.votes), np.nan, 1.0),
+            expected=np.full(len(worth), np.nan),
+        ),
+        market_values=worth,
+    )
+
+    decision = decide(view, portfolio(IBM=100), policy, ACTIVE)
+
+    bought = {c.symbol for c in decision.choices if c.weight > 0.0}
+    if np.isnan(value):
+        assert decision.allocation == "no_market_values"
+        assert bought == {"IBM"}
+        assert choice(decision, "IBM").target_quantity == 100
+    else:
+        assert decision.allocation == "solved"
+        assert bought == {"AAPL", "IBM", "MSFT"}

@@ -124,6 +124,35 @@ def test_figures_per_share_meet_the_price_of_their_day(tmp_path):
     assert np.isnan(known.fundamentals["earnings_yield"][:, 1]).all()
 
 
+def test_market_values_are_those_last_listed(tmp_path):
+    """From the close of its session on, over days that tell none; of a weekend's on Monday."""
+    lake = Lake(tmp_path / "lake")
+    frame = pd.DataFrame(
+        [
+            ("000010", date(2022, 12, 29), 5e9),
+            ("000010", DAYS[1], 6e9),
+            ("000010", DAYS[2], np.nan),
+            ("000020", date(2022, 12, 31), 1e9),
+            ("000020", date(2023, 1, 1), 2e9),
+        ],
+        columns=["symbol", "session", "market_cap"],
+    )
+    frame["session"] = pd.to_datetime(frame["session"])
+    frame = frame.assign(exchange="KOSPI", name="A", is_halted=False)
+    lake.upsert(KRX, "listings", frame.assign(source="test", fetched_at=NOW))
+
+    known = facts_of(lake, KRX, DAYS, (*SYMBOLS, "000030")).fundamentals
+
+    nan = float("nan")
+    np.testing.assert_array_equal(
+        known["market_value"],
+        [[5e9, 2e9, nan], [6e9, 2e9, nan], [6e9, 2e9, nan], [6e9, 2e9, nan]],
+    )
+    before, second = number(date(2022, 12, 29)), number(DAYS[1])
+    assert known["market_value_as_of"][:, 0].tolist() == [before, second, second, second]
+    assert "market_value" not in facts_of(lake, KRX, DAYS, ("000030",)).fundamentals
+
+
 def test_cutting_the_sessions_changes_nothing(tmp_path):
     """The facts of a row are the same whatever sessions follow."""
     lake = lake_with(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from trading.domain.market import Facts
 from trading.errors import UsageError
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings
@@ -36,6 +37,29 @@ def test_shipped_evaluation(embedded_panels):
         np.sqrt(np.mean((panel.close[-60:, IBM] / panel.close[-61:-1, IBM] - 1) ** 2))
     )
     assert got.screened[-1].all()
+
+
+def test_a_market_value_is_good_for_a_month(embedded_panels):
+    """31 days after it was listed it still says what a company is worth, 32 days after not."""
+    raw, panel = embedded_panels
+    days = panel.sessions.astype("datetime64[D]").astype(np.int64)
+    shape = panel.close.shape
+    listed = np.broadcast_to(np.where(days >= days[100], days[100], np.nan)[:, None], shape)
+    facts = Facts.none(*shape)
+    known = {"market_value": np.where(np.isnan(listed), np.nan, 7e9), "market_value_as_of": listed}
+
+    got, untold = (
+        evaluate(
+            panel, raw, features=FeatureSettings(), strategies=StrategySettings(), facts=told
+        ).market_values
+        for told in (replace(facts, fundamentals=known), facts)
+    )
+
+    young = (days >= days[100]) & (days <= days[100] + 31)
+    np.testing.assert_array_equal(
+        got, np.broadcast_to(np.where(young, 7e9, np.nan)[:, None], shape)
+    )
+    assert np.isnan(untold).all()
 
 
 def test_named_agents_only(embedded_panels):
