@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from measure import Result, Spread, show, time_calls
 
-from trading import bootstrap, research
+from trading import bootstrap
 from trading.domain.account import Portfolio, Position
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.execution.decide import RiskState, View, decide
-from trading.research import Scope
+from trading.research.history import Scope, load_history, views_of
 
 SYMBOLS = 200
 CASH = 1_000_000_000
@@ -31,9 +31,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     installation = bootstrap.open_home(Path(__file__).parents[1])
-    history = research._history(installation, Scope(market=Market.US))
+    history = load_history(installation, Scope(market=Market.US))
     strategies = installation.settings.strategies
-    views = research._views(installation, history, strategies.enabled(), strategies)
+    views = views_of(installation, history, strategies.enabled(), strategies)
     results = []
     for day in DAYS:
         view = _wide(views.at(history.raw.row_of(day)))

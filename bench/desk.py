@@ -70,7 +70,7 @@ class Desk:
             features=self._settings.features,
             strategies=self._settings.strategies,
             agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
-        )
+        ).evaluation
         self.engine = TradingEngine(
             policy,
             Account(market, 1_000_000_000),

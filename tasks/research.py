@@ -8,7 +8,7 @@ from prefect import task
 
 from tasks import in_day_thread, publish
 from trading.domain.instrument import Market
-from trading.research import Scope
+from trading.research.history import Scope
 
 
 @task(name="백테스트", task_run_name="백테스트 {strategy}", timeout_seconds=86400)
@@ -34,6 +34,7 @@ async def run_backtest(
 
 
 def _run_backtest(root: Path | None, strategy: str, scope: Scope) -> dict[str, Any]:
-    from trading import bootstrap, research
+    from trading import bootstrap
+    from trading.research import runs
 
-    return research.backtest(bootstrap.open_home(root), strategy, scope)
+    return runs.backtest(bootstrap.open_home(root), strategy, scope)

@@ -123,7 +123,7 @@ def embedded_market(embedded_panels: "tuple[RawPanel, AdjustedPanel]") -> Embedd
             features=settings.features,
             strategies=settings.strategies,
             agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
-        ),
+        ).evaluation,
     )
 
 

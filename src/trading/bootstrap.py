@@ -984,7 +984,7 @@ def _drill_stage(
         strategies=settings.strategies,
         exchanges=settings.universe.exchanges[market],
         first_row=max(0, row - 1),
-    )
+    ).evaluation
     view = Views(evaluation, raw, rules, policy).at(row, held=[symbol])
     cash = settings.app.demo.cash_minor(market)
     engine = TradingEngine(

@@ -5,16 +5,13 @@ elsewhere; everything heavy is imported inside them.
 """
 
 import errno
-import json
 import os
-import re
 import signal
 import sqlite3
 import sys
 import traceback
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -22,32 +19,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trading.terminal import EXIT_INTERRUPTED, EXIT_USAGE, KoreanTyper
+from trading.cli_research import app as research_app
+from trading.terminal import (
+    EXIT_FAILURE,
+    EXIT_FINDING,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    DatasetOption,
+    FirstOption,
+    JsonOption,
+    KoreanTyper,
+    LastOption,
+    MarketName,
+    MarketOption,
+    State,
+    SymbolsOption,
+    date_option,
+    listed,
+    market_of,
+    print_json,
+    progress_bar,
+    table,
+)
 
 if TYPE_CHECKING:
     from trading.errors import BrokerError
-    from trading.research import Scope
     from trading.store.lake import Lake
     from trading.store.quality import Report
 
-EXIT_FINDING, EXIT_FAILURE = 1, 3
-# How often the progress is told where no bar can be drawn.
-_LINE_SECONDS = 5.0
 # Disk full, quota used up, file too large.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = KoreanTyper(help="한국투자증권 OpenAPI로 한국·미국 주식을 자동으로 거래합니다.")
 data_app = KoreanTyper(help="시세 저장소: 들여오기, 채우기, 상태.")
 exchange_app = KoreanTyper(help="로컬 거래소: 혼자 띄우기, 답하는 기능.")
+app.add_typer(research_app)
 app.add_typer(data_app, name="data")
 app.add_typer(exchange_app, name="exchange")
-
-
-class MarketName(StrEnum):
-    """A market as the user types it."""
-
-    KRX = "krx"
-    US = "us"
 
 
 class ProfileName(StrEnum):
@@ -90,17 +98,6 @@ class LeakName(StrEnum):
     SURVIVORS = "survivors"
 
 
-class _State:
-    root: Path | None = None
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="결과를 JSON 하나로 출력합니다.")]
-MarketOption = Annotated[
-    MarketName | None, typer.Option("--market", help="시장: us 또는 krx (기본: 설정 파일).")
-]
-DatasetOption = Annotated[
-    Path | None, typer.Option("--dataset", help="기록 자료의 폴더나 파일 (기본: 내장 기록).")
-]
 FaultsOption = Annotated[
     str | None,
     typer.Option("--faults", help="거래소가 낼 장애: YAML 파일 또는 seed:N (docs/faults.md)."),
@@ -112,14 +109,6 @@ KindOption = Annotated[
     str | None,
     typer.Option("--kind", help="쉼표로 나눈 자료 종류: daily, minute, index … (기본: 모두)."),
 ]
-SymbolsOption = Annotated[str | None, typer.Option("--symbols", help="쉼표로 나눈 종목.")]
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"날짜는 YYYY-MM-DD로 적어 주세요: {text}") from None
 
 
 def _speed(text: str) -> float:
@@ -132,14 +121,6 @@ def _speed(text: str) -> float:
     return speed
 
 
-def _date_option(name: str, text: str) -> Any:
-    return typer.Option(name, parser=_day, metavar="YYYY-MM-DD", help=text)
-
-
-FirstOption = Annotated[date | None, _date_option("--from", "첫 거래일.")]
-LastOption = Annotated[date | None, _date_option("--to", "마지막 거래일.")]
-
-
 @app.callback(invoke_without_command=True)
 def _main(
     context: typer.Context,
@@ -147,7 +128,7 @@ def _main(
         Path | None, typer.Option("--root", help="작업 폴더 (config, data, mlruns, logs).")
     ] = None,
 ) -> None:
-    _State.root = root
+    State.root = root
     if context.invoked_subcommand is None:
         typer.echo(
             "무엇을 할까요?\n"
@@ -166,7 +147,7 @@ def demo(
     market: MarketOption = None,
     dataset: DatasetOption = None,
     start: Annotated[
-        date | None, _date_option("--start", "첫 거래일. 새 계좌로 시작합니다.")
+        date | None, date_option("--start", "첫 거래일. 새 계좌로 시작합니다.")
     ] = None,
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="마칠 거래일 수.")] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="새 계좌로 시작합니다.")] = False,
@@ -183,7 +164,7 @@ def demo(
     from trading import demo as demo_runs
     from trading.domain.instrument import Market
 
-    installation = bootstrap.open_home(_State.root)
+    installation = bootstrap.open_home(State.root)
     chosen = Market(market) if market is not None else installation.settings.app.market
     request = bootstrap.DemoRequest(
         dataset=dataset,
@@ -195,7 +176,7 @@ def demo(
     )
     result = demo_runs.run(installation, chosen, request, with_prefect=not no_prefect)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         typer.echo(demo_runs.text(result))
     differs = result["parity"]["differences"] or result["book_differences"]
@@ -214,91 +195,31 @@ def run(
     from trading.domain.instrument import Market
     from trading.errors import ConfigError
 
-    installation = bootstrap.open_home(_State.root)
+    installation = bootstrap.open_home(State.root)
     unmet = bootstrap.unmet_today(installation, Env(env))
     if unmet:
         raise ConfigError(f"{env} 거래를 시작할 수 없습니다. " + " ".join(unmet))
     chosen = Market(market) if market is not None else installation.settings.app.market
-    context = bootstrap.open_day(_State.root, chosen)
+    context = bootstrap.open_day(State.root, chosen)
     try:
         result = demo_runs.run_day(context)
     finally:
         bootstrap.close_day(context.key)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         typer.echo(f"{result['session']} 세션을 마쳤습니다. 주문 {result['orders']}건.")
 
 
-@app.command(help="과거 기록으로 전략 하나를 시험합니다 (ensemble은 전체 정책).")
-def backtest(
-    strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
-    symbols: Annotated[str | None, typer.Option("--symbols", help="쉼표로 나눈 종목.")] = None,
-    first: Annotated[date | None, _date_option("--from", "첫 거래일.")] = None,
-    last: Annotated[date | None, _date_option("--to", "마지막 거래일.")] = None,
-    market: MarketOption = None,
-    dataset: DatasetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    from trading import bootstrap, research
-
-    installation = bootstrap.open_home(_State.root)
-    with _progress("백테스트") as progress:
-        result = research.backtest(
-            installation,
-            strategy,
-            _scope(market, symbols, first, last, dataset),
-            progress,
-        )
-    if as_json:
-        _print_json(result)
-    else:
-        typer.echo(research.text(result))
-
-
-@app.command(help="매개변수 조합 여럿을 한꺼번에 시험합니다.")
-def sweep(
-    strategy: Annotated[str, typer.Argument(help="전략 이름.")],
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param", metavar="이름=값,값", help="시험할 값. 여러 번 주면 모든 조합을 시험합니다."
-        ),
-    ] = None,
-    symbols: Annotated[str | None, typer.Option("--symbols", help="쉼표로 나눈 종목.")] = None,
-    first: Annotated[date | None, _date_option("--from", "첫 거래일.")] = None,
-    last: Annotated[date | None, _date_option("--to", "마지막 거래일.")] = None,
-    market: MarketOption = None,
-    dataset: DatasetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    from trading import bootstrap, research
-
-    installation = bootstrap.open_home(_State.root)
-    grid = research.grid(strategy, param or [])
-    with _progress("매개변수 조합") as progress:
-        result = research.sweep(
-            installation,
-            strategy,
-            grid,
-            _scope(market, symbols, first, last, dataset),
-            progress,
-        )
-    if as_json:
-        _print_json(result)
-    else:
-        typer.echo(research.sweep_text(result))
-
-
 @app.command(help="끝난 세션을 저장소에서 다시 계산해 그대로인지 견줍니다.")
 def parity(
-    session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
+    session: Annotated[date | None, date_option("--session", "거래일 (기본: 마지막).")] = None,
     market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap, settlement
 
-    context = bootstrap.open_past_day(_State.root, _market(market), session)
+    context = bootstrap.open_past_day(State.root, market_of(market), session)
     try:
         report = settlement.parity(context)
     finally:
@@ -319,7 +240,7 @@ def parity(
         ],
     }
     if as_json:
-        _print_json(body)
+        print_json(body)
     else:
         typer.echo(
             f"{report.session}: 주문 {report.orders}건, 차이 {len(report.differences)}건, "
@@ -342,12 +263,12 @@ def reconcile(
     from trading import bootstrap
     from trading.live.books import listed_text
 
-    installation = bootstrap.open_home(_State.root)
-    chosen = _market(market) or installation.settings.app.market
+    installation = bootstrap.open_home(State.root)
+    chosen = market_of(market) or installation.settings.app.market
     found = bootstrap.reconcile(installation, chosen, accept=accept)
     differences = found[1] if found is not None else []
     if as_json:
-        _print_json(
+        print_json(
             {
                 "session": str(found[0]) if found is not None else None,
                 "accepted": accept and found is not None,
@@ -377,18 +298,18 @@ def drill(market: MarketOption = None, as_json: JsonOption = False) -> None:
     from trading.domain.wording import GUARD_TEXT
     from trading.live.drill import RULE_TEXT, outcome_text
 
-    installation = bootstrap.open_home(_State.root)
-    chosen = _market(market) or installation.settings.app.market
+    installation = bootstrap.open_home(State.root)
+    chosen = market_of(market) or installation.settings.app.market
     report, is_recorded = bootstrap.drill(installation, chosen)
     if as_json:
-        _print_json(report.body() | {"market": str(chosen), "recorded": is_recorded})
+        print_json(report.body() | {"market": str(chosen), "recorded": is_recorded})
     else:
         words = dict(GUARD_TEXT) | dict(RULE_TEXT)
         rows = [
             (one.code, outcome_text(one), words[one.code].removeprefix("거부: "))
             for one in (*report.guards, *report.rules)
         ]
-        typer.echo(_table(("코드", "결과", "내용"), rows))
+        typer.echo(table(("코드", "결과", "내용"), rows))
         typer.echo(
             "모두 듣습니다."
             if report.passed
@@ -399,32 +320,32 @@ def drill(market: MarketOption = None, as_json: JsonOption = False) -> None:
 
 @app.command(help="장전 분석을 보여 줍니다: 시장, 종목이 뽑히고 빠진 까닭, 투표자.")
 def screen(
-    session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
+    session: Annotated[date | None, date_option("--session", "거래일 (기본: 마지막).")] = None,
     symbols: SymbolsOption = None,
     market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap, briefing
 
-    installation = bootstrap.open_home(_State.root)
-    chosen = _market(market) or installation.settings.app.market
+    installation = bootstrap.open_home(State.root)
+    chosen = market_of(market) or installation.settings.app.market
     names = [name.strip() for name in symbols.split(",")] if symbols else []
     body = briefing.kept(installation.home.data_dir, chosen, session, symbols=names)
     if as_json:
-        _print_json(body)
+        print_json(body)
     else:
         typer.echo(briefing.text(body, symbols=names))
 
 
 @app.command(help="세션 보고서를 다시 만들고 있는 곳을 알려 줍니다.")
 def report(
-    session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
+    session: Annotated[date | None, date_option("--session", "거래일 (기본: 마지막).")] = None,
     market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap, settlement
 
-    context = bootstrap.open_past_day(_State.root, _market(market), session)
+    context = bootstrap.open_past_day(State.root, market_of(market), session)
     try:
         checked = settlement.parity(context)
         paths = settlement.write_report(context, checked)
@@ -432,32 +353,32 @@ def report(
     finally:
         bootstrap.close_day(context.key)
     if as_json:
-        _print_json(body)
+        print_json(body)
     else:
         typer.echo(f"보고서: {paths.html}")
 
 
 @app.command(help="끝난 세션이 남긴 보유 종목으로 무엇을 얼마나 잃을 수 있는지 보여 줍니다.")
 def risk(
-    session: Annotated[date | None, _date_option("--session", "거래일 (기본: 마지막).")] = None,
+    session: Annotated[date | None, date_option("--session", "거래일 (기본: 마지막).")] = None,
     market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap, holdings, risk_tables
 
-    context = bootstrap.open_past_day(_State.root, _market(market), session)
+    context = bootstrap.open_past_day(State.root, market_of(market), session)
     try:
         body = holdings.risk(context)
     finally:
         bootstrap.close_day(context.key)
     if as_json:
-        _print_json(body)
+        print_json(body)
         return
     typer.echo(risk_tables.headline(body))
     for one in risk_tables.tables(body):
         typer.echo(f"\n{one.title}")
         if one.rows:
-            typer.echo(_table(one.heads, one.rows))
+            typer.echo(table(one.heads, one.rows))
         for note in one.notes:
             typer.echo(f"  {note}")
 
@@ -476,10 +397,10 @@ def check(
     from trading import bootstrap, doctor
 
     findings = doctor.examine(
-        bootstrap.open_home(_State.root), str(env) if env else None, _market(market)
+        bootstrap.open_home(State.root), str(env) if env else None, market_of(market)
     )
     if as_json:
-        _print_json({"findings": findings})
+        print_json({"findings": findings})
     else:
         typer.echo(doctor.text(findings))
     bad = any(f["severity"] == "error" for f in findings)
@@ -496,13 +417,13 @@ def explain(
     if code is None:
         families = explained.families()
         if as_json:
-            _print_json({"families": [{"name": f.name, "codes": f.codes} for f in families]})
+            print_json({"families": [{"name": f.name, "codes": f.codes} for f in families]})
         else:
             typer.echo(explained.families_text())
         return
     found = explained.explain(code)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         typer.echo(explained.text(found))
     raise typer.Exit(0 if found["known"] else EXIT_FINDING)
@@ -523,9 +444,9 @@ def reference(
 
     rows = references.run(only, data=data)
     if as_json:
-        _print_json({"rows": [row.to_json() for row in rows]})
+        print_json({"rows": [row.to_json() for row in rows]})
     else:
-        typer.echo(_table(references.HEADS, map(references.cells, rows)))
+        typer.echo(table(references.HEADS, map(references.cells, rows)))
         typer.echo(references.summary(rows))
     raise typer.Exit(0 if all(row.ok for row in rows) else EXIT_FINDING)
 
@@ -548,21 +469,21 @@ def lookahead(
     from trading.lookahead import runner
     from trading.lookahead.plants import Plant
 
-    with _progress("자르기") as progress:
+    with progress_bar("자르기") as progress:
         result = runner.run(
-            bootstrap.open_home(_State.root),
+            bootstrap.open_home(State.root),
             cuts=cuts,
             seed=seed,
             names=names,
             dataset=dataset,
-            market=_market(market),
+            market=market_of(market),
             plant=Plant(plant) if plant is not None else None,
             progress=progress,
         )
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
-        typer.echo(_table(("구분", "등록", "확인", "위반"), runner.rows(result)))
+        typer.echo(table(("구분", "등록", "확인", "위반"), runner.rows(result)))
         typer.echo(runner.text(result))
     raise typer.Exit(EXIT_FINDING if result["violations"] else 0)
 
@@ -588,14 +509,14 @@ def chaos(
     from trading.chaos import runner
     from trading.chaos.plants import Plant
 
-    installation = bootstrap.open_home(_State.root, console=False)
+    installation = bootstrap.open_home(State.root, console=False)
     # A wrong folder is told before anything is written.
     bootstrap.open_source(installation, dataset)
     planted = Plant(plant) if plant is not None else None
     if seed is not None:
         result = runner.play_one(installation, seed, dataset=dataset, plant=planted)
     else:
-        with _progress("시드") as progress:
+        with progress_bar("시드") as progress:
             result = runner.run(
                 installation,
                 seeds=range(first, first + seeds),
@@ -606,7 +527,7 @@ def chaos(
                 progress=progress,
             )
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         typer.echo(runner.text(result))
     if not runner.is_clean(result):
@@ -624,7 +545,7 @@ def data_status(
     damages = [f"{item.path}: {item.problem}" for item in lake.verify()] if verify else []
     status = lake.status() | ({"damaged": damages} if verify else {})
     if as_json:
-        _print_json(status)
+        print_json(status)
     elif not status["datasets"]:
         typer.echo("아직 저장된 시세가 없습니다. trading data import 또는 trading demo로 채웁니다.")
     else:
@@ -639,7 +560,7 @@ def _lake() -> "Lake":
     from trading.config import resolve_root
     from trading.store.lake import Lake
 
-    return Lake(resolve_root(_State.root).data_dir / "lake")
+    return Lake(resolve_root(State.root).data_dir / "lake")
 
 
 def _print_status(status: dict[str, Any]) -> None:
@@ -660,7 +581,7 @@ def _print_status(status: dict[str, Any]) -> None:
         for item in status["datasets"]
     ]
     heads = ("시장", "층", "종류", "행", "종목", "기간", "MB", "파일", "출처", "받은 때(UTC)")
-    typer.echo(_table(heads, rows))
+    typer.echo(table(heads, rows))
     if status["quarantine_files"]:
         typer.echo(f"격리된 묶음 {status['quarantine_files']:,}개 (trading data quality)")
 
@@ -669,7 +590,7 @@ def _print_status(status: dict[str, Any]) -> None:
 def data_repair(as_json: JsonOption = False) -> None:
     found = _lake().repair()
     if as_json:
-        _print_json(
+        print_json(
             {
                 "repaired": [
                     {
@@ -716,12 +637,12 @@ def data_quality(
     from trading.store.datasets import open_dataset
     from trading.store.quality.audit import audit
 
-    kinds = _listed(kind) or ()
+    kinds = listed(kind) or ()
     if unknown := [name for name in kinds if name not in quality.KINDS]:
         raise UsageError(
             f"검사하지 않는 자료 종류: {', '.join(unknown)} ({', '.join(sorted(quality.KINDS))})"
         )
-    installation = bootstrap.open_home(_State.root)
+    installation = bootstrap.open_home(State.root)
     home = installation.home
     settings = quality.read_settings(home.config_dir)
     reports = []
@@ -732,7 +653,7 @@ def data_quality(
         reports += audit(_lake(), rules, calendar, settings, kinds=kinds, span=span, against=other)
     page = quality.write_page(reports, home.data_dir / "reports" / "quality") if reports else None
     if as_json:
-        _print_json(quality.summary(reports) | {"page": str(page) if page else None})
+        print_json(quality.summary(reports) | {"page": str(page) if page else None})
     elif page is None:
         typer.echo("검사할 시세가 없습니다. trading data import 또는 trading demo로 채웁니다.")
     else:
@@ -757,7 +678,7 @@ def _print_quality(reports: "list[Report]") -> None:
         ]
         rows += [("설명됨", f"{item.rows:,}", item.reason) for item in report.explained.values()]
         if rows:
-            typer.echo(_table(("처리", "건수", "내용"), rows))
+            typer.echo(table(("처리", "건수", "내용"), rows))
         else:
             typer.echo("어긋난 것이 없습니다.")
         for pair in report.agreements.values():
@@ -789,7 +710,7 @@ def data_sql(
         typer.echo(f"{len(frame):,}행을 {csv}에 썼습니다.")
     else:
         shown = frame.head(rows).astype(object)
-        typer.echo(_table(frame.columns, shown.where(shown.notna(), "").itertuples(index=False)))
+        typer.echo(table(frame.columns, shown.where(shown.notna(), "").itertuples(index=False)))
         if len(frame) > rows:
             typer.echo(f"… 모두 {len(frame):,}행 가운데 앞의 {rows:,}행 (--rows, --csv)")
 
@@ -840,20 +761,20 @@ def _fill(
     from trading import backfill, bootstrap
 
     request = backfill.Request(
-        market=_market(market),
+        market=market_of(market),
         first=first,
         last=last,
-        kinds=_listed(kind),
-        symbols=_listed(symbols),
+        kinds=listed(kind),
+        symbols=listed(symbols),
         source=source,
         dataset=dataset,
         again=again,
     )
-    installation = bootstrap.open_home(_State.root)
-    with _progress("채우기", has_lines=True) as progress:
+    installation = bootstrap.open_home(State.root)
+    with progress_bar("채우기", has_lines=True) as progress:
         result = backfill.backfill(installation, request, progress)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         typer.echo(backfill.text(result))
     raise typer.Exit(0 if backfill.is_whole(result) else EXIT_FINDING)
@@ -870,7 +791,7 @@ def exchange_status(market: MarketOption = None, as_json: JsonOption = False) ->
     markets = list(Market) if market is None else [Market(market)]
     found = [coverage.coverage(one) for one in markets]
     if as_json:
-        _print_json(coverage.as_json(found))
+        print_json(coverage.as_json(found))
     else:
         typer.echo(coverage.text(found))
 
@@ -895,7 +816,7 @@ def exchange_serve(
         ),
     ] = None,
     start: Annotated[
-        date | None, _date_option("--start", "벽시계일 때 첫 거래일 (처음 띄울 때 꼭 필요).")
+        date | None, date_option("--start", "벽시계일 때 첫 거래일 (처음 띄울 때 꼭 필요).")
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="포트 (0: 아무거나).")] = 0,
     faults: FaultsOption = None,
@@ -910,7 +831,7 @@ def exchange_serve(
     from trading.errors import MissingDataError
     from trading.exchange.server import serve
 
-    installation = bootstrap.open_home(_State.root)
+    installation = bootstrap.open_home(State.root)
     chosen = Market(market) if market is not None else installation.settings.app.market
     rules, calendar = bootstrap.rules_and_calendar(installation.settings, chosen)
     options = bootstrap.exchange_options(
@@ -930,113 +851,6 @@ def exchange_serve(
             f"{MARKET_TEXT[chosen]} 시장의 기록이 없습니다. --dataset으로 기록 폴더를 주십시오."
         )
     serve(source, rules, calendar, options)
-
-
-@contextmanager
-def _progress(
-    title: str, *, has_lines: bool = False
-) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar on a terminal's standard error; elsewhere plain lines, or nothing."""
-    if not sys.stderr.isatty():
-        yield _lines(title) if has_lines else None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show
-
-
-def _lines(title: str) -> Callable[[int, int], None]:
-    """Return what tells the progress in lines, one every few seconds."""
-    from trading.clock import monotonic_seconds
-
-    begun = told = monotonic_seconds()
-
-    def show(done: int, total: int) -> None:
-        nonlocal told
-        now = monotonic_seconds()
-        if now - told < _LINE_SECONDS:
-            return
-        told = now
-        left = (now - begun) / done * (total - done)
-        print(  # noqa: T201
-            f"{title}: {done:,}/{total:,} ({done / total:.0%}), 남은 시간 약 {_span(left)}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    return show
-
-
-def _span(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f}초"
-    return f"{minutes}분" if minutes < 120 else f"{minutes / 60:.1f}시간"
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
-
-
-def _market(market: MarketName | None) -> Any:
-    from trading.domain.instrument import Market
-
-    return Market(market) if market is not None else None
-
-
-def _scope(
-    market: MarketName | None,
-    symbols: str | None,
-    first: date | None,
-    last: date | None,
-    dataset: Path | None,
-) -> "Scope":
-    from trading.research import Scope
-
-    return Scope(
-        market=_market(market),
-        symbols=_listed(symbols),
-        first=first,
-        last=last,
-        dataset=dataset,
-    )
-
-
-def _table(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Return lines in columns, numbers to the right; a Korean letter is two wide."""
-    lines = [[str(cell) for cell in row] for row in (heads, *rows)]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            " " * (width - _width(cell)) + cell
-            if re.fullmatch(r"[-+<]?[\d,.]+( ± [\d,.]+)?( %)?", cell)
-            else cell + " " * (width - _width(cell))
-            for cell, width in zip(line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
-def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def _print_json(body: Any) -> None:
-    typer.echo(json.dumps(body, ensure_ascii=False, default=str))
 
 
 def main() -> None:

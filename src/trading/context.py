@@ -218,7 +218,7 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
     """
     from trading.mlops import promote
     from trading.store.universe import SEEN_WITHIN, standings
-    from trading.strategies.evaluation import research
+    from trading.strategies.evaluation import evaluate
 
     raw, adjusted, row = panels(context)
     past = adjusted.until(row)
@@ -238,7 +238,7 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
     model = (
         promote.load_version(context.home, context.market, version) if version is not None else None
     )
-    found = research(
+    found = evaluate(
         past,
         raw,
         features=context.settings.features,

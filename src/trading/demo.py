@@ -20,7 +20,7 @@ from trading.errors import TradingError
 from trading.live.journal import closed_sessions, read_session
 from trading.log import get_logger
 from trading.ports import Ledger
-from trading.research import performance
+from trading.research.runs import performance
 
 log = get_logger(__name__)
 

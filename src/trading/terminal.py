@@ -1,19 +1,31 @@
-"""Typer in Korean: the words of its help and the sentences of its usage errors.
+"""What every command shares: Typer in Korean, common options, progress, tables.
 
-What the commands are is in ``cli``; Typer has no translations of its own.
+Typer has no translations of its own. What the commands are is in ``cli`` and ``cli_research``.
 """
 
+import json
 import re
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-EXIT_USAGE = 2
+if TYPE_CHECKING:
+    from trading.domain.instrument import Market
+    from trading.research.history import Scope
+
+EXIT_FINDING, EXIT_USAGE, EXIT_FAILURE = 1, 2, 3
 # Typer's own code for a command that was stopped by Ctrl+C.
 EXIT_INTERRUPTED = 130
+# How often the progress is told where no bar can be drawn.
+_LINE_SECONDS = 5.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -120,3 +132,153 @@ def _in_korean(text: str) -> str:
     for english, korean in _HELP:
         text = text.replace(english, korean)
     return text
+
+
+class MarketName(StrEnum):
+    """A market as the user types it."""
+
+    KRX = "krx"
+    US = "us"
+
+
+class State:
+    """What was chosen before the command: the project home."""
+
+    root: Path | None = None
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="결과를 JSON 하나로 출력합니다.")]
+MarketOption = Annotated[
+    MarketName | None, typer.Option("--market", help="시장: us 또는 krx (기본: 설정 파일).")
+]
+DatasetOption = Annotated[
+    Path | None, typer.Option("--dataset", help="기록 자료의 폴더나 파일 (기본: 내장 기록).")
+]
+SymbolsOption = Annotated[str | None, typer.Option("--symbols", help="쉼표로 나눈 종목.")]
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"날짜는 YYYY-MM-DD로 적어 주세요: {text}") from None
+
+
+def date_option(name: str, text: str) -> Any:
+    """Return an option that takes a date."""
+    return typer.Option(name, parser=_day, metavar="YYYY-MM-DD", help=text)
+
+
+FirstOption = Annotated[date | None, date_option("--from", "첫 거래일.")]
+LastOption = Annotated[date | None, date_option("--to", "마지막 거래일.")]
+
+
+@contextmanager
+def progress_bar(
+    title: str, *, has_lines: bool = False
+) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar on a terminal's standard error; elsewhere plain lines, or nothing."""
+    if not sys.stderr.isatty():
+        yield _lines(title) if has_lines else None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+def _lines(title: str) -> Callable[[int, int], None]:
+    """Return what tells the progress in lines, one every few seconds."""
+    from trading.clock import monotonic_seconds
+
+    begun = told = monotonic_seconds()
+
+    def show(done: int, total: int) -> None:
+        nonlocal told
+        now = monotonic_seconds()
+        if now - told < _LINE_SECONDS:
+            return
+        told = now
+        left = (now - begun) / done * (total - done)
+        print(  # noqa: T201
+            f"{title}: {done:,}/{total:,} ({done / total:.0%}), 남은 시간 약 {_span(left)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return show
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f}초"
+    return f"{minutes}분" if minutes < 120 else f"{minutes / 60:.1f}시간"
+
+
+def listed(text: str | None) -> list[str] | None:
+    """Return what is separated by commas; ``None`` when nothing was given."""
+    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
+def market_of(market: MarketName | None) -> "Market | None":
+    """Return the market that was typed."""
+    from trading.domain.instrument import Market
+
+    return Market(market) if market is not None else None
+
+
+def scope(
+    market: MarketName | None,
+    symbols: str | None,
+    first: date | None,
+    last: date | None,
+    dataset: Path | None,
+) -> "Scope":
+    """Return which recorded history was asked for."""
+    from trading.research.history import Scope
+
+    return Scope(
+        market=market_of(market),
+        symbols=listed(symbols),
+        first=first,
+        last=last,
+        dataset=dataset,
+    )
+
+
+def table(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Return lines in columns, numbers to the right; a Korean letter is two wide."""
+    lines = [[str(cell) for cell in row] for row in (heads, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            " " * (width - _width(cell)) + cell
+            if re.fullmatch(r"[-+<]?[\d,.]+( ± [\d,.]+)?( %)?", cell)
+            else cell + " " * (width - _width(cell))
+            for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def print_json(body: Any) -> None:
+    """Write one JSON object on standard output."""
+    typer.echo(json.dumps(body, ensure_ascii=False, default=str))

@@ -48,7 +48,7 @@ def traded(shared_data):
     evaluation = evaluate(
         adjusted, raw, features=settings.features, strategies=settings.strategies,
         agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
-    )  # fmt: skip
+    ).evaluation  # fmt: skip
     views = Views(evaluation, raw, rules, policy)
     result = runner.run(
         views, raw, actions, calendar, rules, policy,

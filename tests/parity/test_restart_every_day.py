@@ -31,7 +31,7 @@ def test_what_is_written_is_enough(embedded_market, embedded_panels):
         adjusted.until(raw.row_of(LAST)), raw,
         features=settings.features, strategies=settings.strategies,
         agents=("volatility_breakout", "ma_crossover", "rsi"),
-    )  # fmt: skip
+    ).evaluation  # fmt: skip
     allocation = base.allocation
     policy = replace(
         base,

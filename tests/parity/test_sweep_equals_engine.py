@@ -105,7 +105,7 @@ def trade(embedded_market):
             features=shipped.features,
             strategies=strategies,
             agents=agents,
-        )
+        ).evaluation
 
     def run(
         symbols, crossover, first, last, *, agents=("ma_crossover",), sectors=None,

@@ -66,7 +66,7 @@ def _evaluated(panel: AdjustedPanel, raw, model, first_row: int = 0) -> Evaluati
         model=model,
         agents=tuple(catalog.AGENTS),
         first_row=first_row,
-    )
+    ).evaluation
 
 
 def _assert_same(whole: Evaluation, other: Evaluation, rows: slice) -> None:

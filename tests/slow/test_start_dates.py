@@ -40,7 +40,7 @@ def test_how_many_starts_trade(record_property, capsys, embedded_panels):
         features=settings.features,
         strategies=settings.strategies,
         agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
-    )
+    ).evaluation
     views = Views(evaluation, raw, rules, policy)
     warmup = settings.app.demo.warmup_sessions[Market.US]
     rng = np.random.default_rng(SEED)

@@ -161,7 +161,7 @@ def _load(installation: Installation, market: Market, dataset: Path | None) -> W
         strategies=settings.strategies,
         agents=("ma_crossover",),
         exchanges=settings.universe.exchanges[market],
-    )
+    ).evaluation
     minutes = set(source.minute_sessions)
     lively = raw.tradable.sum(axis=1) >= min(LEAST_TRADABLE, len(raw.symbols))
     played = [s for s in recorded[HISTORY_SESSIONS:] if lively[raw.row_of(s) - 1]]

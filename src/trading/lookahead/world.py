@@ -40,7 +40,7 @@ class World:
         # An instrument carries today's sector in every row, and whoever uses it says so.
         with_sectors = replace(record, listed=terms.instruments)
         facts = store_facts.facts_of(with_sectors.as_lake(), record.market, days, record.symbols)
-        found = evaluation.research(
+        found = evaluation.evaluate(
             adjusted,
             raw,
             features=terms.features,

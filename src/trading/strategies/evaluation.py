@@ -46,8 +46,8 @@ def evaluate(
     exchanges: Collection[Exchange] = tuple(Exchange),
     standing: IntArray | None = None,
     first_row: int = 0,
-) -> Evaluation:
-    """Return votes, confidence, weights, volatility, screen and regime of every session.
+) -> Research:
+    """Return votes, confidence, screen and regimes of every session, and what they were made from.
 
     Parameters
     ----------
@@ -75,34 +75,6 @@ def evaluate(
     ConfigError
         If a strategy returns views of another shape, or beyond 1.
     """
-    return research(
-        panel,
-        raw,
-        features=features,
-        strategies=strategies,
-        facts=facts,
-        model=model,
-        agents=agents,
-        exchanges=exchanges,
-        standing=standing,
-        first_row=first_row,
-    ).evaluation
-
-
-def research(
-    panel: AdjustedPanel,
-    raw: RawPanel,
-    *,
-    features: FeatureSettings,
-    strategies: StrategySettings,
-    facts: Facts | None = None,
-    model: Model | None = None,
-    agents: Sequence[str] | None = None,
-    exchanges: Collection[Exchange] = tuple(Exchange),
-    standing: IntArray | None = None,
-    first_row: int = 0,
-) -> Research:
-    """Return the evaluation of ``evaluate`` with what it was made from."""
     names = tuple(agents) if agents is not None else strategies.enabled()
     if unknown := [name for name in names if name not in AGENTS]:
         raise UsageError(f"없는 전략: {', '.join(unknown)} (가능: {', '.join(AGENTS)})")

@@ -47,7 +47,7 @@ def decisions(
         features=settings.features,
         strategies=settings.strategies,
         agents=AGENTS,
-    )
+    ).evaluation
     result = runner.run(
         Views(evaluation, raw, rules, policy),
         raw,

@@ -23,7 +23,7 @@ def test_shipped_evaluation(embedded_panels):
     """Shapes, names and abstentions of the shipped configuration on the embedded history."""
     raw, panel = embedded_panels
 
-    got = evaluate(panel, raw, features=FeatureSettings(), strategies=StrategySettings())
+    got = evaluate(panel, raw, features=FeatureSettings(), strategies=StrategySettings()).evaluation
 
     n, m = panel.close.shape
     # Breakouts are off as shipped.
@@ -51,7 +51,7 @@ def test_a_market_value_is_good_for_a_month(embedded_panels):
     got, untold = (
         evaluate(
             panel, raw, features=FeatureSettings(), strategies=StrategySettings(), facts=told
-        ).market_values
+        ).evaluation.market_values
         for told in (replace(facts, fundamentals=known), facts)
     )
 
@@ -67,7 +67,7 @@ def test_named_agents_only(embedded_panels):
     raw, panel = embedded_panels
     arguments = {"features": FeatureSettings(), "strategies": StrategySettings()}
 
-    got = evaluate(panel.until(300), raw, agents=("rsi",), **arguments)
+    got = evaluate(panel.until(300), raw, agents=("rsi",), **arguments).evaluation
 
     assert got.agents == ("rsi",)
     assert got.votes.shape == (300, 1, 5)
@@ -126,8 +126,8 @@ def test_a_longer_raw_panel_changes_nothing(embedded_panels):
     )  # fmt: skip
     arguments = {"features": FeatureSettings(), "strategies": StrategySettings()}
 
-    long = evaluate(panel.until(500), raw, **arguments)
-    short = evaluate(panel.until(500), cut, **arguments)
+    long = evaluate(panel.until(500), raw, **arguments).evaluation
+    short = evaluate(panel.until(500), cut, **arguments).evaluation
 
     np.testing.assert_array_equal(long.screen_reason, short.screen_reason)
 

@@ -25,7 +25,7 @@ def test_votes_begin_where_training_ended(embedded_panels, model):
 
     got = evaluate(
         panel, raw, features=FeatureSettings(), strategies=StrategySettings(), model=model
-    )
+    ).evaluation
 
     votes = got.votes[:, FOREST]
     start = int(np.searchsorted(panel.sessions, np.datetime64(model.card.trained_through)))
@@ -47,7 +47,7 @@ def test_a_model_newer_than_the_panel_abstains(embedded_panels, model):
     got = evaluate(
         panel.until(500), raw, features=FeatureSettings(), strategies=StrategySettings(),
         model=model, agents=("forest",),
-    )  # fmt: skip
+    ).evaluation  # fmt: skip
 
     assert np.isnan(got.votes).all()
 

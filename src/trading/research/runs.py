@@ -1,71 +1,41 @@
-"""Backtests and sweeps over recorded history, for the command line and the research flow."""
+"""Backtests and sweeps over recorded history."""
 
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trading import bootstrap, measures
+from trading import measures
 from trading.backtest import runner
 from trading.backtest.runner import BacktestResult
 from trading.bootstrap import Installation
-from trading.domain.actions import CorporateAction
-from trading.domain.arrays import IntArray
 from trading.domain.decision import Verdict
 from trading.domain.instrument import Market
-from trading.domain.market import AdjustedPanel, Facts, PriceBasis, RawPanel
-from trading.domain.rules import MarketRules
-from trading.domain.wording import MARKET_TEXT
-from trading.errors import MissingDataError, UsageError
-from trading.execution.decide import Policy, Views
+from trading.errors import UsageError
+from trading.research.history import (
+    History,
+    Scope,
+    agents_of,
+    evidence_lines,
+    evidence_of,
+    load_history,
+    views_of,
+)
 from trading.sessions import SessionCalendar
 
 if TYPE_CHECKING:
-    from trading.store.universe import Survivorship
     from trading.strategies.base import ExitRules
     from trading.strategies.catalog import StrategySettings
 
-ENSEMBLE = "ensemble"
 _EXITS = "exits."
 # The commonest verdicts tell why orders were few, or none.
 _SHOWN_VERDICTS = 3
 
 # Called with (done, all) as the work goes on.
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """Which recorded history is traded; ``None`` takes the configured or the whole."""
-
-    market: Market | None = None
-    symbols: Sequence[str] | None = None
-    first: date | None = None
-    last: date | None = None
-    dataset: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _History:
-    """Recorded panels of one market, and the law they were traded under."""
-
-    market: Market
-    raw: RawPanel
-    adjusted: AdjustedPanel
-    actions: tuple[CorporateAction, ...]
-    calendar: SessionCalendar
-    rules: MarketRules
-    policy: Policy
-    facts: Facts
-    standing: IntArray
-    survivorship: "Survivorship"
-    first: date
-    last: date
 
 
 def backtest(
@@ -79,8 +49,8 @@ def backtest(
     Learned agents abstain: a model trained on these years would know their end.
     """
     strategies = installation.settings.strategies
-    history = _history(installation, scope)
-    views = _views(installation, history, agents_of(strategy, strategies), strategies)
+    history = load_history(installation, scope)
+    views = views_of(installation, history, agents_of(strategy, strategies), strategies)
     result = runner.run(
         views,
         history.raw,
@@ -106,7 +76,7 @@ def sweep(
     """Trade recorded history once for each set of parameters, in one compiled loop each."""
     from trading.backtest import sweep as compiled
 
-    history = _history(installation, scope)
+    history = load_history(installation, scope)
     runs: list[dict[str, Any]] = []
     for params in grid:
         strategies = with_params(
@@ -115,7 +85,7 @@ def sweep(
             params,
             installation.settings.execution.exits,
         )
-        views = _views(installation, history, agents_of(strategy, strategies), strategies)
+        views = views_of(installation, history, agents_of(strategy, strategies), strategies)
         result = compiled.run(
             views,
             history.raw,
@@ -142,20 +112,9 @@ def sweep(
         "strategy": strategy,
         "market": str(history.market),
         "currency": str(history.market.currency),
-        **_evidence(history),
+        **evidence_of(history),
         "runs": runs,
     }
-
-
-def agents_of(strategy: str, strategies: "StrategySettings") -> tuple[str, ...]:
-    """Return the agents that vote for ``strategy``; ``UsageError`` for one that there is not."""
-    from trading.strategies.catalog import AGENTS
-
-    if strategy == ENSEMBLE:
-        return strategies.enabled()
-    if strategy not in AGENTS:
-        raise UsageError(f"없는 전략입니다: {strategy} (있는 것: {', '.join((*AGENTS, ENSEMBLE))})")
-    return (strategy,)
 
 
 def grid(strategy: str, params: Sequence[str]) -> list[dict[str, Any]]:
@@ -246,7 +205,7 @@ def text(result: Mapping[str, Any]) -> str:
     ]
     if "sharpe" in metrics and metrics["sharpe"] is not None:
         lines.append(f"  샤프 지수 {metrics['sharpe']:.2f}")
-    return "\n".join([*lines, *_evidence_lines(result)])
+    return "\n".join([*lines, *evidence_lines(result)])
 
 
 def sweep_text(result: Mapping[str, Any]) -> str:
@@ -261,35 +220,10 @@ def sweep_text(result: Mapping[str, Any]) -> str:
         f"({percent_text(run['metrics']['total_return'])}), 주문 {run['orders']:,}건"
         for run in ranked
     ]
-    return "\n".join([*lines, *_evidence_lines(result)])
+    return "\n".join([*lines, *evidence_lines(result)])
 
 
-def _evidence(history: _History) -> dict[str, Any]:
-    """Return what biases the history that was traded."""
-    return {
-        "price_basis": str(history.raw.basis),
-        "survivorship": str(history.survivorship.verdict),
-        "survivorship_text": history.survivorship.text,
-        # Instruments carry one sector each, as of no day.
-        "are_sectors_of_today": bool(
-            history.facts.sector_names and not history.facts.sectors_of_the_day
-        ),
-    }
-
-
-def _evidence_lines(result: Mapping[str, Any]) -> list[str]:
-    from trading.domain.wording import BASIS_TEXT
-
-    lines = [
-        f"  가격 기준: {BASIS_TEXT[PriceBasis(result['price_basis'])]}",
-        f"  생존 편향: {result['survivorship_text']}",
-    ]
-    if result["are_sectors_of_today"]:
-        lines.append("  업종: 오늘의 분류를 지난 날에도 썼습니다 (그날 알 수 없던 값)")
-    return lines
-
-
-def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
+def _figures(result: BacktestResult, history: History) -> dict[str, Any]:
     intents = [order.intent for day in result.days for order in day.orders]
     return {
         "market": str(history.market),
@@ -309,7 +243,7 @@ def _figures(result: BacktestResult, history: _History) -> dict[str, Any]:
             day.decision for day in result.days if day.decision is not None
         ),
         "orders_hash": runner.orders_hash(intents),
-        **_evidence(history),
+        **evidence_of(history),
         "metrics": performance([result.starting_cash, *result.equity], history.market),
     }
 
@@ -323,101 +257,6 @@ def _verdicts(result: BacktestResult) -> dict[str, int]:
         for choice in day.decision.choices
     )
     return {verdict.name: count for verdict, count in counted.most_common()}
-
-
-def _history(installation: Installation, scope: Scope) -> _History:
-    from trading.store.facts import facts_from
-    from trading.store.panels import assemble_panels
-    from trading.store.universe import standings, survivorship
-
-    settings = installation.settings
-    market = scope.market or settings.app.market
-    # In the order of a live panel, once each: how they were typed decides nothing.
-    symbols = sorted(set(scope.symbols)) if scope.symbols is not None else None
-    first = scope.first
-    source = bootstrap.open_source(installation, scope.dataset)
-    rules, calendar = bootstrap.rules_and_calendar(settings, market)
-    recorded = source.sessions(market)
-    if not recorded:
-        raise MissingDataError(
-            f"{MARKET_TEXT[market]} 시장의 기록이 없습니다. --dataset으로 기록 폴더를 주십시오."
-        )
-    if first is not None and not recorded[0] < first <= recorded[-1]:
-        raise MissingDataError(
-            f"{first}에 거래할 기록이 없습니다. 기록: {recorded[0]} ~ {recorded[-1]} (첫날 제외)"
-        )
-    last = min(scope.last or recorded[-1], recorded[-1])
-    first = first or recorded[min(len(recorded) - 1, settings.app.demo.warmup_sessions[market])]
-    if first > last:
-        raise UsageError(f"시작일 {first}이(가) 끝일 {last}보다 늦습니다.")
-    instruments = {i.symbol: i for i in source.instruments(market)}
-    unknown = [s for s in symbols or () if s not in instruments]
-    if unknown:
-        raise UsageError(f"기록에 없는 종목입니다: {', '.join(unknown)}")
-    frame = source.daily(market, symbols, recorded[0], last)
-    actions = tuple(source.actions(market, recorded[0], last))
-    name = settings.universe.benchmark[market]
-    index = source.index(market, recorded[0], last)
-    raw, adjusted = assemble_panels(
-        frame,
-        actions,
-        calendar.sessions(recorded[0], last),
-        market,
-        symbols,
-        exchanges={s: i.exchange for s, i in instruments.items()},
-        index=index.loc[index["name"] == name] if len(index) else None,
-        benchmark=name,
-        rules=rules,
-        require_raw=settings.app.data.require_raw[market],
-    )
-    is_asked = (raw.sessions >= np.datetime64(first)) & (raw.sessions <= np.datetime64(last))
-    if settings.app.data.require_raw[market] and not raw.tradable[is_asked].any():
-        raise MissingDataError(
-            f"{first} ~ {last}에는 이 종목들이 실제 거래된 가격(원주가)이 기록되지 않아 주문할 수 없습니다. "
-            f"수정주가로라도 시험하려면 config/app.yaml의 data.require_raw.{market}을(를) false로 "
-            "두십시오."
-        )
-    return _History(
-        market=market,
-        raw=raw,
-        adjusted=adjusted,
-        actions=tuple(a for a in actions if a.symbol in raw.symbols),
-        calendar=calendar,
-        rules=rules,
-        policy=bootstrap.policy_of(settings, market, calendar),
-        facts=facts_from(source, market, raw.sessions, raw.symbols),
-        standing=standings(
-            source.table("listings", market, raw.symbols, recorded[0], last),
-            raw.sessions,
-            raw.symbols,
-        ),
-        survivorship=survivorship(
-            market, instruments.values(), first, last, are_chosen=symbols is not None
-        ),
-        first=first,
-        last=last,
-    )
-
-
-def _views(
-    installation: Installation,
-    history: _History,
-    agents: Sequence[str],
-    strategies: "StrategySettings",
-) -> Views:
-    from trading.strategies.evaluation import evaluate
-
-    evaluation = evaluate(
-        history.adjusted,
-        history.raw,
-        features=installation.settings.features,
-        strategies=strategies,
-        facts=history.facts,
-        standing=history.standing,
-        agents=agents,
-        exchanges=installation.settings.universe.exchanges[history.market],
-    )
-    return Views(evaluation, history.raw, history.rules, history.policy)
 
 
 def _number(text: str) -> Any:

@@ -1,0 +1,1 @@
+"""Research over recorded history, for the command line and the flows."""

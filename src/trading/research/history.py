@@ -1,0 +1,204 @@
+"""Recorded history as research trades it: what was asked for, its law, and what voted.
+
+What is done with it is in the other modules of this package.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trading import bootstrap
+from trading.bootstrap import Installation
+from trading.domain.actions import CorporateAction
+from trading.domain.arrays import IntArray
+from trading.domain.instrument import Market
+from trading.domain.market import AdjustedPanel, Facts, PriceBasis, RawPanel
+from trading.domain.rules import MarketRules
+from trading.domain.wording import MARKET_TEXT
+from trading.errors import MissingDataError, UsageError
+from trading.execution.decide import Policy, Views
+from trading.sessions import SessionCalendar
+
+if TYPE_CHECKING:
+    from trading.store.universe import Survivorship
+    from trading.strategies.catalog import StrategySettings
+
+ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which recorded history is traded; ``None`` takes the configured or the whole."""
+
+    market: Market | None = None
+    symbols: Sequence[str] | None = None
+    first: date | None = None
+    last: date | None = None
+    dataset: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class History:
+    """Recorded panels of one market, and the law they were traded under."""
+
+    market: Market
+    raw: RawPanel
+    adjusted: AdjustedPanel
+    actions: tuple[CorporateAction, ...]
+    calendar: SessionCalendar
+    rules: MarketRules
+    policy: Policy
+    facts: Facts
+    standing: IntArray
+    survivorship: "Survivorship"
+    first: date
+    last: date
+
+
+def load_history(installation: Installation, scope: Scope) -> History:
+    """Return the recorded history that ``scope`` asks for.
+
+    Raises
+    ------
+    MissingDataError
+        If nothing was recorded of it, or no prices as traded.
+    UsageError
+        If a symbol is not recorded, or the dates are the wrong way round.
+    """
+    from trading.store.facts import facts_from
+    from trading.store.panels import assemble_panels
+    from trading.store.universe import standings, survivorship
+
+    settings = installation.settings
+    market = scope.market or settings.app.market
+    # In the order of a live panel, once each: how they were typed decides nothing.
+    symbols = sorted(set(scope.symbols)) if scope.symbols is not None else None
+    first = scope.first
+    source = bootstrap.open_source(installation, scope.dataset)
+    rules, calendar = bootstrap.rules_and_calendar(settings, market)
+    recorded = source.sessions(market)
+    if not recorded:
+        raise MissingDataError(
+            f"{MARKET_TEXT[market]} 시장의 기록이 없습니다. --dataset으로 기록 폴더를 주십시오."
+        )
+    if first is not None and not recorded[0] < first <= recorded[-1]:
+        raise MissingDataError(
+            f"{first}에 거래할 기록이 없습니다. 기록: {recorded[0]} ~ {recorded[-1]} (첫날 제외)"
+        )
+    last = min(scope.last or recorded[-1], recorded[-1])
+    first = first or recorded[min(len(recorded) - 1, settings.app.demo.warmup_sessions[market])]
+    if first > last:
+        raise UsageError(f"시작일 {first}이(가) 끝일 {last}보다 늦습니다.")
+    instruments = {i.symbol: i for i in source.instruments(market)}
+    unknown = [s for s in symbols or () if s not in instruments]
+    if unknown:
+        raise UsageError(f"기록에 없는 종목입니다: {', '.join(unknown)}")
+    frame = source.daily(market, symbols, recorded[0], last)
+    actions = tuple(source.actions(market, recorded[0], last))
+    name = settings.universe.benchmark[market]
+    index = source.index(market, recorded[0], last)
+    raw, adjusted = assemble_panels(
+        frame,
+        actions,
+        calendar.sessions(recorded[0], last),
+        market,
+        symbols,
+        exchanges={s: i.exchange for s, i in instruments.items()},
+        index=index.loc[index["name"] == name] if len(index) else None,
+        benchmark=name,
+        rules=rules,
+        require_raw=settings.app.data.require_raw[market],
+    )
+    is_asked = (raw.sessions >= np.datetime64(first)) & (raw.sessions <= np.datetime64(last))
+    if settings.app.data.require_raw[market] and not raw.tradable[is_asked].any():
+        raise MissingDataError(
+            f"{first} ~ {last}에는 이 종목들이 실제 거래된 가격(원주가)이 기록되지 않아 주문할 수 없습니다. "
+            f"수정주가로라도 시험하려면 config/app.yaml의 data.require_raw.{market}을(를) false로 "
+            "두십시오."
+        )
+    return History(
+        market=market,
+        raw=raw,
+        adjusted=adjusted,
+        actions=tuple(a for a in actions if a.symbol in raw.symbols),
+        calendar=calendar,
+        rules=rules,
+        policy=bootstrap.policy_of(settings, market, calendar),
+        facts=facts_from(source, market, raw.sessions, raw.symbols),
+        standing=standings(
+            source.table("listings", market, raw.symbols, recorded[0], last),
+            raw.sessions,
+            raw.symbols,
+        ),
+        survivorship=survivorship(
+            market, instruments.values(), first, last, are_chosen=symbols is not None
+        ),
+        first=first,
+        last=last,
+    )
+
+
+def views_of(
+    installation: Installation,
+    history: History,
+    agents: Sequence[str],
+    strategies: "StrategySettings",
+) -> Views:
+    """Return the views of every session by the votes of ``agents``.
+
+    Learned agents abstain: a model trained on these years would know their end.
+    """
+    from trading.strategies.evaluation import evaluate
+
+    evaluation = evaluate(
+        history.adjusted,
+        history.raw,
+        features=installation.settings.features,
+        strategies=strategies,
+        facts=history.facts,
+        standing=history.standing,
+        agents=agents,
+        exchanges=installation.settings.universe.exchanges[history.market],
+    ).evaluation
+    return Views(evaluation, history.raw, history.rules, history.policy)
+
+
+def agents_of(strategy: str, strategies: "StrategySettings") -> tuple[str, ...]:
+    """Return the agents that vote for ``strategy``; ``UsageError`` for one that there is not."""
+    from trading.strategies.catalog import AGENTS
+
+    if strategy == ENSEMBLE:
+        return strategies.enabled()
+    if strategy not in AGENTS:
+        raise UsageError(f"없는 전략입니다: {strategy} (있는 것: {', '.join((*AGENTS, ENSEMBLE))})")
+    return (strategy,)
+
+
+def evidence_of(history: History) -> dict[str, Any]:
+    """Return what biases the history that was traded."""
+    return {
+        "price_basis": str(history.raw.basis),
+        "survivorship": str(history.survivorship.verdict),
+        "survivorship_text": history.survivorship.text,
+        # Instruments carry one sector each, as of no day.
+        "are_sectors_of_today": bool(
+            history.facts.sector_names and not history.facts.sectors_of_the_day
+        ),
+    }
+
+
+def evidence_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return what biases the history, as a user reads it."""
+    from trading.domain.wording import BASIS_TEXT
+
+    lines = [
+        f"  가격 기준: {BASIS_TEXT[PriceBasis(result['price_basis'])]}",
+        f"  생존 편향: {result['survivorship_text']}",
+    ]
+    if result["are_sectors_of_today"]:
+        lines.append("  업종: 오늘의 분류를 지난 날에도 썼습니다 (그날 알 수 없던 값)")
+    return lines
