@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from trading import measures
+from trading.charts import Line, line_chart, page_style
 from trading.domain.actions import CorporateAction
 from trading.domain.arrays import FloatArray
 from trading.domain.decision import Choice, Decision, TradingState
@@ -385,9 +386,15 @@ def render(report: SessionReport) -> str:
         refused=[line for line in report.orders if line.status in _REFUSED],
         fees=sum(line.commission + line.tax for line in report.orders),
         decisions=[_decision_rows(decision) for decision in report.decisions],
-        equity_chart=_line_chart(dates, _against_benchmark(report), size=WIDE),
-        drawdown_chart=_line_chart(
-            dates, {"drawdown": 100.0 * -measures.drawdown(values)}, size=HALF, area=True
+        style=page_style(),
+        equity_chart=line_chart(dates, _against_benchmark(report), title="계좌와 기준 지표"),
+        drawdown_chart=line_chart(
+            dates,
+            [Line(kind="drawdown", values=-100.0 * measures.drawdown(values), is_area=True)],
+            title="낙폭",
+            unit="%",
+            is_pinned=True,
+            size="low",
         ),
         weight_chart=_bar_chart(_weights(report)),
         min_returns=MIN_RETURNS,
@@ -458,17 +465,18 @@ def _benchmark(report: SessionReport) -> dict[str, Any] | None:
     }
 
 
-def _against_benchmark(report: SessionReport) -> dict[str, FloatArray]:
+def _against_benchmark(report: SessionReport) -> list[Line]:
     """Return both curves with their first common point at 100; no benchmark, no second curve."""
     dates = [day for day, _ in report.equity]
     values = np.array([amount for _, amount in report.equity], dtype=np.float64)
-    curves = {"equity": 100.0 * values / values[0]}
+    curves = [Line(kind="equity", values=100.0 * values / values[0])]
     if len(report.benchmark) >= 2:
         levels = dict(report.benchmark)
         line = np.array([levels.get(day, np.nan) for day in dates])
         known = np.flatnonzero(np.isfinite(line))
         if len(known):
-            curves["benchmark"] = line / line[known[0]] * curves["equity"][known[0]]
+            start = curves[0].values[known[0]]
+            curves.append(Line(kind="benchmark", values=line / line[known[0]] * start))
     return curves
 
 
@@ -509,61 +517,6 @@ def _tone(value: float | None) -> str:
     return "up" if value > 0 else "down"
 
 
-def _line_chart(
-    dates: Sequence[date],
-    series: Mapping[str, FloatArray],
-    *,
-    size: tuple[int, int],
-    area: bool = False,
-) -> str:
-    """Return an SVG of one or more lines over sessions; the style is the page's."""
-    width, height = size
-    finite = np.concatenate([line[np.isfinite(line)] for line in series.values()])
-    ticks = _ticks(float(finite.min()), float(finite.max()), pinned_at_zero=area)
-    low, high = ticks[0], ticks[-1]
-    step = (width - LEFT - RIGHT) / max(len(dates) - 1, 1)
-
-    def x(index: int) -> float:
-        return round(LEFT + step * index, 1)
-
-    def y(value: float) -> float:
-        return round(TOP + (height - TOP - BOTTOM) * (high - value) / (high - low), 1)
-
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" class="chart">']
-    decimals = max(0, -int(np.floor(np.log10(ticks[1] - ticks[0]))))
-    for tick in ticks:
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>'
-            f'<text class="axis" x="{LEFT - 8}" y="{y(tick) + 4}" text-anchor="end">'
-            f"{tick + 0.0:.{decimals}f}{'%' if area else ''}</text>"
-        )
-    last = len(dates) - 1
-    labels = {0, last // 3, 2 * last // 3, last} if width > HALF[0] else {0, last}
-    for index in sorted(labels):
-        anchor = "start" if index == 0 and last else "end" if index == last and last else "middle"
-        parts.append(
-            f'<text class="axis" x="{x(index)}" y="{height - 8}" text-anchor="{anchor}">'
-            f"{dates[index].isoformat()}</text>"
-        )
-    # The account is drawn last, over its benchmark.
-    for name, line in reversed(list(series.items())):
-        points = [(x(i), y(float(v))) for i, v in enumerate(line) if np.isfinite(v)]
-        path = " ".join(f"{px},{py}" for px, py in points)
-        if area:
-            base = y(0.0)
-            closed = f"{points[0][0]},{base} {path} {points[-1][0]},{base}"
-            parts.append(f'<polygon class="fill {name}" points="{closed}"/>')
-        parts.append(f'<polyline class="line {name}" points="{path}"/>')
-        shown = [i for i, v in enumerate(line) if np.isfinite(v)]
-        dots = shown if len(shown) <= 15 else shown[-1:]
-        for i in dots:
-            parts.append(
-                f'<circle class="dot {name}" cx="{x(i)}" cy="{y(float(line[i]))}" r="3.5">'
-                f"<title>{dates[i].isoformat()} {line[i]:.2f}</title></circle>"
-            )
-    return "".join([*parts, "</svg>"])
-
-
 def _reliability_chart(points: Sequence[tuple[str, float, float, int]]) -> str:
     """Return an SVG of credited against observed hit rates; area counts views. Empty without any."""
     from markupsafe import escape
@@ -598,19 +551,6 @@ def _reliability_chart(points: Sequence[tuple[str, float, float, int]]) -> str:
             f"{100 * observed:.1f}%, 의견 {count:,}건</title></circle>"
         )
     return "".join([*parts, "</svg>"])
-
-
-def _ticks(low: float, high: float, *, pinned_at_zero: bool) -> list[float]:
-    """Return three to seven round values that enclose the range."""
-    if pinned_at_zero:
-        high = 0.0
-    if high - low < 1e-9:
-        low, high = (low - 1.0, high) if pinned_at_zero else (low - 1.0, high + 1.0)
-    raw = (high - low) / 4.0
-    magnitude = 10.0 ** np.floor(np.log10(raw))
-    step = next(m * magnitude for m in (1.0, 2.0, 5.0, 10.0) if m * magnitude >= raw)
-    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
-    return [round(index * step, 10) for index in range(first, last + 1)]
 
 
 def _bar_chart(rows: Sequence[tuple[str, float]]) -> str:

@@ -1,0 +1,262 @@
+"""Charts as HTML with SVG inside: no script, no fonts, no network.
+
+Lines stretch with the page while text keeps its size, so that a phone, a wide screen and paper
+read alike; colors and sizes are in ``_templates/page.css``. Which figures are drawn is decided by
+the pages: ``reporting`` and ``backtest.report``.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib import resources
+
+import numpy as np
+
+from trading.domain.arrays import FloatArray, IntArray
+
+# Where a number stands in a drawing.
+Place = Callable[[float], float]
+
+# Units of a drawing that is stretched to its place.
+_SIDE = 1000
+# A line with more points than a wide screen has pixels keeps the extremes of every bucket.
+_MOST_POINTS = 1200
+# Up to so many points are dots of their own, each with its value.
+_MOST_DOTS = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Line:
+    """One line over the dates of a chart; NaN leaves a gap. ``kind`` is its style's name."""
+
+    kind: str
+    values: FloatArray
+    is_area: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A sign at one date, with what it says when pointed at."""
+
+    index: int
+    value: float
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Dates ``first`` to ``last`` (indices, both included) shaded as ``kind``."""
+
+    first: int
+    last: int
+    kind: str
+
+
+def page_style() -> str:
+    """Return the style sheet that every page with charts begins with."""
+    return (resources.files("trading") / "_templates" / "page.css").read_text("utf-8")
+
+
+def line_chart(
+    dates: Sequence[date],
+    lines: Sequence[Line],
+    *,
+    title: str,
+    unit: str = "",
+    is_pinned: bool = False,
+    marks: Sequence[Mark] = (),
+    bands: Sequence[Band] = (),
+    size: str = "",
+) -> str:
+    """Return one or more lines over dates; the first is drawn last, over the others.
+
+    Parameters
+    ----------
+    title : str
+        What a screen reader says of the drawing.
+    unit : str
+        What follows the numbers of the axis.
+    is_pinned : bool
+        Whether the axis ends at 0 above.
+    size : str
+        Name of the style that sets the height.
+
+    Returns
+    -------
+    str
+        HTML; empty when no line has a value.
+    """
+    from markupsafe import escape
+
+    known = [line.values[np.isfinite(line.values)] for line in lines]
+    finite = np.concatenate([*known, [mark.value for mark in marks]])
+    if not len(finite):
+        return ""
+    steps = ticks(float(finite.min()), float(finite.max()), is_pinned=is_pinned)
+    x, y = _places(len(dates), steps[0], steps[-1])
+    svg = [
+        f'<rect class="band {band.kind}" x="{x(band.first - 0.5):.1f}" y="0" height="{_SIDE}" '
+        f'width="{x(band.last + 0.5) - x(band.first - 0.5):.1f}"/>'
+        for band in bands
+    ]
+    svg += [_grid(y(step)) for step in steps]
+    for line in reversed(lines):
+        svg += _drawn(line, x, y)
+    html = [
+        *_axis(steps, y, unit),
+        *_day_labels(dates, x),
+        *(_dot(line, i, dates, x, y, unit) for line in reversed(lines) for i in _dotted(line)),
+        *(
+            f'<i class="mark {mark.kind}" style="left:{x(mark.index) / 10:.2f}%;'
+            f'top:{y(mark.value) / 10:.2f}%" title="{escape(mark.text)}"></i>'
+            for mark in marks
+        ),
+    ]
+    return _plot(svg, html, title, size)
+
+
+def histogram(
+    counts: IntArray, edges: FloatArray, *, title: str, unit: str = "", size: str = ""
+) -> str:
+    """Return columns over ``edges`` (one more than ``counts``): losses and gains apart in color."""
+    steps = ticks(0.0, float(max(counts.max(), 1)))
+    steps = [step for step in steps if step >= 0 and step == int(step)]
+    low, high = float(edges[0]), float(edges[-1])
+
+    def x(value: float) -> float:
+        return _SIDE * (value - low) / (high - low)
+
+    def y(value: float) -> float:
+        return _SIDE * (1.0 - value / steps[-1])
+
+    svg = [_grid(y(step)) for step in steps]
+    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
+        kind = "gain" if left >= 0 else "loss" if right <= 0 else "even"
+        svg.append(
+            f'<rect class="column {kind}" x="{x(left):.1f}" width="{x(right) - x(left):.1f}" '
+            f'y="{y(count):.1f}" height="{_SIDE - y(count):.1f}"/>'
+        )
+    html = _axis(steps, y, "")
+    inner = [step for step in ticks(low, high) if low <= step <= high]
+    decimals = _decimals(inner)
+    html += [
+        f'<span class="x" style="left:{x(step) / 10:.2f}%">{step + 0.0:.{decimals}f}{unit}</span>'
+        for step in inner
+    ]
+    return _plot(svg, html, title, size)
+
+
+def bands_of(kinds: Sequence[str]) -> list[Band]:
+    """Return the runs of equal names over the dates of a chart; "" is not shaded."""
+    found: list[Band] = []
+    first = 0
+    for i in range(1, len(kinds) + 1):
+        if i == len(kinds) or kinds[i] != kinds[first]:
+            if kinds[first]:
+                found.append(Band(first=first, last=i - 1, kind=kinds[first]))
+            first = i
+    return found
+
+
+def ticks(low: float, high: float, *, is_pinned: bool = False) -> list[float]:
+    """Return three to seven round values that enclose the range; pinned, the last is 0."""
+    if is_pinned:
+        high = 0.0
+    if high - low < 1e-9:
+        low, high = (low - 1.0, high) if is_pinned else (low - 1.0, high + 1.0)
+    raw = (high - low) / 4.0
+    magnitude = 10.0 ** np.floor(np.log10(raw))
+    step = next(m * magnitude for m in (1.0, 2.0, 5.0, 10.0) if m * magnitude >= raw)
+    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
+    return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def _places(n: int, low: float, high: float) -> tuple[Place, Place]:
+    def x(index: float) -> float:
+        return min(max(_SIDE * index / max(n - 1, 1), 0.0), float(_SIDE))
+
+    def y(value: float) -> float:
+        return _SIDE * (high - value) / (high - low)
+
+    return x, y
+
+
+def _plot(svg: Sequence[str], html: Sequence[str], title: str, size: str) -> str:
+    from markupsafe import escape
+
+    return (
+        f'<div class="plot {size}"><svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none" '
+        f'role="img" aria-label="{escape(title)}">{"".join(svg)}</svg>{"".join(html)}</div>'
+    )
+
+
+def _grid(y: float) -> str:
+    return f'<line class="grid" x1="0" x2="{_SIDE}" y1="{y:.1f}" y2="{y:.1f}"/>'
+
+
+def _axis(steps: Sequence[float], y: Place, unit: str) -> list[str]:
+    decimals = _decimals(steps)
+    return [
+        f'<span class="y" style="top:{y(step) / 10:.2f}%">{step + 0.0:,.{decimals}f}{unit}</span>'
+        for step in steps
+    ]
+
+
+def _decimals(steps: Sequence[float]) -> int:
+    gap = steps[1] - steps[0] if len(steps) > 1 else 1.0
+    return max(0, -math.floor(math.log10(gap) + 1e-9))
+
+
+def _day_labels(dates: Sequence[date], x: Place) -> list[str]:
+    last = len(dates) - 1
+    labels = []
+    for index in sorted({0, last // 3, 2 * last // 3, last}):
+        place = "first" if index == 0 else "last" if index == last else "inner"
+        labels.append(
+            f'<span class="x {place}" style="left:{x(index) / 10:.2f}%">'
+            f"{dates[index].isoformat()}</span>"
+        )
+    return labels
+
+
+def _drawn(line: Line, x: Place, y: Place) -> list[str]:
+    """Return a line, piece by piece between its gaps, over its area."""
+    known = np.flatnonzero(np.isfinite(line.values))
+    parts = []
+    for run in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
+        if not len(run):
+            continue
+        points = [f"{x(i):.1f},{y(float(line.values[i])):.1f}" for i in _thinned(line.values, run)]
+        path = " ".join(points)
+        if line.is_area:
+            base = min(max(y(0.0), 0.0), float(_SIDE))
+            closed = f"{x(run[0]):.1f},{base:.1f} {path} {x(run[-1]):.1f},{base:.1f}"
+            parts.append(f'<polygon class="fill {line.kind}" points="{closed}"/>')
+        parts.append(f'<polyline class="line {line.kind}" points="{path}"/>')
+    return parts
+
+
+def _thinned(values: FloatArray, run: IntArray) -> list[int]:
+    """Return the indices of ``run`` that are drawn: first, last and extremes of each bucket."""
+    if len(run) <= _MOST_POINTS:
+        return [int(i) for i in run]
+    kept = {int(run[0]), int(run[-1])}
+    for bucket in np.array_split(run, _MOST_POINTS // 2):
+        kept.add(int(bucket[np.argmin(values[bucket])]))
+        kept.add(int(bucket[np.argmax(values[bucket])]))
+    return sorted(kept)
+
+
+def _dotted(line: Line) -> IntArray:
+    known = np.flatnonzero(np.isfinite(line.values))
+    return known if len(known) <= _MOST_DOTS else known[-1:]
+
+
+def _dot(line: Line, i: int, dates: Sequence[date], x: Place, y: Place, unit: str) -> str:
+    value = float(line.values[i])
+    return (
+        f'<i class="dot {line.kind}" style="left:{x(i) / 10:.2f}%;top:{y(value) / 10:.2f}%" '
+        f'title="{dates[i].isoformat()} {value:,.2f}{unit}"></i>'
+    )
