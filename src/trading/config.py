@@ -29,6 +29,7 @@ from trading.log import get_logger, register_secret
 
 if TYPE_CHECKING:
     from trading.allocation.sizing import AllocationSettings
+    from trading.backtest.settings import ResearchSettings
     from trading.broker.rest import KisSettings
     from trading.execution.orders import ExecutionSettings
     from trading.features.pipeline import FeatureSettings
@@ -228,6 +229,13 @@ class Settings:
 
         return _read(self.config_dir / "notify.yaml", NotifySettings)
 
+    @cached_property
+    def research(self) -> "ResearchSettings":
+        """``research.yaml``."""
+        from trading.backtest.settings import ResearchSettings
+
+        return _read(self.config_dir / "research.yaml", ResearchSettings)
+
 
 SECTIONS = (
     "app",
@@ -241,6 +249,7 @@ SECTIONS = (
     "risk",
     "execution",
     "notify",
+    "research",
 )
 
 

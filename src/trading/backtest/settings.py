@@ -1,0 +1,87 @@
+"""What an operator may change of research: ``config/research.yaml``."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Choice = str | int | float | bool
+Scheme = Literal["anchored", "rolling"]
+Objective = Literal[
+    "sharpe", "sortino", "calmar", "total_return", "annual_return", "annual_volatility",
+    "max_drawdown",
+]  # fmt: skip
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WalkForwardSettings(_Strict):
+    """How parameters are chosen on one stretch of history and traded on the next; in sessions."""
+
+    scheme: Scheme = "anchored"
+    train_sessions: int = Field(default=504, ge=20)
+    test_sessions: int = Field(default=126, ge=5)
+    purge_sessions: int = Field(default=5, ge=0)
+    objective: Objective = "sharpe"
+    blocks: int = Field(default=16, ge=2, le=16, multiple_of=2)
+
+
+class OptimizeSettings(_Strict):
+    """How a study looks for parameters."""
+
+    objectives: tuple[Objective, ...] = ("sharpe",)
+    trials: int = Field(default=100, ge=1)
+    folds: int = Field(default=5, ge=1)
+    batch: int = Field(default=4, ge=1)
+    startup_trials: int = Field(default=12, ge=1)
+    prune_after_folds: int = Field(default=2, ge=1)
+    seed: int = Field(default=7, ge=0)
+    storage: str | None = None
+
+
+class Range(_Strict):
+    """Where one parameter is looked for: ``low`` to ``high`` by ``step``, or ``choices``.
+
+    Whole numbers are looked for among whole numbers. ``log`` looks as often between 1 and 10 as
+    between 10 and 100.
+    """
+
+    low: int | float | None = None
+    high: int | float | None = None
+    step: Annotated[int | float, Field(gt=0)] | None = None
+    log: bool = False
+    choices: tuple[Choice, ...] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> "Range":
+        bounds = (self.low, self.high)
+        if (self.choices is None) == (bounds == (None, None)):
+            raise ValueError("low 와 high, 또는 choices 하나만 적어 주세요")
+        if self.choices is not None:
+            if not self.choices or self.step is not None or self.log:
+                raise ValueError("choices 에는 값을 하나 이상 적고 step 이나 log 를 쓰지 않습니다")
+            return self
+        if self.low is None or self.high is None or self.low > self.high:
+            raise ValueError("low 는 high 보다 크지 않아야 합니다")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log 에는 0보다 큰 low 가 필요하고 step 을 쓰지 않습니다")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the parameter is a whole number."""
+        return all(isinstance(v, int) for v in (self.low, self.high, self.step) if v is not None)
+
+
+class ResearchSettings(_Strict):
+    """Walk-forward, optimisation and where it looks; commented in ``config/research.yaml``.
+
+    ``spaces`` has the parameters of a strategy under its name, ``exits.stop_loss`` for one of its
+    exit rules.
+    """
+
+    walk_forward: WalkForwardSettings = WalkForwardSettings()
+    optimize: OptimizeSettings = OptimizeSettings()
+    spaces: Mapping[str, Mapping[str, Range]] = Field(default_factory=dict)
