@@ -381,7 +381,7 @@ def _track_records() -> tuple[Check, ...]:
         Check(
             row="5",
             subject="확률적 샤프(PSR)",
-            function="trading.measures:probabilistic_sharpe",
+            function="trading.measures.evidence:probabilistic_sharpe",
             origin=hedge_fund,
             figures=_figures("정규=0.98167 왜도·첨도=0.91336"),
             compute=lambda psr: [psr(0.458, 24), psr(0.458, 24, **fund)],
@@ -389,7 +389,7 @@ def _track_records() -> tuple[Check, ...]:
         Check(
             row="5",
             subject="최소 기간(MinTRL)",
-            function="trading.measures:min_track_record",
+            function="trading.measures.evidence:min_track_record",
             origin=hedge_fund,
             figures=_figures("개월=34.56"),
             compute=lambda needed: [needed(0.458, **fund)],
@@ -397,7 +397,7 @@ def _track_records() -> tuple[Check, ...]:
         Check(
             row="6",
             subject="운으로 얻을 샤프(일)",
-            function="trading.measures:expected_max_sharpe",
+            function="trading.measures.evidence:expected_max_sharpe",
             origin="Bailey-López de Prado 2014",
             figures=_figures("N=100=0.113172"),
             compute=lambda lucky: [lucky(100, variance=spread)],
@@ -405,7 +405,7 @@ def _track_records() -> tuple[Check, ...]:
         Check(
             row="6",
             subject="할인된 샤프(DSR)",
-            function="trading.measures:deflated_sharpe",
+            function="trading.measures.evidence:deflated_sharpe",
             origin="Bailey-López de Prado 2014",
             figures=(("N 100", "0.900397"), ("N 46", "0.950502"), ("정규, N 88", "0.950491")),
             compute=lambda dsr: [
@@ -417,7 +417,7 @@ def _track_records() -> tuple[Check, ...]:
         Check(
             row="6b",
             subject="N번 가운데 가장 큰 샤프의 기댓값",
-            function="trading.measures:expected_max_sharpe",
+            function="trading.measures.evidence:expected_max_sharpe",
             origin="Bailey-López de Prado 2014",
             figures=(("10", "1.5746"), ("45", "2.2356"), ("100", "2.5306"), ("1000", "3.2551")),
             compute=lambda lucky: [lucky(trials) for trials in (10, 45, 100, 1000)],
@@ -827,7 +827,7 @@ def _closed_forms() -> tuple[Check, ...]:
         Check(
             row="22",
             subject="샤프의 연율화",
-            function="trading.measures:sharpe",
+            function="trading.measures.path:sharpe",
             origin="Lo 2002",
             # 2 % and 0 %: mean 0.01, deviation (n - 1) 0.01 √2.
             figures=_figures("√252/√2=11.224972"),

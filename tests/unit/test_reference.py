@@ -103,7 +103,7 @@ def of_one(compute: Any, digits: str = "0.50") -> list[reference.Row]:
     check = Check(
         row="0",
         subject="시험",
-        function="trading.measures:hit_rate",
+        function="trading.measures.outcomes:hit_rate",
         origin="",
         figures=(("값", digits),),
         compute=compute,
@@ -181,14 +181,14 @@ def test_json_and_exit_code():
     assert len(rows) == 10
     assert {"name", "function", "expected", "got", "tolerance", "ok"} <= set(rows[0])
     assert (rows[0]["function"], rows[0]["expected"]) == (
-        "trading.measures:expected_max_sharpe",
+        "trading.measures.evidence:expected_max_sharpe",
         1.5746,
     )
 
 
 def test_a_difference_is_exit_1(monkeypatch):
     """A table with a red row says so."""
-    monkeypatch.setattr("trading.measures.expected_max_sharpe", lambda *a, **k: 1.0)
+    monkeypatch.setattr("trading.measures.evidence.expected_max_sharpe", lambda *a, **k: 1.0)
 
     result = CliRunner().invoke(app, ["reference", "--only", "6b"])
 
@@ -243,7 +243,7 @@ def mutation(name: str, where: str, make: Any, rows: str) -> Mutation:
 
 
 GARCH = "trading.models.timeseries:"
-MEASURES = "trading.measures:"
+MEASURES = "trading.measures.evidence:"
 MUTATIONS = [
     mutation(
         "back-cast in place of the mean square", GARCH + "_score",
@@ -274,11 +274,11 @@ MUTATIONS = [
         lambda f: lambda nu, level: (f(nu, level)[0], f(nu, level)[1] * (nu - 1.0) / nu), "4",
     ),
     mutation(
-        "excess kurtosis", MEASURES + "_sharpe_scale",
+        "excess kurtosis", MEASURES + "_psr_scale",
         mutated("(kurt - 1.0)", "(kurt - 3.0 - 1.0)"), "5 6",
     ),
     mutation(
-        "sign of the skew", MEASURES + "_sharpe_scale",
+        "sign of the skew", MEASURES + "_psr_scale",
         mutated("1.0 - skew", "1.0 + skew"), "5 6",
     ),
     mutation(
@@ -394,7 +394,7 @@ MUTATIONS = [
         ), "22",
     ),
     mutation(
-        "ddof 0", MEASURES + "period_sharpe",
+        "ddof 0", "trading.measures.path:period_sharpe",
         mutated("ddof=1", "ddof=0"), "22",
     ),
 ]  # fmt: skip
