@@ -113,6 +113,14 @@ class Bars:
             self._lines[key] = (function(),)
         return self._lines[key][0]
 
+    def forget(self, above: int) -> None:
+        """Drop the lines made first, until what is kept takes no more than ``above`` bytes."""
+        taken = sum(line.nbytes for lines in self._lines.values() for line in lines)
+        for key in list(self._lines):
+            if taken <= above:
+                break
+            taken -= sum(line.nbytes for line in self._lines.pop(key))
+
     def gather(self, grid: FloatArray) -> FloatArray:
         """Return the cells of own bars, instrument after instrument, in the order of ``own``."""
         out = np.empty(self.starts[-1])

@@ -1,20 +1,19 @@
 """Backtests and sweeps over recorded history."""
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from trading import measures
 from trading.backtest import runner
 from trading.backtest.runner import BacktestResult
+from trading.backtest.workers import open_workers
 from trading.bootstrap import Installation
+from trading.domain.arrays import IntArray
 from trading.domain.decision import Verdict
 from trading.domain.instrument import Market
-from trading.errors import UsageError
 from trading.research.history import (
     History,
     Scope,
@@ -24,13 +23,10 @@ from trading.research.history import (
     load_history,
     views_of,
 )
+from trading.research.parameters import Params
+from trading.research.trader import Trader, open_trials, trade, trials_line
 from trading.sessions import SessionCalendar
 
-if TYPE_CHECKING:
-    from trading.strategies.base import ExitRules
-    from trading.strategies.catalog import StrategySettings
-
-_EXITS = "exits."
 # The commonest verdicts tell why orders were few, or none.
 _SHOWN_VERDICTS = 3
 
@@ -69,101 +65,47 @@ def backtest(
 def sweep(
     installation: Installation,
     strategy: str,
-    grid: Sequence[Mapping[str, Any]],
+    grid: Sequence[Params],
     scope: Scope,
     progress: Progress | None = None,
+    *,
+    workers: str | None = None,
 ) -> dict[str, Any]:
-    """Trade recorded history once for each set of parameters, in one compiled loop each."""
-    from trading.backtest import sweep as compiled
+    """Trade recorded history once for each set of parameters, in one compiled loop each.
 
-    history = load_history(installation, scope)
+    Whoever does the work (``backtest.workers``), the result is the same.
+    """
+    trader = Trader.of(installation, load_history(installation, scope), strategy)
     runs: list[dict[str, Any]] = []
+    # Before any of them is traded: one that cannot be is told at once.
     for params in grid:
-        strategies = with_params(
-            installation.settings.strategies,
-            strategy,
-            params,
-            installation.settings.execution.exits,
-        )
-        views = views_of(installation, history, agents_of(strategy, strategies), strategies)
-        result = compiled.run(
-            views,
-            history.raw,
-            history.actions,
-            history.calendar,
-            history.rules,
-            replace(history.policy, agent_exits=strategies.exits()),
-            cash=installation.settings.app.demo.cash_minor(history.market),
-            first=history.first,
-            last=history.last,
-        )
-        runs.append(
-            {
-                "params": dict(params),
-                "final_equity": result.equity[-1],
-                "orders": len(result.orders),
-                "orders_hash": runner.orders_hash(result.orders),
-                "metrics": performance([result.starting_cash, *result.equity], history.market),
-            }
-        )
-        if progress is not None:
-            progress(len(runs), len(grid))
+        trader.settings_of(params)
+    with open_trials(installation) as ledger, open_workers(workers, trader) as hands:
+        for made in hands.map(trade, grid):
+            ledger.record(trader.trial("sweep", made.params, made.returns))
+            runs.append(
+                {
+                    "params": made.params,
+                    "final_equity": int(made.equity[-1]),
+                    "orders": made.orders,
+                    "orders_hash": made.orders_hash,
+                    "metrics": performance(made.equity, trader.market),
+                }
+            )
+            if progress is not None:
+                progress(len(runs), len(grid))
+        trials = ledger.count(trader.market)
     return {
         "strategy": strategy,
-        "market": str(history.market),
-        "currency": str(history.market.currency),
-        **evidence_of(history),
+        "market": str(trader.market),
+        "currency": str(trader.market.currency),
+        **trader.evidence,
         "runs": runs,
+        "trials": trials.to_json(),
     }
 
 
-def grid(strategy: str, params: Sequence[str]) -> list[dict[str, Any]]:
-    """Return every combination of ``name=value,value``; one empty set when none is given."""
-    names, values = [], []
-    for text in params:
-        name, _, listed = text.partition("=")
-        if not listed:
-            raise UsageError(f"매개변수는 이름=값,값 꼴로 주십시오: {text}")
-        names.append(name.strip())
-        values.append([_number(v) for v in listed.split(",")])
-    return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
-
-
-def with_params(
-    strategies: "StrategySettings", strategy: str, params: Mapping[str, Any], exits: "ExitRules"
-) -> "StrategySettings":
-    """Return the settings with other parameters of one strategy, validated as on load.
-
-    ``exits.stop_loss`` names a parameter of its exit rules; a strategy without its own begins
-    with ``exits``, those of everybody.
-    """
-    from pydantic import ValidationError
-
-    from trading.strategies.catalog import StrategySettings
-
-    body = strategies.model_dump()
-    if strategy not in body:
-        raise UsageError(f"없는 전략입니다: {strategy}")
-    block = {**body[strategy], **{k: v for k, v in params.items() if not k.startswith(_EXITS)}}
-    rules = {k.removeprefix(_EXITS): v for k, v in params.items() if k.startswith(_EXITS)}
-    if rules:
-        block["exits"] = {**(block.get("exits") or exits.model_dump()), **rules}
-    body[strategy] = block
-    try:
-        return StrategySettings.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"][1:]) or ", ".join(params)
-        if first["type"] == "extra_forbidden":
-            within = type(exits).model_fields if name.startswith(_EXITS) else body[strategy]
-            known = ", ".join(k for k in within if k not in params)
-            raise UsageError(
-                f"{strategy}에 없는 매개변수입니다: {name} (있는 것: {known})"
-            ) from None
-        raise UsageError(f"쓸 수 없는 값입니다: {name}={params.get(name)}") from None
-
-
-def performance(equity: Sequence[int], market: Market) -> dict[str, Any]:
+def performance(equity: Sequence[int] | IntArray, market: Market) -> dict[str, Any]:
     """Return the measures of an equity curve; ``None`` where too short to say."""
     values = np.asarray(equity, dtype=np.float64)
     returns = values[1:] / values[:-1] - 1.0
@@ -220,7 +162,7 @@ def sweep_text(result: Mapping[str, Any]) -> str:
         f"({percent_text(run['metrics']['total_return'])}), 주문 {run['orders']:,}건"
         for run in ranked
     ]
-    return "\n".join([*lines, *evidence_lines(result)])
+    return "\n".join([*lines, trials_line(result["trials"]), *evidence_lines(result)])
 
 
 def _figures(result: BacktestResult, history: History) -> dict[str, Any]:
@@ -257,12 +199,3 @@ def _verdicts(result: BacktestResult) -> dict[str, int]:
         for choice in day.decision.choices
     )
     return {verdict.name: count for verdict, count in counted.most_common()}
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text.strip()
