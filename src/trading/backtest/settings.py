@@ -75,6 +75,19 @@ class Range(_Strict):
         return all(isinstance(v, int) for v in (self.low, self.high, self.step) if v is not None)
 
 
+class ReportSettings(_Strict):
+    """What the pages of runs show, and how their intervals are drawn."""
+
+    level: float = Field(default=0.95, gt=0.5, lt=1.0)
+    repetitions: int = Field(default=1000, ge=100)
+    seed: int = Field(default=20, ge=0)
+    rolling_sessions: int = Field(default=126, ge=20)
+    drawdowns: int = Field(default=5, ge=1)
+    trades: int = Field(default=5, ge=1)
+    charts: int = Field(default=12, ge=0)
+    open_charts: int = Field(default=2, ge=0)
+
+
 class ResearchSettings(_Strict):
     """Walk-forward, optimisation and where it looks; commented in ``config/research.yaml``.
 
@@ -84,4 +97,5 @@ class ResearchSettings(_Strict):
 
     walk_forward: WalkForwardSettings = WalkForwardSettings()
     optimize: OptimizeSettings = OptimizeSettings()
+    report: ReportSettings = ReportSettings()
     spaces: Mapping[str, Mapping[str, Range]] = Field(default_factory=dict)
