@@ -13,7 +13,7 @@ COMPILED_TESTS := $(wildcard tests/unit/simulation tests/unit/allocation tests/u
 	tests/unit/execution tests/unit/test_ensemble.py tests/unit/models tests/unit/backtest)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test test-slow lint serve mlflow chaos bench soak fuzz conformance
+.PHONY: help check setup demo test test-slow lint serve mlflow chaos bench soak fuzz conformance compare-peers
 
 help:
 	@printf '%s\n' \
@@ -25,6 +25,7 @@ help:
   'make soak    40종목 초당 2,000건을 흘려 보내며 손실과 증가를 봅니다 (SECONDS=600, DATASET=폴더)' \
   'make fuzz    실시간 자료와 응답의 해석기를 망가진 입력으로 두드립니다 (SECONDS=600)' \
   'make conformance  다른 이가 만든 KIS 클라이언트를 로컬 거래소에서 시험합니다 (DATASET=폴더)' \
+  'make compare-peers  다른 백테스터와 체결과 평가금액을 견줍니다 (처음에는 설치에 몇 분)' \
   'make lint    린트, 형식, 타입, 구조만 검사합니다' \
 	  'make serve   Prefect 서버와 작업자를 띄우고 배포합니다 (http://127.0.0.1:4200)' \
 	  'make mlflow  MLflow 화면을 띄웁니다 (http://127.0.0.1:5000)'
@@ -118,6 +119,10 @@ conformance: setup
 	  cp conformance/requirements.txt .venv-conformance/installed.txt || { \
 	  echo '클라이언트를 설치하지 못했습니다: 인터넷 연결을 확인한 뒤 다시 실행해 주세요.'; exit 2; }; }
 	@$(BIN)/python conformance/run.py $(if $(DATASET),--dataset '$(DATASET)')
+
+# The backtesters of others live in environments of their own, made once for each list of versions.
+compare-peers: setup
+	@$(BIN)/python peers/compare.py $(if $(PART),--part $(PART))
 
 # atheris has wheels for Python 3.11 and 3.12 on Linux: an environment of its own, which sees ours.
 fuzz: setup
