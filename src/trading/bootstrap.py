@@ -54,7 +54,15 @@ from trading.live.journal import (
 from trading.live.pace import ControlDoor, LockStep, Pace, PortFile, WallPace
 from trading.live.reconcile import Difference
 from trading.log import configure, get_logger
-from trading.ports import BarSource, BulkSource, Clock, Ledger, Record, RecordKind
+from trading.ports import (
+    BarSource,
+    BulkSource,
+    Clock,
+    DatasetSource,
+    Ledger,
+    Record,
+    RecordKind,
+)
 from trading.sessions import SessionCalendar
 
 if TYPE_CHECKING:
@@ -119,7 +127,7 @@ def configured_market(root: Path | None = None) -> Market:
     return load_settings(resolve_root(root).root).app.market
 
 
-def open_source(installation: Installation, dataset: Path | None = None) -> BulkSource:
+def open_source(installation: Installation, dataset: Path | None = None) -> DatasetSource:
     """Return the dataset at ``dataset`` or ``data.dataset``, else the embedded history."""
     from trading.store.datasets import EmbeddedSource, open_dataset
 

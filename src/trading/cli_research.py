@@ -37,6 +37,35 @@ WorkersOption = Annotated[
 
 
 @app.command(help="과거 기록으로 전략 하나를 시험합니다 (ensemble은 전체 정책).")
+class LanguageName(StrEnum):
+    """The language of a page, as the user types it."""
+
+    KO = "ko"
+    EN = "en"
+
+
+ReportOption = Annotated[
+    bool, typer.Option("--report", help="결과를 HTML 성적표로도 남깁니다 (인터넷 없이 열립니다).")
+]
+LanguageOption = Annotated[
+    LanguageName, typer.Option("--lang", help="성적표의 말: ko 한국어, en 영어.")
+]
+
+
+class ReplayName(StrEnum):
+    """What the prints of a session are made of, as the user types it."""
+
+    DAILY = "daily"
+    MINUTE = "minute"
+    TICK = "tick"
+
+
+ReplayOption = Annotated[
+    ReplayName,
+    typer.Option("--replay", help="장중을 무엇으로 재생할지: daily 일봉, minute 분봉, tick 체결."),
+]
+
+
 def backtest(
     strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
     symbols: SymbolsOption = None,
@@ -45,9 +74,13 @@ def backtest(
     market: MarketOption = None,
     dataset: DatasetOption = None,
     as_json: JsonOption = False,
+    replay: ReplayOption = ReplayName.DAILY,
+    report: ReportOption = False,
+    lang: LanguageOption = LanguageName.KO,
 ) -> None:
     from trading import bootstrap
     from trading.research import runs
+    from trading.backtest.replay import ReplayKind
 
     installation = bootstrap.open_home(State.root)
     with progress_bar("백테스트") as progress:
@@ -57,6 +90,8 @@ def backtest(
             scope(market, symbols, first, last, dataset),
             progress,
         )
+            replay=ReplayKind(replay),
+            report=lang.value if report else None,
     if as_json:
         print_json(result)
     else:

@@ -160,6 +160,18 @@ class BulkSource(BarSource, Protocol):
         ...
 
 
+class DatasetSource(BulkSource, Protocol):
+    """A recording that says which days it has inside the session: what a replay is made of."""
+
+    def minute_sessions(self, market: Market) -> list[date]:
+        """Return every session with recorded intraday bars, oldest first."""
+        ...
+
+    def tick_sessions(self, market: Market) -> list[date]:
+        """Return every session with recorded trades, oldest first."""
+        ...
+
+
 class Broker(Protocol):
     """An account at a venue: the KIS client over the wire, or matching in this process."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from trading.domain.actions import CorporateAction, in_effect_order
 from trading.domain.arrays import IntArray
@@ -39,6 +39,18 @@ from trading.simulation.matching import BASIS_POINTS, Execution, Matcher, Workin
 from trading.simulation.paths import Print, daily_prints
 
 Instants = Sequence[tuple[datetime, Sequence[Print]]]
+
+
+class Replay(Protocol):
+    """Prints of recorded sessions, finer than daily bars; see ``backtest.replay``."""
+
+    def refused(self, row: int, view: View, start: SessionStart) -> frozenset[str]:
+        """Return the names that no orders are taken for, since their record contradicts itself."""
+        ...
+
+    def instants(self, row: int, view: View, start: SessionStart) -> Instants:
+        """Return the prints of the session by instant."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +101,13 @@ def run(
     cash: int,
     first: date,
     last: date,
+    replay: Replay | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BacktestResult:
     """Trade every session from ``first`` to ``last`` and return what happened.
 
-    The session before ``first`` must be in the panel: a decision needs a yesterday.
+    The session before ``first`` must be in the panel: a decision needs a yesterday. Without a
+    ``replay`` each session is the four prints of its daily bar.
     """
     by_session = actions_by_session(actions)
     rows = [
@@ -118,9 +132,13 @@ def run(
         start = session_start(
             view, raw, row, by_session.get(session, ()), rules, engine, open_ts, close_ts
         )
-        days.append(
-            run_session(engine, matcher, start, view, daily_instants(raw, row, view, start))
-        )
+        if replay is not None:
+            refused = replay.refused(row, view, start)
+            view = views.at(row, held=engine.account.positions, untradable=refused)
+            instants = replay.instants(row, view, start)
+        else:
+            instants = daily_instants(raw, row, view, start)
+        days.append(run_session(engine, matcher, start, view, instants))
         if progress is not None:
             progress(done + 1, len(rows))
     return BacktestResult(

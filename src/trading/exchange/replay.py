@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -17,17 +16,20 @@ from trading.domain.market import PriceBasis
 from trading.domain.rules import MarketRules
 from trading.errors import UsageError
 from trading.ports import BarSource
-from trading.simulation.paths import Print, daily_prints, minute_prints
+from trading.simulation.paths import (
+    DayPrices,
+    MinuteBar,
+    Print,
+    bar_seconds,
+    daily_prints,
+    minute_bars,
+    minute_prints,
+    refusal,
+)
 
 # How far back the last close of an instrument is looked for: longer halts have no base price.
 LOOKBACK_DAYS = 30
-# A minute recording whose close is further than this from the daily close is another price.
-CLOSE_TOLERANCE = 0.001
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
-
-
-# (start, open, high, low, close, volume)
-MinuteBar = tuple[datetime, int, int, int, int, int]
 
 
 class DayBar(NamedTuple):
@@ -115,8 +117,9 @@ class SessionReplay:
             last = self.previous.get(action.symbol)
             if last is not None and last.session < action.ex_date:
                 self._base[action.symbol] = action.ex_price(self._base[action.symbol])
-        self._minutes = _minute_bars(source, market, session, sorted(self.today))
-        self._bar_seconds = _bar_seconds(self._minutes)
+        intraday = source.minute(market, session, sorted(self.today))
+        self._minutes = minute_bars(intraday, list(self.today))
+        self._bar_seconds = bar_seconds(intraday)
         self._tapes: dict[str, Tape] = {}
         self.untradable = self._find_untradable()
 
@@ -190,21 +193,21 @@ class SessionReplay:
 
     def _illegality(self, symbol: str, bar: DayBar) -> str:
         minutes = self._minutes.get(symbol)
-        if minutes is not None:
-            close = minutes[-1][4]
-            if abs(close - bar.close) > CLOSE_TOLERANCE * bar.close:
-                return "분봉 종가와 일봉 종가가 0.1% 넘게 다름"
-        elif bar.volume > 0 and bar.basis == PriceBasis.ADJUSTED.value:
-            # Tick rules bind orders, not prints; but an adjusted price off the grid was never
-            # a price of that day.
-            exchange = self.exchange_of(symbol)
-            prices = {bar.open, bar.high, bar.low, bar.close}
-            if not all(self._rules.is_on_tick(exchange, p, self.session) for p in prices):
-                return "수정 주가가 그날의 호가 단위와 맞지 않음"
-        lower, upper = self.limits(symbol)
-        if bar.volume > 0 and upper > 0 and (bar.high > upper or bar.low < lower):
-            return "기록된 가격이 가격 제한폭을 벗어남"
-        return ""
+        return refusal(
+            DayPrices(
+                open=bar.open,
+                high=bar.high,
+                low=bar.low,
+                close=bar.close,
+                volume=bar.volume,
+                is_adjusted=bar.basis == PriceBasis.ADJUSTED.value,
+            ),
+            minutes[-1][4] if minutes else None,
+            self.exchange_of(symbol),
+            self.session,
+            self.limits(symbol),
+            self._rules,
+        )
 
 
 class History:
@@ -236,8 +239,8 @@ class History:
 
     def minutes(self, symbol: str, session: date) -> tuple[Sequence[MinuteBar], int]:
         """Return the recorded intraday bars of a session, oldest first, and their seconds."""
-        found = _minute_bars(self._source, self._market, session, [symbol])
-        return found.get(symbol, []), _bar_seconds(found)
+        frame = self._source.minute(self._market, session, [symbol])
+        return minute_bars(frame, [symbol]).get(symbol, []), bar_seconds(frame)
 
     def index(self, first: date, last: date) -> list[tuple[date, float]]:
         """Return the recorded closes of the market's benchmark, oldest first."""
@@ -296,25 +299,3 @@ def _day_bars(frame: Any) -> list[tuple[str, DayBar]]:
             for row in columns
         )
     ]
-
-
-def _minute_bars(
-    source: BarSource, market: Market, session: date, symbols: Sequence[str]
-) -> dict[str, list[tuple[datetime, int, int, int, int, int]]]:
-    frame = source.minute(market, session, symbols)
-    bars: dict[str, list[tuple[datetime, int, int, int, int, int]]] = {}
-    if len(frame) == 0:
-        return bars
-    starts = [moment.to_pydatetime() for moment in frame["ts"]]
-    prices = [frame[c].tolist() for c in ("open", "high", "low", "close", "volume")]
-    for symbol, start, *row in zip(frame["symbol"].tolist(), starts, *prices, strict=True):
-        o, h, lo, c, v = row
-        bars.setdefault(symbol, []).append((start, o, h, lo, c, v))
-    return bars
-
-
-def _bar_seconds(bars: Mapping[str, Sequence[tuple[datetime, int, int, int, int, int]]]) -> int:
-    """Return the width of recorded intraday bars: the least distance between two starts."""
-    starts = sorted({bar[0] for rows in bars.values() for bar in rows})
-    gaps = [(later - start).total_seconds() for start, later in pairwise(starts)]
-    return int(min(gaps, default=60))

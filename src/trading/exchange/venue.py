@@ -30,13 +30,14 @@ from trading.exchange.accounts import (
 from trading.exchange.floor import Floor, Suspension, SuspensionKind
 from trading.exchange.journal import Fact, Journal
 from trading.exchange.refusals import OrderRefused, Reason
-from trading.exchange.replay import DayBar, History, MinuteBar, SessionReplay, Tape
+from trading.exchange.replay import DayBar, History, SessionReplay, Tape
 from trading.exchange.terms import Terms, terms_of
 from trading.exchange.windows import IMMEDIATE, ON_CLOSE, ON_OPEN, Windows
 from trading.log import get_logger, get_trade_log
 from trading.ports import BarSource
 from trading.sessions import SessionCalendar
 from trading.simulation.matching import Execution
+from trading.simulation.paths import MinuteBar
 from trading.wire import values
 from trading.wire.endpoints import Profile
 from trading.wire.order_codes import takes_domestic, takes_overseas

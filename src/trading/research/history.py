@@ -21,9 +21,13 @@ from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import MissingDataError, UsageError
 from trading.execution.decide import Policy, Views
+from trading.execution.engine import SessionStart
+from trading.ports import DatasetSource
 from trading.sessions import SessionCalendar
+from trading.simulation.paths import Print
 
 if TYPE_CHECKING:
+    from trading.backtest.replay import IntradayReplay, ReplayKind
     from trading.store.universe import Survivorship
     from trading.strategies.catalog import StrategySettings
 
@@ -32,13 +36,17 @@ ENSEMBLE = "ensemble"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Which recorded history is traded; ``None`` takes the configured or the whole."""
+    """Which recorded history is traded; ``None`` takes the configured or the whole.
+
+    ``first_bar`` is where the panels begin: it is part of the policy, and a demo has its own.
+    """
 
     market: Market | None = None
     symbols: Sequence[str] | None = None
     first: date | None = None
     last: date | None = None
     dataset: Path | None = None
+    first_bar: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,6 +54,7 @@ class History:
     """Recorded panels of one market, and the law they were traded under."""
 
     market: Market
+    source: DatasetSource
     raw: RawPanel
     adjusted: AdjustedPanel
     actions: tuple[CorporateAction, ...]
@@ -85,6 +94,10 @@ def load_history(installation: Installation, scope: Scope) -> History:
         raise MissingDataError(
             f"{MARKET_TEXT[market]} 시장의 기록이 없습니다. --dataset으로 기록 폴더를 주십시오."
         )
+    if scope.first_bar is not None:
+        recorded = [day for day in recorded if day >= scope.first_bar]
+        if len(recorded) < 2:
+            raise MissingDataError(f"{scope.first_bar}부터는 거래할 기록이 없습니다.")
     if first is not None and not recorded[0] < first <= recorded[-1]:
         raise MissingDataError(
             f"{first}에 거래할 기록이 없습니다. 기록: {recorded[0]} ~ {recorded[-1]} (첫날 제외)"
@@ -122,6 +135,7 @@ def load_history(installation: Installation, scope: Scope) -> History:
         )
     return History(
         market=market,
+        source=source,
         raw=raw,
         adjusted=adjusted,
         actions=tuple(a for a in actions if a.symbol in raw.symbols),
@@ -165,6 +179,52 @@ def views_of(
         exchanges=installation.settings.universe.exchanges[history.market],
     ).evaluation
     return Views(evaluation, history.raw, history.rules, history.policy)
+
+
+def replay_of(history: History, kind: "ReplayKind") -> "IntradayReplay | None":
+    """Return the sessions' intraday record, ``None`` for their daily bars.
+
+    Raises
+    ------
+    MissingDataError
+        If no session of the history has such a record.
+    """
+    from trading.backtest.replay import IntradayReplay, ReplayKind, minutes
+
+    if kind is ReplayKind.DAILY:
+        return None
+    source, market = history.source, history.market
+    is_ticks = kind is ReplayKind.TICK
+    recorded = source.tick_sessions(market) if is_ticks else source.minute_sessions(market)
+    if not any(history.first <= day <= history.last for day in recorded):
+        what = "체결" if is_ticks else "분봉"
+        span = (
+            f"{recorded[0]} ~ {recorded[-1]} 사이 {len(recorded):,}거래일" if recorded else "없음"
+        )
+        raise MissingDataError(
+            f"{history.first} ~ {history.last}에는 {what} 기록이 없습니다. "
+            f"{what} 기록이 있는 날: {span}"
+        )
+
+    def of_minutes(start: SessionStart, symbols: Sequence[str]) -> dict[str, list[Print]]:
+        # Of all names: how wide a bar is shows in those that traded in every one.
+        frame = source.minute(market, start.session, history.raw.symbols)
+        return minutes(market, start, frame, symbols)
+
+    def of_ticks(start: SessionStart, symbols: Sequence[str]) -> dict[str, list[Print]]:
+        from trading.store.minutes import prints
+
+        ticks = source.table("ticks", market, symbols, start.session, start.session)
+        return prints(ticks, history.calendar)
+
+    days = frozenset(recorded)
+    of_session = of_ticks if is_ticks else of_minutes
+    return IntradayReplay(
+        history.raw,
+        history.rules,
+        kind,
+        lambda start, symbols: of_session(start, symbols) if start.session in days else {},
+    )
 
 
 def agents_of(strategy: str, strategies: "StrategySettings") -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from trading import measures
-from trading.backtest import runner
+from trading.backtest import figures, runner
+from trading.backtest.replay import ReplayKind
 from trading.backtest.runner import BacktestResult
 from trading.backtest.workers import open_workers
 from trading.bootstrap import Installation
@@ -20,6 +21,7 @@ from trading.research.history import (
     agents_of,
     evidence_lines,
     evidence_of,
+    replay_of,
     load_history,
     views_of,
 )
@@ -34,6 +36,8 @@ _SHOWN_VERDICTS = 3
 Progress = Callable[[int, int], None]
 
 
+_REPLAY_TEXT = {"daily": "일봉", "minute": "분봉", "tick": "체결"}
+
 def backtest(
     installation: Installation,
     strategy: str,
@@ -42,7 +46,12 @@ def backtest(
 ) -> dict[str, Any]:
     """Trade recorded history by one strategy, or by the whole ensemble, and return the figures.
 
-    Learned agents abstain: a model trained on these years would know their end.
+    Learned agents abstain: a model trained on these years would know their end. ``replay`` says
+    what a session's prints are made of, where that was recorded. With ``report``, the language of
+    the page, the run is kept and its page written.
+    *,
+    replay: ReplayKind = ReplayKind.DAILY,
+    report: "Language | None" = None,
     """
     strategies = installation.settings.strategies
     history = load_history(installation, scope)
@@ -50,6 +59,7 @@ def backtest(
     result = runner.run(
         views,
         history.raw,
+    tapes = replay_of(history, replay)
         history.actions,
         history.calendar,
         history.rules,
@@ -59,8 +69,25 @@ def backtest(
         last=history.last,
         progress=progress,
     )
-    return {"strategy": strategy, **_figures(result, history)}
+    replayed = dict(tapes.sessions) if tapes is not None else {str(replay): len(result.sessions)}
+    with open_trials(installation) as ledger:
+        trader = Trader.of(installation, history, strategy)
+        returns = measures.returns_of(np.array([result.starting_cash, *result.equity]))
+        ledger.record(trader.trial("backtest", {}, returns, chosen={"replay": str(replay)}))
+        trials = ledger.count(history.market)
+    record = records.record_run(installation, history, result, strategy, replayed, trials)
+    return {
+        "strategy": strategy,
+        **_figures(result, record),
+        **evidence_of(history),
+        "replay": str(replay),
+        "replayed_sessions": replayed,
+        "replayed_names": dict(tapes.names) if tapes is not None else {},
+        "trials": trials.to_json(),
+        **(records.publish(installation, record, report) if report is not None else {}),
+    }
 
+        replay=tapes,
 
 def sweep(
     installation: Installation,
@@ -136,9 +163,21 @@ def text(result: Mapping[str, Any]) -> str:
         f"{result['strategy']}: {result['first_session']} ~ {result['last_session']}, "
         f"{result['sessions']:,}거래일",
         f"  주문 {result['orders']:,}건, 체결 {result['fills']:,}건",
+    if result["replay"] != ReplayKind.DAILY:
+        lines.append("  재생: " + _replayed_text(result))
+    if "report" in result:
+        lines += [f"  실행 {result['run_id']}", f"  성적표 {result['report']}"]
         "  판정 "
         + " · ".join(
             f"{VERDICT_TEXT[Verdict[name]]} {count:,}건"
+def _replayed_text(result: Mapping[str, Any]) -> str:
+    sessions, names = result["replayed_sessions"], result["replayed_names"]
+    return ", ".join(
+        f"{_REPLAY_TEXT[kind]} {sessions.get(kind, 0):,}거래일 (종목·일 {names.get(kind, 0):,}건)"
+        for kind in (result["replay"], ReplayKind.DAILY)
+    )
+
+
             for name, count in list(result["verdicts"].items())[:_SHOWN_VERDICTS]
         ),
         f"  최종 평가금액 {money_text(result['final_equity'], Currency(result['currency']))}, "

@@ -8,6 +8,7 @@ auction, an interruption) belongs to no bar. How prints become a bar is ``execut
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from trading.domain.market import PriceBasis
 from trading.errors import DataError, UsageError
 from trading.execution.bars import merge
 from trading.sessions import SessionCalendar
+from trading.simulation.paths import Print
 from trading.store import schema
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _NOT_A_TRADE_OF_THE_SESSION = 0x400 | 0x2000 | 0x1000000 | 0x4000000
 _NOT_THE_PRICE_OF_THE_MOMENT = (
     0x2 | 0x4 | 0x8 | 0x200 | 0x800 | 0x4000 | 0x40000 | 0x100000 | 0x400000 | 0x2000000
 )
-_CLOSING_PRINT = 0x80
+_OPENING_PRINT, _CLOSING_PRINT = 0x40, 0x80
 _OHLC = ("open", "high", "low", "close")
 _MINUTE = 60_000_000
 
@@ -52,15 +54,8 @@ def from_ticks(
     closing auction.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    trades = ticks.filter(pc.equal(ticks["kind"], "trade"))
-    flags = _flags(trades)
-    price, size = _integers(trades, "price"), _integers(trades, "size")
-    late = (_integers(trades, "ts") >= _hours(trades, calendar)[1]) & (flags & _CLOSING_PRINT == 0)
-    price = np.where(late | (flags & _NOT_THE_PRICE_OF_THE_MOMENT != 0), 0, price)
-    counts = (size > 0) & (flags & _NOT_A_TRADE_OF_THE_SESSION == 0)
-    counts &= ~pc.fill_null(trades["suspicious"], False).to_numpy()
+    trades, price, size, counts, _ = _trades(ticks, calendar)
     made = _merged(trades, (price, price, price, price, size), counts, calendar, every)
     listed = {item.symbol: item.exchange.value for item in instruments}
     symbols = made.rows["symbol"].to_pylist()
@@ -71,6 +66,38 @@ def from_ticks(
         {"exchange": pa.array([listed[symbol] for symbol in symbols], pa.string())},
         schema.MINUTE_BARS,
     )
+
+
+def prints(ticks: "pa.Table", calendar: SessionCalendar) -> dict[str, list[Print]]:
+    """Return each trade of the regular session that made a price, by symbol, oldest first.
+
+    What ``from_ticks`` gives no price is no print here. The opening and the closing print of the
+    listing exchange are auctions; the latter is told at the close, however late it was reported.
+    """
+    trades, price, size, counts, flags = _trades(ticks, calendar)
+    opened, closed = _hours(trades, calendar)
+    ts = np.minimum(_integers(trades, "ts"), closed)
+    counts &= (price > 0) & (ts >= opened)
+    order = np.flatnonzero(counts)[np.lexsort((_integers(trades, "seq")[counts], ts[counts]))]
+    found: dict[str, list[Print]] = {}
+    for symbol, at, paid, shares, is_auction in zip(
+        trades["symbol"].take(order).to_pylist(),
+        ts[order].astype("datetime64[us]").tolist(),
+        price[order].tolist(),
+        size[order].tolist(),
+        (flags[order] & (_OPENING_PRINT | _CLOSING_PRINT) != 0).tolist(),
+        strict=True,
+    ):
+        found.setdefault(symbol, []).append(
+            Print(
+                symbol=symbol,
+                ts=at.replace(tzinfo=UTC),
+                price=paid,
+                volume=shares,
+                auction=is_auction,
+            )
+        )
+    return found
 
 
 def wider(bars: "pa.Table", calendar: SessionCalendar, *, every: int) -> "pa.Table":
@@ -104,6 +131,22 @@ class _Made:
         }
         found = pa.table({name: columns[name] for name in kind.columns if name in columns})
         return schema.by_key(schema.conform(found, kind), kind)
+
+
+def _trades(
+    ticks: "pa.Table", calendar: SessionCalendar
+) -> "tuple[pa.Table, IntArray, IntArray, BoolArray, IntArray]":
+    """Return the trades, their prices (0 where a trade made none), sizes, whether they count, flags."""
+    import pyarrow.compute as pc
+
+    trades = ticks.filter(pc.equal(ticks["kind"], "trade"))
+    flags = _flags(trades)
+    price, size = _integers(trades, "price"), _integers(trades, "size")
+    late = (_integers(trades, "ts") >= _hours(trades, calendar)[1]) & (flags & _CLOSING_PRINT == 0)
+    price = np.where(late | (flags & _NOT_THE_PRICE_OF_THE_MOMENT != 0), 0, price)
+    counts = (size > 0) & (flags & _NOT_A_TRADE_OF_THE_SESSION == 0)
+    counts &= ~pc.fill_null(trades["suspicious"], False).to_numpy()
+    return trades, price, size, counts, flags
 
 
 def _merged_bars(bars: "pa.Table", calendar: SessionCalendar, every: int | None) -> _Made:

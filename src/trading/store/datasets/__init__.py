@@ -6,7 +6,7 @@ Bars that KIS serves come through ``broker``.
 from pathlib import Path
 
 from trading.errors import UsageError
-from trading.ports import BulkSource
+from trading.ports import DatasetSource
 from trading.store.datasets.embedded import EmbeddedSource
 from trading.store.datasets.marcap import MarcapSource, archive_files
 from trading.store.datasets.ohlcv import OhlcvSource, ohlcv_files
@@ -16,7 +16,7 @@ from trading.store.universe import UniverseSettings
 __all__ = ["EmbeddedSource", "MarcapSource", "OhlcvSource", "RecordedSource", "open_dataset"]
 
 
-def open_dataset(path: Path, universe: UniverseSettings | None = None) -> BulkSource:
+def open_dataset(path: Path, universe: UniverseSettings | None = None) -> DatasetSource:
     """Return the source that can read the folder or file, told by the names of its files."""
     if not path.exists():
         raise UsageError(f"자료 폴더가 없음: {path} (경로를 확인해 주세요)")

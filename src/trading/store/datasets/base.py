@@ -56,6 +56,10 @@ class TableSource(ABC):
     def minute_sessions(self, market: Market) -> list[date]:
         """Return every session with recorded intraday bars, oldest first."""
 
+    def tick_sessions(self, market: Market) -> list[date]:
+        """Return every session with recorded trades, oldest first; none unless a subclass has some."""
+        return []
+
     def kinds(self, market: Market) -> frozenset[str]:
         """Return the names of the kinds that ``table`` has rows of."""
         return frozenset(self.readers(market))

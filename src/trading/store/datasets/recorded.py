@@ -148,9 +148,11 @@ class RecordedSource(TableSource):
 
     def minute_sessions(self, market: Market) -> list[date]:
         """Return every session with recorded intraday bars, oldest first."""
-        path = self.directory / _FILES[market]["minute"]
-        column = _LOCAL_TIME[market]
-        return days_of(numbers(read(path, [column])[column], np.int64))
+        return self._days(market, "minute")
+
+    def tick_sessions(self, market: Market) -> list[date]:
+        """Return every session with recorded trades, oldest first."""
+        return self._days(market, "ticks")
 
     def raw_closes(self, symbols: Sequence[str] | None, first: date, last: date) -> "pa.Table":
         """Return closes as traded beside the adjusted ones, 298 large KRX names to 2017-06.
@@ -168,6 +170,13 @@ class RecordedSource(TableSource):
         )
         names = ["session", "symbol", "close", "volume", "adj_close", "source"]
         return table.rename_columns(names)
+
+    def _days(self, market: Market, kind: str) -> list[date]:
+        if kind not in self.kinds(market):
+            return []
+        path = self.directory / _FILES[market][kind]
+        column = _LOCAL_TIME[market]
+        return days_of(numbers(read(path, [column])[column], np.int64))
 
     def _minutes(
         self, market: Market, symbols: Sequence[str] | None, first: date, last: date
