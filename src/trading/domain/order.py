@@ -1,6 +1,6 @@
 """Orders: what we wish, what we sent, what the venue did, and which changes are legal."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -136,6 +136,8 @@ _ENDS = frozenset(
     }
 )
 _S = OrderStatus
+# What a partial fill does not change: the order is over, or about to be.
+_KEPT_BY_A_FILL = (_S.CANCELED, _S.EXPIRED, _S.PENDING_CANCEL)
 # A fill may outrun the acceptance, a cancel may lose to a fill, and a fill may be reported
 # after the cancel was: all three happen at KIS (FAULTS 25).
 TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
@@ -281,19 +283,23 @@ class Order:
 
     def moved(self, status: OrderStatus, *, reason: str = "") -> "Order":
         """Return the order in ``status``; ``OrderStateError`` when the table forbids it."""
-        if status not in TRANSITIONS[self.status]:
-            raise OrderStateError(
-                f"주문 상태 전이 불가: {self.status} → {status} ({self.intent.intent_id})"
-            )
-        return replace(self, status=status, reason=reason or self.reason)
+        return self._with(self._legal(status), reason=reason or self.reason)
 
     def acknowledged(self, ack: OrderAck) -> "Order":
         """Return the order with the venue's number; a fill that outran it keeps its status."""
-        order = replace(self, venue_order_id=ack.venue_order_id, branch=ack.branch)
-        if order.status not in (_S.SUBMITTED, _S.UNKNOWN):
-            return order
-        # Why its answer was lost explains nothing that happens to it from now on.
-        return replace(order.moved(OrderStatus.ACCEPTED), reason="")
+        status, reason = self.status, self.reason
+        if status is _S.SUBMITTED or status is _S.UNKNOWN:
+            # Why its answer was lost explains nothing that happens to it from now on.
+            status, reason = _S.ACCEPTED, ""
+        return Order(
+            intent=self.intent,
+            status=status,
+            venue_order_id=ack.venue_order_id,
+            branch=ack.branch,
+            filled_quantity=self.filled_quantity,
+            filled_amount=self.filled_amount,
+            reason=reason,
+        )
 
     def with_fill(self, quantity: int, amount: int) -> "Order":
         """Return the order after ``quantity`` more shares for ``amount`` minor units."""
@@ -302,9 +308,35 @@ class Order:
             raise OrderStateError(
                 f"체결 수량 오류: {filled}/{self.intent.quantity}주 ({self.intent.intent_id})"
             )
-        order = replace(self, filled_quantity=filled, filled_amount=self.filled_amount + amount)
         if filled == self.intent.quantity:
-            return order.moved(OrderStatus.FILLED)
-        if self.status in (_S.CANCELED, _S.EXPIRED, _S.PENDING_CANCEL):
-            return order
-        return order.moved(OrderStatus.PARTIALLY_FILLED)
+            status = self._legal(_S.FILLED)
+        elif self.status in _KEPT_BY_A_FILL:
+            status = self.status
+        else:
+            status = self._legal(_S.PARTIALLY_FILLED)
+        return self._with(status, filled, self.filled_amount + amount, self.reason)
+
+    def _legal(self, status: OrderStatus) -> OrderStatus:
+        if status not in TRANSITIONS[self.status]:
+            raise OrderStateError(
+                f"주문 상태 전이 불가: {self.status} → {status} ({self.intent.intent_id})"
+            )
+        return status
+
+    def _with(
+        self,
+        status: OrderStatus,
+        filled: int | None = None,
+        amount: int | None = None,
+        reason: str = "",
+    ) -> "Order":
+        # ``dataclasses.replace`` would take longer than all the rest of an order's way.
+        return Order(
+            intent=self.intent,
+            status=status,
+            venue_order_id=self.venue_order_id,
+            branch=self.branch,
+            filled_quantity=self.filled_quantity if filled is None else filled,
+            filled_amount=self.filled_amount if amount is None else amount,
+            reason=reason,
+        )

@@ -23,6 +23,7 @@ from trading.domain.order import (
     OrderAck,
     OrderIntent,
     OrderStatus,
+    OrderType,
     OrderUpdate,
     Side,
 )
@@ -39,6 +40,8 @@ BOUNDARY_EXIT = "exit"
 # An entry that waited inside the session for its price.
 BOUNDARY_TRIGGER = "trigger"
 REASON_TRIGGER = "trigger"
+# An order that a backtest wishes without a decision of ours.
+BOUNDARY_WISH = "wish"
 # An order that somebody placed by hand and that the books took over.
 BOUNDARY_MANUAL = "manual"
 # An order without a number cannot be canceled; one that is being canceled need not be again.
@@ -89,6 +92,28 @@ class Timer:
     view: View | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class Closes:
+    """The market's closing prices of one bar, in minor units; 0 where none is known yet.
+
+    For drivers without prints, who use one object for all bars.
+    """
+
+    symbols: Sequence[str]
+    prices: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Shares to buy (or, below 0, to sell) of each symbol at the next open, decided elsewhere.
+
+    Only ``backtest.direct`` wishes: a market order passes no guard of a living session.
+    """
+
+    session: date
+    changes: Sequence[tuple[str, Exchange, int]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Halt:
     """The operator's word; it stays until the next one, over restarts too."""
@@ -132,6 +157,8 @@ Event = (
     SessionStart
     | Timer
     | Tick
+    | Closes
+    | Wish
     | MarketStatus
     | Fill
     | OrderUpdate
@@ -272,8 +299,13 @@ class TradingEngine:
         match event:
             case Tick():
                 return self._on_tick(event)
+            case Closes():
+                for symbol, price in zip(event.symbols, event.prices, strict=True):
+                    self.last_price[symbol] = price
             case Fill():
                 return self._on_fill(event)
+            case Wish():
+                return self._on_wish(event)
             case MarketStatus():
                 self._on_status(event)
             case OrderUpdate():
@@ -546,6 +578,29 @@ class TradingEngine:
         )
         return [self.guarded(intent, tick.ts_event)]
 
+    def _on_wish(self, wish: Wish) -> list[Command]:
+        commands: list[Command] = []
+        for symbol, exchange, change in wish.changes:
+            side = Side.BUY if change > 0 else Side.SELL
+            intent = OrderIntent(
+                intent_id=f"{self.policy.market}:{wish.session}:{BOUNDARY_WISH}:{symbol}:{side}",
+                session=wish.session,
+                boundary=BOUNDARY_WISH,
+                symbol=symbol,
+                exchange=exchange,
+                side=side,
+                quantity=abs(change),
+                limit=0,
+                order_type=OrderType.MARKET_OPEN,
+                reason=BOUNDARY_WISH,
+            )
+            held = self.account.positions.get(symbol)
+            if -change > (held.quantity if held is not None else 0):
+                commands.append(self._admitted(intent, GuardCode.SHORT_SALE))
+            else:
+                commands.append(self._admitted(intent, None))
+        return commands
+
     def _on_status(self, status: MarketStatus) -> None:
         """Remember what may not be traded now: orders for it are kept back, exits wait."""
         if status.operation in _SIDECAR:
@@ -649,7 +704,8 @@ class TradingEngine:
             raise OrderStateError(f"모르는 주문번호의 체결: {fill.venue_order_id}")
         intent = order.intent
         self.orders[intent.intent_id] = order.with_fill(fill.quantity, fill.amount)
-        before = self.account.portfolio().quantity(intent.symbol)
+        holding = self.account.positions.get(intent.symbol)
+        before = holding.quantity if holding is not None else 0
         booking = self.account.apply_fill(
             intent.intent_id,
             intent.symbol,

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from pydantic import Field, model_validator
 
-from trading.domain.arrays import BoolArray, FloatArray
+from trading.domain.arrays import BoolArray, FloatArray, IntArray, SideArray
 from trading.features import indicators, statistics
 from trading.features.cross_section import SCORE_DECIMALS, percentile_rank
 from trading.strategies.base import Agent, AgentSettings, ExitRules, Family, Inputs, Triggers
@@ -198,6 +198,32 @@ def crossing_votes(gap: FloatArray, valid: BoolArray) -> FloatArray:
                 side = now
             votes[t, i] = vote
     return votes
+
+
+@njit(cache=True)
+def running_sums(close: IntArray) -> FloatArray:
+    """Return ``(n_bars + 1,)`` totals of integer prices; exact, as they stay below 2^53."""
+    sums = np.empty(close.shape[0] + 1)
+    sums[0] = 0.0
+    for t in range(close.shape[0]):
+        sums[t + 1] = sums[t] + close[t]
+    return sums
+
+
+@njit(cache=True)
+def average_sides(sums: FloatArray, fast: int, slow: int, side: SideArray) -> None:
+    """Write 1 while the fast average of one series is above the slow one, -1 while it is below.
+
+    0 where they are equal, and before there are ``slow`` bars. Sums of integers are compared
+    across, so that no rounding decides. No crossing is waited for, unlike ``crossing_votes``.
+    """
+    first = min(slow - 1, side.shape[0])
+    side[:first] = 0
+    known = side[first:]
+    end, fast_start = sums[slow:], sums[slow - fast :]
+    for t in range(known.shape[0]):
+        above = (end[t] - fast_start[t]) * float(slow) - (end[t] - sums[t]) * float(fast)
+        known[t] = np.int8(above > 0.0) - np.int8(above < 0.0)
 
 
 @njit(cache=True)
