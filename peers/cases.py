@@ -113,8 +113,8 @@ def trade(case: Case, wish: SideArray) -> direct.DirectResult:
 def _panel(case: Case) -> AdjustedPanel:
     return AdjustedPanel(
         market=Market.US, symbols=case.symbols, sessions=case.times.astype("datetime64[D]"),
-        open=case.price("open"), high=case.price("high"), low=case.price("low"),
-        close=case.price("close"), volume=case.volume.astype(np.float64),
+        open=case.prices["open"], high=case.prices["high"], low=case.prices["low"],
+        close=case.prices["close"], volume=case.volume.astype(np.float64),
         tradable=np.ones(case.close.shape, dtype=np.bool_),
         benchmark=np.full(len(case.times), np.nan), benchmark_name="",
     )  # fmt: skip

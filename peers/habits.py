@@ -38,7 +38,7 @@ def _running_averages(case: Case, wish: SideArray) -> SideArray:
     rule = case.rule
     if rule.kind == "recross":
         return wish
-    close = case.price("close")
+    close = case.prices["close"]
     total = np.vstack([np.zeros(close.shape[1]), np.cumsum(close, axis=0)])
     gap = np.full(close.shape, np.nan)
     for t in range(rule.slow - 1, len(close)):

@@ -6,7 +6,8 @@ stand for. Nothing here knows the package or an engine.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,9 +67,20 @@ class Case:
         """The tax on sales as a fraction of the amount."""
         return self.tax_ppb / BILLION
 
-    def price(self, name: str) -> Any:
-        """Return a field as the decimal prices that were quoted, ``float64``."""
-        return getattr(self, name) / self.minor_per_unit
+    @cached_property
+    def prices(self) -> Mapping[str, Any]:
+        """Open, high, low and close as the decimal prices that were quoted, ``float64``."""
+        names = ("open", "high", "low", "close")
+        return {name: getattr(self, name) / self.minor_per_unit for name in names}
+
+    def first(self, count: int) -> "Case":
+        """Return the first symbols only."""
+        grids = ("open", "high", "low", "close", "volume")
+        return replace(
+            self,
+            symbols=self.symbols[:count],
+            **{name: getattr(self, name)[:, :count] for name in grids},
+        )
 
     def save(self, path: Path) -> None:
         """Write everything into one file."""

@@ -10,7 +10,7 @@ from engines.case import Case, Rule
 
 def wishes(case: Case) -> Any:
     """Return ``int8 (n_bars, n_symbols)``: 1 buy, -1 sell at the next open, 0 nothing."""
-    closes = case.price("close")
+    closes = case.prices["close"]
     return np.column_stack([of_series(closes[:, i], case.rule) for i in range(closes.shape[1])])
 
 

@@ -13,6 +13,25 @@ from engines.case import Answer, Case
 from engines.signals import wilder_rsi
 
 
+class Pair(Strategy):
+    """Hold with all cash while the fast average is above the slow one."""
+
+    fast, slow = 10, 30
+
+    def init(self):
+        """Compute the averages."""
+        self.quick = self.I(SMA, self.data.Close, self.fast)
+        self.calm = self.I(SMA, self.data.Close, self.slow)
+
+    def next(self):
+        """Decide at the close of a bar."""
+        if self.quick[-1] > self.calm[-1]:
+            if not self.position:
+                self.buy()
+        elif self.quick[-1] < self.calm[-1] and self.position:
+            self.position.close()
+
+
 def run(case: Case, *, path: bool = True) -> Answer:
     """Return what backtesting.py does; what the symbols earned is added up."""
     backtesting.backtesting._tqdm = lambda steps, **_: steps
@@ -54,16 +73,8 @@ def run(case: Case, *, path: bool = True) -> Answer:
 
     rows, prices = [], []
     equity = np.full(len(case.times), float(case.cash))
-    fields = {name: case.price(name) for name in ("open", "high", "low", "close")}
-    index = pd.DatetimeIndex(case.times)
     for i in range(len(case.symbols)):
-        frame = pd.DataFrame(
-            {
-                **{name.capitalize(): field[:, i] for name, field in fields.items()},
-                "Volume": case.volume[:, i],
-            },
-            index=index,
-        )
+        frame = _frame(case, i)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = Backtest(
@@ -78,3 +89,29 @@ def run(case: Case, *, path: bool = True) -> Answer:
                 rows.append((trade.exit_bar, i, -1, trade.size))
                 prices.append(trade.exit_price)
     return Answer.of(rows, prices, equity)
+
+
+def sweep(case: Case, pairs: np.ndarray) -> np.ndarray:
+    """Return the final equity of every pair of the first symbol; the other columns are NaN.
+
+    Whole shares, and half of the tax on either side: it can charge neither better.
+    """
+    backtesting.backtesting._tqdm = lambda steps, **_: steps
+    test = Backtest(
+        _frame(case, 0), Pair, cash=float(case.cash), commission=case.commission + case.tax / 2
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, found = test.optimize(
+            fast=np.unique(pairs[:, 0]).tolist(), slow=np.unique(pairs[:, 1]).tolist(),
+            maximize="Equity Final [$]", return_heatmap=True,
+        )  # fmt: skip
+    out = np.full((1, len(pairs), 4), np.nan)
+    out[0, :, 0] = [found[fast, slow] for fast, slow in pairs.tolist()]
+    return out
+
+
+def _frame(case: Case, column: int) -> pd.DataFrame:
+    fields = {name.capitalize(): field[:, column] for name, field in case.prices.items()}
+    fields["Volume"] = case.volume[:, column]
+    return pd.DataFrame(fields, index=pd.DatetimeIndex(case.times))

@@ -63,11 +63,13 @@ def run(case: Case, *, path: bool = True) -> Answer:
                 equity.append(self.broker.getvalue())
 
     cerebro = bt.Cerebro(stdstats=False)
-    fields = {name: case.price(name) for name in ("open", "high", "low", "close")}
     index = pd.DatetimeIndex(case.times)
     for i, symbol in enumerate(case.symbols):
         frame = pd.DataFrame(
-            {**{name: field[:, i] for name, field in fields.items()}, "volume": case.volume[:, i]},
+            {
+                **{name: field[:, i] for name, field in case.prices.items()},
+                "volume": case.volume[:, i],
+            },
             index=index,
         )
         cerebro.adddata(bt.feeds.PandasData(dataname=frame, openinterest=None), name=symbol)

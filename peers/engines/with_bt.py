@@ -16,7 +16,7 @@ def run(case: Case, *, path: bool = True) -> Answer:
     quantity, commission, tax = case.quantity, case.commission, case.tax
     symbols = list(case.symbols)
     index = pd.DatetimeIndex(case.times)
-    prices = pd.DataFrame(case.price("open"), index=index, columns=symbols)
+    prices = pd.DataFrame(case.prices["open"], index=index, columns=symbols)
     wish = np.zeros((len(index), len(symbols)), dtype=np.int8)
     wish[1:] = wishes(case)[:-1]
     row_of = {instant: row for row, instant in enumerate(index)}

@@ -24,7 +24,7 @@ class _Follow:
 
 def run(case: Case, *, path: bool = True) -> Answer:
     """Return what the loop does for a rule ``above``."""
-    opens, closes = case.price("open"), case.price("close")
+    opens, closes = case.prices["open"], case.prices["close"]
     quick, calm = (
         [average(closes[:, i], window).tolist() for i in range(closes.shape[1])]
         for window in (case.rule.fast, case.rule.slow)

@@ -12,7 +12,7 @@ from engines.case import Answer, Case
 def run(case: Case, *, path: bool = True) -> Answer:
     """Return what the loop does for a rule ``above``."""
     equity, rows, prices, count = _trade(
-        case.price("open"), case.price("close"), case.rule.fast, case.rule.slow,
+        case.prices["open"], case.prices["close"], case.rule.fast, case.rule.slow,
         float(case.quantity), float(case.cash), case.commission, case.tax,
     )  # fmt: skip
     return Answer.of(rows[:count], prices[:count], equity)
@@ -23,7 +23,7 @@ def sweep(case: Case, pairs: np.ndarray) -> np.ndarray:
 
     All cash goes in, in fractions of shares. Shape ``(n_symbols, n_pairs, 4)``.
     """
-    opens, closes = case.price("open"), case.price("close")
+    opens, closes = case.prices["open"], case.prices["close"]
     return np.array(
         [
             _sweep(

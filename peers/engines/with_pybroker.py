@@ -19,7 +19,6 @@ def run(case: Case, *, path: bool = True) -> Answer:
         "buy": Decimal(case.commission_ppb) / BILLION,
         "sell": Decimal(case.commission_ppb + case.tax_ppb) / BILLION,
     }
-    fields = {name: case.price(name) for name in ("open", "high", "low", "close")}
     index = pd.DatetimeIndex(case.times)
     frame = pd.concat(
         [
@@ -27,7 +26,7 @@ def run(case: Case, *, path: bool = True) -> Answer:
                 {
                     "symbol": symbol,
                     "date": index,
-                    **{name: field[:, i] for name, field in fields.items()},
+                    **{name: field[:, i] for name, field in case.prices.items()},
                     "volume": case.volume[:, i],
                 }
             )
