@@ -87,6 +87,7 @@ _DEMO_ACCOUNT = "7001000101"
 _POLL_SECONDS = 0.05
 # What real money asks of paper trading first (DESIGN 4): law, not a setting.
 _PAPER_SESSIONS, _PAPER_DAYS = 20, 60
+_WALK_FORWARD_YEARS = 3
 # Enough recorded sessions for the traded volume that an order is measured by.
 _DRILL_SESSIONS = 60
 
@@ -173,6 +174,11 @@ def open_ledger(home: Home, env: str, market: Market, *, read_only: bool = False
 def ledger_path(home: Home, env: str, market: Market) -> Path:
     """Return where the ledger of an account is kept."""
     return home.data_dir / "ledger" / f"{env}-{market}.db"
+
+
+def research_dir(home: Home) -> Path:
+    """Return where research keeps its trials, studies and walk-forwards."""
+    return home.data_dir / "research"
 
 
 def policy_of(settings: Settings, market: Market, calendar: SessionCalendar) -> Policy:
@@ -883,7 +889,7 @@ def _real_conditions(installation: Installation) -> list[str]:
             f"최근 {_PAPER_DAYS}일 안에 모의투자에서 차이 없이 마친 세션이 {_PAPER_SESSIONS}회 있어야 "
             f"합니다(지금 {clean}회)."
         )
-    found.append("활성 정책의 3년 이상 전진 분석 기록이 있어야 합니다(지금 없음).")
+    found += _walk_forward_lacking(installation)
     lacking = _drill_lacking(installation)
     if lacking is not None:
         found.append(lacking)
@@ -892,6 +898,23 @@ def _real_conditions(installation: Installation) -> list[str]:
     if last4 is None or os.environ.get("TRADING_CONFIRM_REAL") != last4:
         found.append("TRADING_CONFIRM_REAL에 실전 계좌번호의 마지막 네 자리를 넣어야 합니다.")
     return found
+
+
+def _walk_forward_lacking(installation: Installation) -> list[str]:
+    """Return what the kept walk-forwards of the active policy still lack."""
+    from trading.backtest.walkforward import proven_sessions
+
+    market = installation.settings.app.market
+    _, calendar = rules_and_calendar(installation.settings, market)
+    policy = policy_of(installation.settings, market, calendar)
+    proven = proven_sessions(research_dir(installation.home) / "walk-forward", policy.hash)
+    years = proven / calendar.sessions_per_year
+    if years >= _WALK_FORWARD_YEARS:
+        return []
+    return [
+        f"활성 정책의 {_WALK_FORWARD_YEARS}년 이상 전진 분석 기록(trading walk-forward ensemble)이 있어야 "
+        f"합니다(지금 {years:.1f}년)."
+    ]
 
 
 def _drill_lacking(installation: Installation) -> str | None:

@@ -148,6 +148,29 @@ def histogram(
     return _plot(svg, html, title, size)
 
 
+def attempts_chart(values: FloatArray, best: FloatArray, *, title: str, size: str = "") -> str:
+    """Return one dot an attempt, in their order, and the ``best`` so far as a line; NaN is no dot."""
+    finite = np.concatenate([values[np.isfinite(values)], best[np.isfinite(best)]])
+    if not len(finite):
+        return ""
+    steps = ticks(float(finite.min()), float(finite.max()))
+    x, y = _places(len(values), steps[0], steps[-1])
+    svg = [*map(_grid, map(y, steps)), *_drawn(Line(kind="equity", values=best), x, y)]
+    html = _axis(steps, y, "")
+    html += [
+        f'<i class="dot benchmark" style="left:{x(i) / 10:.2f}%;top:{y(float(values[i])) / 10:.2f}%" '
+        f'title="{i + 1}: {float(values[i]):,.4f}"></i>'
+        for i in np.flatnonzero(np.isfinite(values)).tolist()
+    ]
+    last = len(values) - 1
+    for index in sorted({0, last // 2, last}):
+        place = "first" if index == 0 else "last" if index == last else "inner"
+        html.append(
+            f'<span class="x {place}" style="left:{x(index) / 10:.2f}%">{index + 1:,}</span>'
+        )
+    return _plot(svg, html, title, size)
+
+
 def bands_of(kinds: Sequence[str]) -> list[Band]:
     """Return the runs of equal names over the dates of a chart; "" is not shaded."""
     found: list[Band] = []

@@ -1,16 +1,23 @@
 """What an operator may change of research: ``config/research.yaml``."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Choice = str | int | float | bool
-Scheme = Literal["anchored", "rolling"]
 Objective = Literal[
     "sharpe", "sortino", "calmar", "total_return", "annual_return", "annual_volatility",
     "max_drawdown",
 ]  # fmt: skip
+
+
+class Scheme(StrEnum):
+    """How the training ranges lie: from the first session on, or of one length."""
+
+    ANCHORED = "anchored"
+    ROLLING = "rolling"
 
 
 class _Strict(BaseModel):
@@ -20,7 +27,7 @@ class _Strict(BaseModel):
 class WalkForwardSettings(_Strict):
     """How parameters are chosen on one stretch of history and traded on the next; in sessions."""
 
-    scheme: Scheme = "anchored"
+    scheme: Scheme = Scheme.ANCHORED
     train_sessions: int = Field(default=504, ge=20)
     test_sessions: int = Field(default=126, ge=5)
     purge_sessions: int = Field(default=5, ge=0)

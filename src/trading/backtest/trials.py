@@ -201,6 +201,22 @@ class TrialLedger:
             raise self._unusable(error) from error
         return Count(raw=raw, distinct=distinct, effective=effective + distinct - with_returns)
 
+    def returns_of(self, market: Market, identities: Iterable[str]) -> list[FloatArray]:
+        """Return the kept returns of configurations, in their order; those without are left out."""
+        found = []
+        try:
+            for identity in identities:
+                row = self._connection.execute(
+                    "SELECT returns FROM trials WHERE market = ? AND identity = ?"
+                    " AND returns IS NOT NULL",
+                    (str(market), identity),
+                ).fetchone()
+                if row is not None:
+                    found.append(_unpacked(row[0]))
+        except (sqlite3.Error, zlib.error) as error:
+            raise self._unusable(error) from error
+        return found
+
     def _unusable(self, error: Exception) -> DataError:
         return DataError(
             f"시도 장부를 쓸 수 없습니다: {self.path} ({error}) — 깨진 파일이면 다른 곳으로 옮기십시오. "

@@ -153,12 +153,14 @@ def _cluster(address: str, shared: Any) -> Iterator[_Cluster]:
 
     try:
         from distributed import Client
+
+        connect: Any = Client  # it carries no types
     except ImportError as error:
         raise UsageError("Dask가 설치되어 있지 않습니다: pip install 'ai-trading[dask]'") from error
     # It tells of lost connections in English; the one that matters is told below.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        client = Client(f"tcp://{address}", timeout=_CONNECT_SECONDS, set_as_default=False)
+        client = connect(f"tcp://{address}", timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(
             f"Dask 스케줄러에 연결하지 못했습니다: {_DASK}{address} — 주소와 포트를 확인하고, 그곳에서 "

@@ -5,7 +5,7 @@ The live path does not come here: it reads the files that ``promote`` keeps unde
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,6 +76,27 @@ class MlflowRegistry:
         source = f"{run.info.artifact_uri}/{_ARTIFACTS}"
         created = client.create_model_version(name, source, run_id, tags=dict(tags))
         return int(created.version)
+
+    def log_study(
+        self,
+        name: str,
+        *,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Sequence[Path],
+    ) -> str:
+        """Log a run that says where a study is kept, what it found and shows; return its id."""
+        run = self._client.create_run(self._experiment(), run_name=name, tags=dict(tags))
+        run_id = str(run.info.run_id)
+        for key, value in parameters.items():
+            self._client.log_param(run_id, key, value)
+        for key, number in metrics.items():
+            self._client.log_metric(run_id, key, number)
+        for path in files:
+            self._client.log_artifact(run_id, str(path))
+        self._client.set_terminated(run_id)
+        return run_id
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let ``alias`` name ``version`` from now on."""

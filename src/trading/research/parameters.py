@@ -1,12 +1,14 @@
 """Parameters of a strategy as they are typed, and the settings that have them."""
 
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
+from trading.backtest.settings import Objective
 from trading.errors import UsageError
 from trading.research.history import ENSEMBLE, agents_of
 from trading.strategies.base import AgentSettings, ExitRules
@@ -100,3 +102,19 @@ def _value(text: str) -> Any:
         if math.isfinite(number):
             return number
     return text
+
+
+def key_of(params: Params) -> str:
+    """Return the same text for the same parameters, in whatever order they were named."""
+    return json.dumps(dict(params), sort_keys=True, default=str)
+
+
+def objectives(text: str) -> tuple[Objective, ...]:
+    """Return the objectives named in ``text``, separated by commas; ``UsageError`` for others."""
+    known = get_args(Objective)
+    named = [part.strip() for part in text.split(",")]
+    if unknown := [name for name in named if name not in known]:
+        raise UsageError(f"없는 기준입니다: {', '.join(unknown)} (있는 것: {', '.join(known)})")
+    if len(set(named)) < len(named):
+        raise UsageError(f"같은 기준이 두 번 있습니다: {text}")
+    return tuple(cast("list[Objective]", named))

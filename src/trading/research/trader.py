@@ -17,7 +17,7 @@ import numpy as np
 from trading.backtest import runner, sweep
 from trading.backtest.sweep import SweepResult
 from trading.backtest.trials import Outcome, Trial, TrialLedger
-from trading.bootstrap import Installation
+from trading.bootstrap import Installation, research_dir
 from trading.clock import WallClock
 from trading.config import read_yaml
 from trading.domain.actions import CorporateAction
@@ -29,7 +29,7 @@ from trading.execution.decide import Policy, Views
 from trading.features.pipeline import FeatureSettings
 from trading.measures import returns_of
 from trading.research.history import History, agents_of, evidence_of
-from trading.research.parameters import Params, with_params
+from trading.research.parameters import Params, key_of, with_params
 from trading.sessions import SessionCalendar
 from trading.strategies.base import Evaluation, ExitRules
 from trading.strategies.catalog import StrategySettings
@@ -133,6 +133,23 @@ class Trader:
             standing=self.standing,
         )
 
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """Rows of the panel that are traded: those of the asked dates that have a yesterday."""
+        days = self.raw.sessions
+        asked = (days >= np.datetime64(self.first)) & (days <= np.datetime64(self.last))
+        return tuple(row for row in np.flatnonzero(asked).tolist() if row > 0)
+
+    @property
+    def sessions(self) -> tuple[date, ...]:
+        """The dates of ``rows``."""
+        return tuple(self.raw.sessions[row].astype(date) for row in self.rows)
+
+    @cached_property
+    def _latest(self) -> dict[str, Evaluation]:
+        """The evaluation of the parameters that were traded last: they may have other dates to trade."""
+        return {}
+
     def settings_of(self, params: Params) -> StrategySettings:
         """Return the strategies' settings with ``params``; ``UsageError`` when they cannot be."""
         return with_params(self.strategies, self.strategy, params, self.exits)
@@ -164,13 +181,21 @@ class Trader:
     def trade(self, params: Params, first: date | None = None, last: date | None = None) -> Traded:
         """Trade the history by ``params`` and return the account's course."""
         strategies = self.settings_of(params)
-        made = self.run(self.evaluation_of(strategies), strategies.exits(), first, last)
+        key = key_of(params)
+        if key not in self._latest:
+            self._latest.clear()
+            self._latest[key] = self.evaluation_of(strategies)
+        made = self.run(self._latest[key], strategies.exits(), first, last)
         return Traded(
             params=dict(params),
             equity=np.array([made.starting_cash, *made.equity], dtype=np.int64),
             orders=len(made.orders),
             orders_hash=runner.orders_hash(made.orders),
         )
+
+    def fingerprint(self, chosen: Mapping[str, Any]) -> str:
+        """Return sixteen hex digits of what is traded and of what else was ``chosen``."""
+        return _hash({**self.setting, **chosen})
 
     def trial(
         self,
@@ -179,16 +204,18 @@ class Trader:
         returns: FloatArray | None,
         *,
         chosen: Mapping[str, Any] | None = None,
+        first: date | None = None,
     ) -> Trial:
         """Return what the trial ledger keeps of one evaluation; pruned where nothing came of it.
 
-        ``chosen`` is what else was chosen for it.
+        ``chosen`` is what else was chosen for it, ``first`` the first session of ``returns`` where
+        it is not the history's.
         """
         return Trial(
             market=self.market,
             command=command,
             configuration={**self.setting, "params": dict(params), **(chosen or {})},
-            first_session=str(self.first),
+            first_session=str(first or self.first),
             last_session=str(self.last),
             at=WallClock().now(),
             outcome=Outcome.COMPLETE if returns is not None else Outcome.PRUNED,
@@ -203,7 +230,7 @@ def trade(trader: Trader, params: Params) -> Traded:
 
 def open_trials(installation: Installation) -> TrialLedger:
     """Return the trial ledger of an installation."""
-    return TrialLedger(installation.home.data_dir / "research" / "trials.db")
+    return TrialLedger(research_dir(installation.home) / "trials.db")
 
 
 def trials_line(trials: Mapping[str, Any]) -> str:
