@@ -13,7 +13,7 @@ import numpy as np
 
 from trading import measures
 from trading.backtest.record import RunRecord
-from trading.domain.arrays import FloatArray
+from trading.domain.arrays import FloatArray, IntArray
 from trading.measures import Interval
 
 # Below this many returns an annualized figure says more about luck than about the account.
@@ -22,7 +22,9 @@ MIN_RETURNS = 20
 Figures = dict[str, float | int | None]
 
 
-def path_figures(equity: Sequence[int] | FloatArray, *, periods_per_year: int) -> Figures:
+def path_figures(
+    equity: Sequence[int] | IntArray | FloatArray, *, periods_per_year: int
+) -> Figures:
     """Return the figures of an equity path, one value a session after the starting capital.
 
     Whatever is annualized, compared or tested is ``None`` with fewer than ``MIN_RETURNS`` returns.
@@ -69,7 +71,7 @@ def run_figures(record: RunRecord) -> Figures:
     """Return the figures of a run: its path, trades, costs, and what it is worth to a benchmark."""
     return (
         path_figures(record.path(), periods_per_year=record.sessions_per_year)
-        | {"deflated_sharpe": _deflated(record)}
+        | _deflated(record)
         | _activity(record)
         | _against(record)
     )
@@ -260,25 +262,27 @@ def _min_track_record(returns: FloatArray) -> float:
     )
 
 
-def _deflated(record: RunRecord) -> float | None:
-    """Return the DSR by the trials counted; ``None`` where nobody counted them.
+def _deflated(record: RunRecord) -> Figures:
+    """Return the DSR by all trials and by the independent ones they are worth.
 
-    Where the spread of their Sharpe ratios was not kept it is that of worthless ones, 1 / (n - 1).
+    The Sharpe ratios of worthless trials vary by 1 / (n - 1) per session.
     """
+    found: Figures = {"deflated_sharpe": None, "deflated_sharpe_effective": None}
     returns = record.returns()
     if record.trials is None or len(returns) < MIN_RETURNS:
-        return None
-    variance = record.trials.variance
-    return _known(
-        measures.deflated_sharpe(
-            measures.period_sharpe(returns),
-            len(returns),
-            trials=record.trials.count,
-            variance=1.0 / (len(returns) - 1) if variance is None else variance,
-            skew=measures.skewness(returns),
-            kurt=measures.kurtosis(returns),
+        return found
+    for name, count in zip(found, (record.trials.distinct, record.trials.effective), strict=True):
+        found[name] = _known(
+            measures.deflated_sharpe(
+                measures.period_sharpe(returns),
+                len(returns),
+                trials=count,
+                variance=1.0 / (len(returns) - 1),
+                skew=measures.skewness(returns),
+                kurt=measures.kurtosis(returns),
+            )
         )
-    )
+    return found
 
 
 def _line(pair: FloatArray) -> tuple[float, float]:

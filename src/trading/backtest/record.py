@@ -97,25 +97,28 @@ class PriceLine:
 class Evidence:
     """What makes the history easier than life was, and how it was read.
 
-    ``survivorship`` is the verdict's code, ``survivorship_text`` its Korean sentence.
+    ``survivorship`` is the verdict's code, ``survivorship_text`` its Korean sentence. ``replayed``
+    counts sessions by what their prints were made of: ``daily``, ``minute`` or ``tick``.
     """
 
     price_basis: PriceBasis
     survivorship: str
     survivorship_text: str
     are_sectors_of_today: bool
-    notes: tuple[str, ...] = ()
+    replayed: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trials:
-    """How many configurations were looked at before this one was shown.
+    """How much was tried on this market before this run was shown, itself included.
 
-    ``variance`` is that of their Sharpe ratios per period, ``None`` where it was not recorded.
+    ``raw`` counts evaluations, ``distinct`` configurations, ``effective`` the independent ones that
+    these are worth; see ``trials``.
     """
 
-    count: float
-    variance: float | None = None
+    raw: int
+    distinct: int
+    effective: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +223,7 @@ def record_of(
     policy_hash: str,
     evidence: Evidence,
     most_charts: int,
+    trials: Trials | None = None,
     slippage: int | None = None,
     optimistic_equity: tuple[int, ...] | None = None,
 ) -> RunRecord:
@@ -262,6 +266,7 @@ def record_of(
         decision_hash=runner.decision_hash(decisions),
         orders_hash=runner.orders_hash(intents),
         orders=len(intents),
+        trials=trials,
     )
 
 

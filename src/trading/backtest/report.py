@@ -86,6 +86,7 @@ _TABLE: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "evidence": (
         ("psr", "share", ""),
         ("deflated_sharpe", "share", ""),
+        ("deflated_sharpe_effective", "share", ""),
         ("min_track_record", "sessions", ""),
     ),
 }  # fmt: skip
@@ -164,8 +165,14 @@ def evidence_rows(record: RunRecord, words: Words) -> Iterable[tuple[str, str]]:
         if record.slippage is None
         else words("slippage.some", money=words.money(record.slippage, record.currency)),
     )
-    for note in evidence.notes:
-        yield words("label.note"), note
+    yield (
+        words("label.replay"),
+        ", ".join(
+            words(f"replay.{kind}", count=f"{count:,}")
+            for kind, count in evidence.replayed.items()
+            if count
+        ),
+    )
 
 
 def _answer(record: RunRecord, found: Figures, span: Interval | None, words: Words) -> Answer:
@@ -187,7 +194,7 @@ def _answer(record: RunRecord, found: Figures, span: Interval | None, words: Wor
         "level": f"{100 * span.level:.0f}",
     }
     sentences += [words("answer.interval", **told), words(f"answer.{kind}")]
-    if kind == "better" and (record.trials is None or record.trials.count > 1):
+    if kind == "better" and (record.trials is None or record.trials.distinct > 1):
         sentences.append(words("answer.better.trials"))
     return Answer(
         kind=kind,
@@ -281,7 +288,12 @@ def _ambiguous(record: RunRecord, words: Words) -> str:
 def _trials(record: RunRecord, words: Words) -> str:
     if record.trials is None:
         return words("trials.unknown")
-    return words("trials.counted", count=words.number(record.trials.count, 0))
+    return words(
+        "trials.counted",
+        raw=f"{record.trials.raw:,}",
+        distinct=f"{record.trials.distinct:,}",
+        effective=words.number(record.trials.effective, 1),
+    )
 
 
 def _curves(record: RunRecord, found: Figures, words: Words) -> Iterable[Section]:
@@ -512,7 +524,7 @@ def _table(
 
 def _why(name: str, record: RunRecord, found: Figures, words: Words) -> str:
     """Return why a figure is not known."""
-    if name == "deflated_sharpe" and record.trials is None:
+    if name.startswith("deflated") and record.trials is None:
         return words("why.trials")
     if name in ("hit_rate", "payoff_ratio", "profit_factor", "mean_trade", "holding_sessions"):
         return words("why.trades")
@@ -546,7 +558,10 @@ def _drawdowns(record: RunRecord, words: Words, most: int) -> Section:
     return Section(
         title=words("drawdowns.title", count=most),
         grid=Grid(
-            heads=tuple(words(f"drawdowns.{head}") for head in heads), rows=tuple(rows), groups={}
+            heads=tuple(words(f"drawdowns.{head}") for head in heads),
+            rows=tuple(rows),
+            groups={},
+            kind="days",
         ) if rows else None,
         notes=() if rows else (words("drawdowns.none"),),
     )  # fmt: skip
@@ -598,7 +613,7 @@ def _trades(record: RunRecord, words: Words, most: int) -> Section:
     else:
         shown = [*ranked[:most], *ranked[: -most - 1 : -1]]
         groups = {0: words("trades.best"), most: words("trades.worst")}
-    heads = ("symbol", "span", "profit", "reason")
+    heads = ("symbol", "profit", "reason")
     open_ = sum(trade.exit is None for trade in ranked)
     return Section(
         title=words("trades.title"),
@@ -607,6 +622,7 @@ def _trades(record: RunRecord, words: Words, most: int) -> Section:
             heads=tuple(words(f"trades.{head}") for head in heads),
             rows=tuple(_trade_row(trade, record, words) for trade in shown),
             groups=groups,
+            kind="days",
         ),
         notes=(words("trades.open", count=f"{open_:,}"),) if open_ else (),
     )
@@ -615,15 +631,17 @@ def _trades(record: RunRecord, words: Words, most: int) -> Section:
 def _trade_row(trade: TradeLine, record: RunRecord, words: Words) -> tuple[Cell, ...]:
     ended = str(trade.exit) if trade.exit is not None else words("trades.still")
     reason = words.code("reason", trade.reason) if trade.reason else words("trades.still")
+    held = words("sessions", count=f"{trade.sessions:,}")
     return (
-        text_cell(trade.symbol, words("trades.shares", count=f"{trade.quantity:,}")),
-        text_cell(str(trade.entry), f"→ {ended}, {words('sessions', count=f'{trade.sessions:,}')}"),
+        text_cell(trade.symbol, f"{trade.entry} → {ended}"),
         toned(
             words.money(trade.profit, record.currency, signed=True),
             trade.profit,
             words.percent(trade.fraction),
         ),
-        text_cell(reason, trade.agent),
+        text_cell(
+            reason, held if trade.agent in ("", record.strategy) else f"{held} · {trade.agent}"
+        ),
     )
 
 

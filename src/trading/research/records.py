@@ -3,11 +3,19 @@
 ``data/research/runs/<run id>/`` holds ``run.json`` and, where it was asked for, ``report.html``.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trading.backtest.record import RunRecord, dumped, loaded
-from trading.bootstrap import Installation
+from trading.backtest.record import Evidence, RunRecord, Trials, dumped, loaded, record_of
+from trading.backtest.runner import BacktestResult
+from trading.backtest.trials import Count
+from trading.bootstrap import Installation, research_dir
 from trading.errors import SchemaError, UsageError
+from trading.research.history import History, evidence_of
+
+if TYPE_CHECKING:
+    from trading.backtest.page import Language
 
 _FILE = "run.json"
 _PAGE = "report.html"
@@ -15,7 +23,54 @@ _PAGE = "report.html"
 
 def runs_dir(installation: Installation) -> Path:
     """Return the folder of all runs."""
-    return installation.home.data_dir / "research" / "runs"
+    return research_dir(installation.home) / "runs"
+
+
+def record_run(
+    installation: Installation,
+    history: History,
+    result: BacktestResult,
+    strategy: str,
+    replayed: Mapping[str, int],
+    trials: Count,
+) -> RunRecord:
+    """Return the record of a run by the configured parameters of ``strategy``."""
+    settings = installation.settings.strategies
+    told = evidence_of(history)
+    return record_of(
+        result,
+        history.raw,
+        history.adjusted,
+        history.actions,
+        strategy=strategy,
+        params=settings.model_dump(mode="json").get(strategy, {}),
+        sessions_per_year=history.policy.sessions_per_year,
+        policy_hash=history.policy.hash,
+        evidence=Evidence(
+            price_basis=history.raw.basis,
+            survivorship=told["survivorship"],
+            survivorship_text=told["survivorship_text"],
+            are_sectors_of_today=told["are_sectors_of_today"],
+            replayed=dict(replayed),
+        ),
+        most_charts=installation.settings.research.report.charts,
+        trials=Trials(raw=trials.raw, distinct=trials.distinct, effective=trials.effective),
+    )
+
+
+def publish(installation: Installation, record: RunRecord, language: "Language") -> dict[str, str]:
+    """Keep a run, write its page, and return its id and both paths."""
+    from trading.backtest.page import Words, render
+    from trading.backtest.report import run_page
+
+    folder = save(installation, record)
+    words = Words(language)
+    page = run_page(record, words, installation.settings.research.report)
+    return {
+        "run_id": record.run_id,
+        "run": str(folder / _FILE),
+        "report": str(save_page(folder, render(page, words))),
+    }
 
 
 def save(installation: Installation, record: RunRecord) -> Path:

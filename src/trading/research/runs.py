@@ -1,8 +1,7 @@
 """Backtests and sweeps over recorded history."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,51 +14,55 @@ from trading.bootstrap import Installation
 from trading.domain.arrays import IntArray
 from trading.domain.decision import Verdict
 from trading.domain.instrument import Market
+from trading.research import records
 from trading.research.history import (
-    History,
     Scope,
     agents_of,
     evidence_lines,
     evidence_of,
-    replay_of,
     load_history,
+    replay_of,
     views_of,
 )
 from trading.research.parameters import Params
 from trading.research.trader import Trader, open_trials, trade, trials_line
 from trading.sessions import SessionCalendar
 
+if TYPE_CHECKING:
+    from trading.backtest.page import Language
+    from trading.backtest.record import RunRecord
+
 # The commonest verdicts tell why orders were few, or none.
 _SHOWN_VERDICTS = 3
+
+_REPLAY_TEXT = {"daily": "일봉", "minute": "분봉", "tick": "체결"}
 
 # Called with (done, all) as the work goes on.
 Progress = Callable[[int, int], None]
 
-
-_REPLAY_TEXT = {"daily": "일봉", "minute": "분봉", "tick": "체결"}
 
 def backtest(
     installation: Installation,
     strategy: str,
     scope: Scope,
     progress: Progress | None = None,
+    *,
+    replay: ReplayKind = ReplayKind.DAILY,
+    report: "Language | None" = None,
 ) -> dict[str, Any]:
     """Trade recorded history by one strategy, or by the whole ensemble, and return the figures.
 
     Learned agents abstain: a model trained on these years would know their end. ``replay`` says
     what a session's prints are made of, where that was recorded. With ``report``, the language of
     the page, the run is kept and its page written.
-    *,
-    replay: ReplayKind = ReplayKind.DAILY,
-    report: "Language | None" = None,
     """
     strategies = installation.settings.strategies
     history = load_history(installation, scope)
+    tapes = replay_of(history, replay)
     views = views_of(installation, history, agents_of(strategy, strategies), strategies)
     result = runner.run(
         views,
         history.raw,
-    tapes = replay_of(history, replay)
         history.actions,
         history.calendar,
         history.rules,
@@ -67,6 +70,7 @@ def backtest(
         cash=installation.settings.app.demo.cash_minor(history.market),
         first=history.first,
         last=history.last,
+        replay=tapes,
         progress=progress,
     )
     replayed = dict(tapes.sessions) if tapes is not None else {str(replay): len(result.sessions)}
@@ -87,7 +91,6 @@ def backtest(
         **(records.publish(installation, record, report) if report is not None else {}),
     }
 
-        replay=tapes,
 
 def sweep(
     installation: Installation,
@@ -134,23 +137,8 @@ def sweep(
 
 def performance(equity: Sequence[int] | IntArray, market: Market) -> dict[str, Any]:
     """Return the measures of an equity curve; ``None`` where too short to say."""
-    values = np.asarray(equity, dtype=np.float64)
-    returns = values[1:] / values[:-1] - 1.0
     per_year = SessionCalendar(market).sessions_per_year
-    body: dict[str, Any] = {
-        "total_return": float(values[-1] / values[0] - 1.0),
-        "max_drawdown": float(measures.max_drawdown(values)),
-    }
-    if len(returns) >= 20:
-        body |= {
-            "annual_return": float(measures.cagr(values, periods_per_year=per_year)),
-            "annual_volatility": float(
-                measures.annual_volatility(returns, periods_per_year=per_year)
-            ),
-            "sharpe": float(measures.sharpe(returns, periods_per_year=per_year)),
-            "sortino": float(measures.sortino(returns, periods_per_year=per_year)),
-        }
-    return {name: value if np.isfinite(value) else None for name, value in body.items()}
+    return dict(figures.path_figures(equity, periods_per_year=per_year))
 
 
 def text(result: Mapping[str, Any]) -> str:
@@ -163,21 +151,9 @@ def text(result: Mapping[str, Any]) -> str:
         f"{result['strategy']}: {result['first_session']} ~ {result['last_session']}, "
         f"{result['sessions']:,}거래일",
         f"  주문 {result['orders']:,}건, 체결 {result['fills']:,}건",
-    if result["replay"] != ReplayKind.DAILY:
-        lines.append("  재생: " + _replayed_text(result))
-    if "report" in result:
-        lines += [f"  실행 {result['run_id']}", f"  성적표 {result['report']}"]
         "  판정 "
         + " · ".join(
             f"{VERDICT_TEXT[Verdict[name]]} {count:,}건"
-def _replayed_text(result: Mapping[str, Any]) -> str:
-    sessions, names = result["replayed_sessions"], result["replayed_names"]
-    return ", ".join(
-        f"{_REPLAY_TEXT[kind]} {sessions.get(kind, 0):,}거래일 (종목·일 {names.get(kind, 0):,}건)"
-        for kind in (result["replay"], ReplayKind.DAILY)
-    )
-
-
             for name, count in list(result["verdicts"].items())[:_SHOWN_VERDICTS]
         ),
         f"  최종 평가금액 {money_text(result['final_equity'], Currency(result['currency']))}, "
@@ -186,7 +162,19 @@ def _replayed_text(result: Mapping[str, Any]) -> str:
     ]
     if "sharpe" in metrics and metrics["sharpe"] is not None:
         lines.append(f"  샤프 지수 {metrics['sharpe']:.2f}")
+    if result["replay"] != ReplayKind.DAILY:
+        lines.append("  재생: " + _replayed_text(result))
+    if "report" in result:
+        lines += [f"  실행 {result['run_id']}", f"  성적표 {result['report']}"]
     return "\n".join([*lines, *evidence_lines(result)])
+
+
+def _replayed_text(result: Mapping[str, Any]) -> str:
+    sessions, names = result["replayed_sessions"], result["replayed_names"]
+    return ", ".join(
+        f"{_REPLAY_TEXT[kind]} {sessions.get(kind, 0):,}거래일 (종목·일 {names.get(kind, 0):,}건)"
+        for kind in (result["replay"], ReplayKind.DAILY)
+    )
 
 
 def sweep_text(result: Mapping[str, Any]) -> str:
@@ -204,37 +192,22 @@ def sweep_text(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, trials_line(result["trials"]), *evidence_lines(result)])
 
 
-def _figures(result: BacktestResult, history: History) -> dict[str, Any]:
-    intents = [order.intent for day in result.days for order in day.orders]
+def _figures(result: BacktestResult, record: "RunRecord") -> dict[str, Any]:
     return {
-        "market": str(history.market),
-        "currency": str(history.market.currency),
+        "market": str(record.market),
+        "currency": str(record.currency),
         "first_session": str(result.sessions[0]),
         "last_session": str(result.sessions[-1]),
         "sessions": len(result.sessions),
-        "orders": len(intents),
-        "fills": sum(len(day.booked) for day in result.days),
+        "orders": record.orders,
+        "fills": len(record.fills),
         "denied": sum(len(day.denied) for day in result.days),
         "final_equity": result.equity[-1],
         "starting_cash": result.starting_cash,
         "cash_difference": result.cash_difference,
         "ambiguous_fills": result.ambiguous_fills,
-        "verdicts": _verdicts(result),
-        "decision_hash": runner.decision_hash(
-            day.decision for day in result.days if day.decision is not None
-        ),
-        "orders_hash": runner.orders_hash(intents),
-        **evidence_of(history),
-        "metrics": performance([result.starting_cash, *result.equity], history.market),
+        "verdicts": dict(record.verdicts),
+        "decision_hash": record.decision_hash,
+        "orders_hash": record.orders_hash,
+        "metrics": dict(figures.run_figures(record)),
     }
-
-
-def _verdicts(result: BacktestResult) -> dict[str, int]:
-    """Return how often each verdict fell, the most frequent first."""
-    counted = Counter(
-        choice.verdict
-        for day in result.days
-        if day.decision is not None
-        for choice in day.decision.choices
-    )
-    return {verdict.name: count for verdict, count in counted.most_common()}
