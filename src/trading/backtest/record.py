@@ -291,7 +291,10 @@ def loaded(text: bytes) -> RunRecord:
             raise ValueError("hash")
     except (KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from error
-    return _adapter().validate_python(body)
+    record = _adapter().validate_python(body)
+    if record.version != VERSION:
+        raise ValueError(f"version {record.version}")
+    return record
 
 
 @cache
