@@ -424,6 +424,7 @@ def closing(context: DayContext) -> StageResult:
                 "differences": len(report.differences),
                 "unexplained": report.unexplained,
                 "price_basis": context.prepared.raw.basis,
+                "ambiguous_fills": report.ambiguous_fills,
             },
         )
     )

@@ -120,7 +120,7 @@ def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:
         "starting_equity": start,
         "cash_difference": sum(abs(end["cash_difference"]) for end in ends),
         "book_differences": sum(len(end["differences"]) for end in ends),
-        "ambiguous_fills": ends[-1]["ambiguous_fills"] if ends else 0,
+        "ambiguous_fills": sum(v.get("ambiguous_fills", 0) for v in verdicts),
         "decision_hash": decision_hash(decisions),
         "orders_hash": orders_hash(order.intent for order in orders),
         "metrics": performance([start, *(end["equity"] for end in ends)], market=market),

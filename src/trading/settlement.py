@@ -5,17 +5,16 @@ How two sessions are compared is ``live.parity``; how a report looks is ``report
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trading import briefing, holdings, risk_tables
-from trading.backtest import runner
-from trading.backtest.runner import Instants, SessionResult
+from trading.backtest import replay, runner
+from trading.backtest.runner import SessionResult
 from trading.domain.account import Position
 from trading.domain.decision import TradingState
-from trading.domain.instrument import Market
 from trading.domain.market import PriceBasis, RawPanel
 from trading.domain.order import OrderStatus
 from trading.domain.wording import BASIS_TEXT, LIMIT_TEXT
@@ -29,11 +28,9 @@ from trading.log import get_logger
 from trading.monitoring import read_heartbeat
 from trading.ports import Ledger, RecordKind
 from trading.simulation.matching import BASIS_POINTS, Matcher
-from trading.simulation.paths import Print, minute_prints
+from trading.simulation.paths import Print
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from trading.reporting import QualityLine, ReportPaths
 
 from trading.context import (
@@ -89,8 +86,9 @@ def parity(context: DayContext) -> ParityReport:
     start = session_event(context, prepared, engine)
     if recorded.drill_failed:
         engine.handle(Halt(ts=start.open_ts, state=TradingState.REDUCING))
-    minutes = context.source.minute(context.market, context.session, list(prepared.view.symbols))
-    again = _again(context, prepared, engine, start, minutes)
+    minutes = context.source.minute(context.market, context.session, list(prepared.raw.symbols))
+    prints = replay.minutes(context.market, start, minutes, prepared.view.symbols)
+    again = _again(context, prepared, engine, start, prints)
     untradable = set(recorded.evidence.untradable)
     seen = [s for s in recorded.observed if s not in untradable]
     bars, neighbours = _lake_bars(context, seen)
@@ -100,7 +98,7 @@ def parity(context: DayContext) -> ParityReport:
         history=history_hashes(prepared.raw, prepared.row, prepared.view.symbols),
         lake_bars=bars,
         neighbour_bars=neighbours,
-        with_volume=len(minutes) == 0,
+        with_volume=not prints,
     )
     for difference in report.differences:
         log.warning(
@@ -118,51 +116,12 @@ def _again(
     prepared: Prepared,
     engine: TradingEngine,
     start: SessionStart,
-    minutes: "pd.DataFrame",
+    prints: Mapping[str, list[Print]],
 ) -> SessionResult:
     matcher = Matcher(round(context.policy.orders.participation * BASIS_POINTS))
-    instants = _instants(prepared, start, minutes)
-    return runner.run_session(engine, matcher, start, prepared.view, instants)
-
-
-def _instants(prepared: Prepared, start: SessionStart, minutes: "pd.DataFrame") -> Instants:
-    """Return the session's prints: of its recorded minutes where there are some, else its bar."""
-    daily = runner.daily_instants(prepared.raw, prepared.row, prepared.view, start)
-    if minutes.empty:
-        return daily
-    with_minutes = set(minutes["symbol"])
-    by_instant: dict[datetime, list[Print]] = {}
-    for ts, prints in daily:
-        by_instant.setdefault(ts, []).extend(p for p in prints if p.symbol not in with_minutes)
-    for symbol, rows in minutes.groupby("symbol", sort=True):
-        tradable = prepared.raw.tradable[prepared.row, prepared.raw.symbols.index(str(symbol))]
-        if not tradable:
-            continue
-        bars = zip(
-            (ts.to_pydatetime() for ts in rows["ts"]),
-            rows["open"].tolist(),
-            rows["high"].tolist(),
-            rows["low"].tolist(),
-            rows["close"].tolist(),
-            rows["volume"].tolist(),
-            strict=True,
-        )
-        for trade in minute_prints(
-            str(symbol),
-            bars,
-            start.open_ts,
-            start.close_ts,
-            reference=(
-                start.reference.get(str(symbol), 0) if prepared.raw.market is Market.KRX else 0
-            ),
-        ):
-            by_instant.setdefault(trade.ts, []).append(trade)
-    order = {symbol: i for i, symbol in enumerate(prepared.view.symbols)}
-    return [
-        (ts, sorted(prints, key=lambda p: order[p.symbol]))
-        for ts, prints in sorted(by_instant.items())
-        if prints
-    ]
+    view = prepared.view
+    instants = replay.merged(prepared.raw, prepared.row, view, start, prints)
+    return runner.run_session(engine, matcher, start, view, instants)
 
 
 def _lake_bars(
@@ -197,7 +156,7 @@ def summarize(context: DayContext, report: ParityReport | None) -> dict[str, Any
         "fills": len(recorded.fills),
         "final_equity": closed.get("equity", 0),
         "cash_difference": closed.get("cash_difference", 0),
-        "ambiguous_fills": closed.get("ambiguous_fills", 0),
+        "ambiguous_fills": report.ambiguous_fills if report is not None else 0,
         "parity_orders": report.orders if report is not None else 0,
         "parity_differences": len(report.differences) if report is not None else 0,
         "parity_unexplained": report.unexplained if report is not None else 0,

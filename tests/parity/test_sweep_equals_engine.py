@@ -20,6 +20,7 @@ from trading.domain.actions import ActionKind
 from trading.domain.decision import Verdict
 from trading.domain.instrument import Market
 from trading.execution.decide import Views
+from trading.simulation.slippage import SlippageSettings
 from trading.store.datasets import EmbeddedSource
 from trading.store.panels import assemble_panels
 from trading.strategies.base import ExitRules
@@ -110,7 +111,7 @@ def trade(embedded_market):
     def run(
         symbols, crossover, first, last, *, agents=("ma_crossover",), sectors=None,
         ensemble=None, sizing=None, allocation=None, risk=None, orders=None, exits=None,
-        agent_exits=None, splits_as=ActionKind.SPLIT,
+        agent_exits=None, splits_as=ActionKind.SPLIT, slippage=None, favourable=False,
     ):  # fmt: skip
         eager = base.allocation.ensemble.model_copy(
             update={"entry_forecast": 0.05, "min_confidence": 0.05, "max_entry_var": 1.0}
@@ -129,7 +130,9 @@ def trade(embedded_market):
             ),
             # The guards of single orders are no part of the sweep: their limits stay out of the way.
             risk=base.risk.model_copy(update={"guards": guards} | (risk or {})),
-            orders=base.orders.model_copy(update=orders or {}),
+            orders=base.orders.model_copy(
+                update=(orders or {}) | {"slippage": SlippageSettings(**(slippage or {}))}
+            ),
             exits=base.exits.model_copy(update=exits or {}),
             agent_exits=base.agent_exits if agent_exits is None else agent_exits,
         )
@@ -145,7 +148,7 @@ def trade(embedded_market):
             embedded_market.rules,
             policy,
         )
-        span = {"cash": CASH, "first": first, "last": last}
+        span = {"cash": CASH, "first": first, "last": last, "favourable": favourable}
         return runner.run(*asked, **span), sweep.run(*asked, **span)
 
     return run
@@ -157,6 +160,8 @@ def assert_same(engine, swept):
     assert swept.sessions == engine.sessions
     assert swept.equity == engine.equity
     assert orders_hash(swept.orders) == orders_hash(intents)
+    assert swept.ambiguous_fills == engine.ambiguous_fills
+    assert swept.slippage == engine.slippage
     assert engine.cash_difference == 0
 
 
@@ -232,6 +237,58 @@ def test_breakouts(trade):
     verdicts = Counter(c.verdict for d in engine.days for c in d.decision.choices)
     assert verdicts[Verdict.WAITING] > len(triggered)
     assert verdicts[Verdict.TIME_STOP] > 10
+
+
+# So near to each other that many a bar holds both, in the years after the split of 2000.
+NARROW = {"stop_loss": 0.015, "take_profit": 0.015, "cooldown_sessions": 0}
+
+
+def test_both_bounds(trade):
+    """Bars that hold loss and profit are the loss, counted, and the profit in the other bound."""
+    span = SYMBOLS[1], (3, 8), date(2003, 1, 2), date(2004, 6, 30)
+    engine, swept = trade(*span, exits=NARROW)
+    other, swept_other = trade(*span, exits=NARROW, favourable=True)
+
+    assert_same(engine, swept)
+    assert_same(other, swept_other)
+    assert engine.ambiguous_fills > 5
+    assert other.equity[-1] > engine.equity[-1]
+
+
+def test_without_an_ambiguous_bar_the_bounds_are_one(trade):
+    """Where no bar holds a loss and a profit, the order of its extremes decides nothing."""
+    span = SYMBOLS[1], (3, 8), date(2003, 1, 2), date(2003, 12, 31)
+    wide = {"stop_loss": 0.05, "take_profit": 0.3}
+    engine, _ = trade(*span, exits=wide)
+    other, _ = trade(*span, exits=wide, favourable=True)
+
+    assert engine.ambiguous_fills == 0
+    assert "stop_loss" in {b.intent.reason for day in engine.days for b in day.booked}
+    assert other.equity == engine.equity
+
+
+@pytest.mark.parametrize(
+    "slippage",
+    [
+        {"half_spread_bps": 10.0, "auction_bps": 10.0},
+        {"half_spread_ticks": 2},
+        {"impact": 1.0},
+    ],
+)
+def test_slippage(trade, slippage):
+    """What fills cost more than their prints is taken alike, told, and only ever a cost."""
+    span = SYMBOLS[2], (3, 8), date(2004, 9, 1), date(2005, 12, 30)
+    exits = {"stop_loss": 0.02, "take_profit": 0.03}
+    engine, swept = trade(*span, exits=exits, slippage=slippage)
+    free, _ = trade(*span, exits=exits)
+
+    assert_same(engine, swept)
+    assert free.slippage == 0 < engine.slippage
+    assert engine.equity[-1] < free.equity[-1]
+    for day in engine.days:
+        for booked in day.booked:
+            price = booked.fill.amount / booked.fill.quantity
+            assert (booked.intent.limit - price) * booked.intent.side.sign >= 0
 
 
 def test_a_strategy_of_its_own_exits(trade):
@@ -320,6 +377,16 @@ def test_random_runs(trade, data):
             "max_sessions": draw(st.sampled_from([None, 1, 7])),
             "cooldown_sessions": draw(st.integers(0, 5)),
         },
+        slippage=draw(
+            st.sampled_from(
+                [
+                    {},
+                    {"half_spread_bps": 5.0, "auction_bps": 2.0},
+                    {"half_spread_ticks": 1, "impact": 0.8},
+                ]
+            )
+        ),
+        favourable=draw(st.booleans()),
         agent_exits=draw(
             st.sampled_from([{}, {"ma_crossover": ExitRules(take_profit=0.03, max_sessions=3)}])
         ),

@@ -6,6 +6,7 @@ from numba import njit
 from trading.allocation.rounding import round_lots
 from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.decision import Verdict
+from trading.simulation.ticks import round_to_tick
 
 _ALLOWED = int(Verdict.ALLOWED)
 _NOT_TRADABLE = int(Verdict.NOT_TRADABLE)
@@ -20,20 +21,6 @@ _HALTED = int(Verdict.HALTED)
 _NO_VOLATILITY = int(Verdict.NO_VOLATILITY)
 _CAP_EXPOSURE = int(Verdict.CAP_EXPOSURE)
 BILLION = 1_000_000_000
-
-
-@njit(cache=True)
-def round_to_tick(price: int, ladder: IntArray, up: bool) -> int:
-    """Return ``price`` on the tick grid of ``ladder`` (rows: from this price, tick), never below one tick.
-
-    Rows with a tick of 0 are padding.
-    """
-    tick = ladder[0, 1]
-    for k in range(ladder.shape[0]):
-        if ladder[k, 1] > 0 and price >= ladder[k, 0]:
-            tick = ladder[k, 1]
-    rounded = -(-price // tick) * tick if up else price // tick * tick
-    return int(max(rounded, tick))
 
 
 @njit(cache=True)

@@ -6,21 +6,30 @@ Thousands of parameter sets in one compiled loop are ``backtest.sweep``.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cache
 from typing import Any, Protocol
 
 from trading.domain.actions import CorporateAction, in_effect_order
-from trading.domain.arrays import IntArray
+from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.decision import Decision, TradingState
 from trading.domain.instrument import Exchange
 from trading.domain.market import RawPanel, Tick
-from trading.domain.order import Fill, Order, OrderAck, OrderIntent, OrderStatus, OrderUpdate
+from trading.domain.order import (
+    Fill,
+    Order,
+    OrderAck,
+    OrderIntent,
+    OrderStatus,
+    OrderUpdate,
+    Side,
+)
 from trading.domain.rules import MarketRules, as_array
 from trading.errors import UsageError
 from trading.execution.decide import Policy, RiskState, View, Views
 from trading.execution.engine import (
+    BOUNDARY_EXIT,
     Accepted,
     Applied,
     Booked,
@@ -33,12 +42,15 @@ from trading.execution.engine import (
     Timer,
     TradingEngine,
 )
+from trading.execution.exits import ExitRule
 from trading.sessions import SessionCalendar
 from trading.simulation.account import Account
 from trading.simulation.matching import BASIS_POINTS, Execution, Matcher, WorkingOrder
 from trading.simulation.paths import Print, daily_prints
+from trading.simulation.slippage import Slippage, impact_scales
 
 Instants = Sequence[tuple[datetime, Sequence[Print]]]
+_LOSSES = (ExitRule.STOP_LOSS, ExitRule.TRAILING_STOP)
 
 
 class Replay(Protocol):
@@ -63,11 +75,17 @@ class SessionResult:
     booked: tuple[Booked, ...]
     denied: tuple[Deny, ...]
     equity: int
+    ambiguous_fills: int = 0
+    slippage: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BacktestResult:
-    """A whole run. ``equity`` has one value a session, in minor units, after the close."""
+    """A whole run. ``equity`` has one value a session, in minor units, after the close.
+
+    ``ambiguous_fills`` counts what an unknown order inside bars decided, and ``slippage`` is what
+    fills cost more than their prints, in minor units (docs/replay.md).
+    """
 
     sessions: tuple[date, ...]
     equity: tuple[int, ...]
@@ -75,7 +93,6 @@ class BacktestResult:
     applied: tuple[Applied, ...]
     starting_cash: int
     final_cash: int
-    ambiguous_fills: int
     positions: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -88,6 +105,16 @@ class BacktestResult:
                 cash -= booked.booking.commission + booked.booking.tax
         cash += sum(applied.effect.cash for applied in self.applied)
         return self.final_cash - cash
+
+    @property
+    def ambiguous_fills(self) -> int:
+        """Sales by a rule, in all sessions, that the unknown order of a bar's extremes decided."""
+        return sum(day.ambiguous_fills for day in self.days)
+
+    @property
+    def slippage(self) -> int:
+        """What all fills cost more than the prints that they met."""
+        return sum(day.slippage for day in self.days)
 
 
 def run(
@@ -102,12 +129,14 @@ def run(
     first: date,
     last: date,
     replay: Replay | None = None,
+    favourable: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> BacktestResult:
     """Trade every session from ``first`` to ``last`` and return what happened.
 
     The session before ``first`` must be in the panel: a decision needs a yesterday. Without a
-    ``replay`` each session is the four prints of its daily bar.
+    ``replay`` each session is the four prints of its daily bar. ``favourable`` takes a bar that
+    holds both a loss and a profit as the profit: the other bound.
     """
     by_session = actions_by_session(actions)
     rows = [
@@ -138,7 +167,17 @@ def run(
             instants = replay.instants(row, view, start)
         else:
             instants = daily_instants(raw, row, view, start)
-        days.append(run_session(engine, matcher, start, view, instants))
+        days.append(
+            run_session(
+                engine,
+                matcher,
+                start,
+                view,
+                instants,
+                slippage=slippage_of(view, raw, row, policy),
+                favourable=favourable,
+            )
+        )
         if progress is not None:
             progress(done + 1, len(rows))
     return BacktestResult(
@@ -148,7 +187,6 @@ def run(
         applied=tuple(engine.applied),
         starting_cash=cash,
         final_cash=engine.account.cash,
-        ambiguous_fills=engine.ambiguous_fills,
         positions={s: p.quantity for s, p in engine.account.positions.items()},
     )
 
@@ -185,23 +223,31 @@ def run_session(
     start: SessionStart,
     view: View | None,
     instants: Instants,
+    *,
+    slippage: Mapping[str, Slippage] | None = None,
+    favourable: bool = False,
 ) -> SessionResult:
     """Drive the engine through one session of prints.
 
     At each instant all resting orders meet their print first; then, instrument by instrument,
     the engine hears of its fills and of the print, and answers. ``view`` is ``None`` for a
-    session in which nothing is decided.
+    session in which nothing is decided; ``favourable`` as in ``run``.
     """
     engine.handle(start)
     driver = _Driver(engine, matcher)
     if view is not None:
         matcher.open_session(
-            {s: (int(view.lower[i]), int(view.upper[i])) for i, s in enumerate(view.symbols)}
+            {s: (int(view.lower[i]), int(view.upper[i])) for i, s in enumerate(view.symbols)},
+            slippage,
         )
         driver.carry(engine.handle(Timer(ts=start.open_ts, view=view)), start.open_ts)
     for ts, prints in instants:
-        matched = [(trade, matcher.on_print(trade)) for trade in prints]
+        matched = [
+            (trade, matcher.on_print(trade))
+            for trade in (driver.in_order(one, favourable=favourable) for one in prints)
+        ]
         for trade, executions in matched:
+            driver.print = trade
             for execution in executions:
                 driver.deliver(execution, ts)
             tick = Tick(
@@ -224,6 +270,8 @@ def run_session(
         booked=tuple(engine.booked),
         denied=tuple(driver.denied),
         equity=engine.equity(),
+        ambiguous_fills=driver.ambiguous_fills,
+        slippage=driver.slippage,
     )
 
 
@@ -232,14 +280,46 @@ class _Driver:
 
     def __init__(self, engine: TradingEngine, matcher: Matcher) -> None:
         self.denied: list[Deny] = []
+        self.ambiguous_fills = 0
+        self.slippage = 0
+        # What is being told to the engine now.
+        self.print: Print | None = None
+        # Bought at an extreme of the bar that is running, and bars whose extremes are exchanged.
+        self._entered: set[str] = set()
+        self._exchanged: set[str] = set()
         self._engine = engine
         self._matcher = matcher
         self._numbered = 0
+
+    def in_order(self, trade: Print, *, favourable: bool) -> Print:
+        """Return the print as it comes, its bar's extremes exchanged where that is favourable.
+
+        A holding that the low sells at a loss and the high at a profit: which came first was not
+        recorded. It is counted once, at the low.
+        """
+        symbol, engine = trade.symbol, self._engine
+        if trade.other == 0:
+            self._entered.discard(symbol)
+            self._exchanged.discard(symbol)
+            return trade
+        if (
+            trade.price < trade.other
+            and engine.rule_at(symbol, trade.price) in _LOSSES
+            and engine.rule_at(symbol, trade.other) is ExitRule.TAKE_PROFIT
+        ):
+            self.ambiguous_fills += 1
+            if favourable:
+                self._exchanged.add(symbol)
+        if symbol in self._exchanged:
+            return replace(trade, price=trade.other, other=trade.price)
+        return trade
 
     def carry(self, commands: Iterable[Command], ts: datetime) -> None:
         for command in commands:
             match command:
                 case Submit(intent=intent):
+                    if intent.boundary == BOUNDARY_EXIT and intent.symbol in self._entered:
+                        self.ambiguous_fills += 1
                     self._submit(intent, ts)
                 case Cancel(order=order):
                     self._matcher.cancel(order.venue_order_id)
@@ -256,6 +336,9 @@ class _Driver:
                     self.denied.append(command)
 
     def deliver(self, execution: Execution, ts: datetime) -> None:
+        self.slippage += execution.slippage
+        if execution.side is Side.BUY and self.print is not None and self.print.other != 0:
+            self._entered.add(execution.symbol)
         fill = Fill(
             symbol=execution.symbol,
             side=execution.side,
@@ -281,6 +364,34 @@ class _Driver:
         )
         for execution in self._matcher.submit(order):
             self.deliver(execution, ts)
+
+
+def slippage_of(
+    view: View, raw: RawPanel, row: int, policy: Policy
+) -> Mapping[str, Slippage] | None:
+    """Return the slippage of each instrument of the view, ``None`` where there is none."""
+    if policy.orders.slippage.is_off:
+        return None
+    scales = scales_of(view, raw, row, policy)
+    return {
+        symbol: Slippage(
+            policy.orders.slippage.rates, float(scales[i]), view.ladders[view.ladder_of[i]]
+        )
+        for i, symbol in enumerate(view.symbols)
+    }
+
+
+def scales_of(view: View, raw: RawPanel, row: int, policy: Policy) -> FloatArray:
+    """Return the impact of one share in each instrument of the view, as known before the open."""
+    first = max(0, row - policy.risk.adv_sessions)
+    columns = {symbol: i for i, symbol in enumerate(raw.symbols)}
+    volume = raw.volume[first:row, [columns[symbol] for symbol in view.symbols]]
+    return impact_scales(
+        policy.orders.slippage.impact,
+        view.morning.volatility,
+        policy.sessions_per_year,
+        volume.sum(axis=0) // max(row - first, 1),
+    )
 
 
 def daily_instants(raw: RawPanel, row: int, view: View, start: SessionStart) -> Instants:

@@ -49,7 +49,10 @@ from trading.simulation.account import (
 )
 from trading.simulation.matching import BASIS_POINTS, capacity_of, fill
 from trading.simulation.paths import PRINTS_PER_BAR, share_of_volume
+from trading.simulation.slippage import Rates, slipped
 
+_LOSSES = int(ExitRule.STOP_LOSS), int(ExitRule.TRAILING_STOP)
+_PROFIT = int(ExitRule.TAKE_PROFIT)
 _MAX_ORDERS_A_DAY = 8
 _DECIDED, _TRIGGERED = 0, -1
 # Columns of an order row: session row, instrument, sign, quantity, limit, and the exit rule that
@@ -67,6 +70,8 @@ class SweepResult:
     equity: tuple[int, ...]
     orders: tuple[OrderIntent, ...]
     starting_cash: int
+    ambiguous_fills: int
+    slippage: int
 
 
 class _Days(NamedTuple):
@@ -114,6 +119,7 @@ class _Days(NamedTuple):
     dividend: IntArray
     withholding: IntArray
     gone: IntArray
+    scales: FloatArray
 
 
 class _Limits(NamedTuple):
@@ -124,6 +130,8 @@ class _Limits(NamedTuple):
     collar: float
     cooldown_sessions: int
     share_bps: int
+    slippage: Rates
+    favourable: bool
 
 
 def run(
@@ -137,6 +145,7 @@ def run(
     cash: int,
     first: date,
     last: date,
+    favourable: bool = False,
 ) -> SweepResult:
     """Trade every session from ``first`` to ``last``; the same as ``runner.run`` without records.
 
@@ -144,13 +153,16 @@ def run(
     """
     if policy.allocation.sizing.method.optimized is not None:
         made = runner.run(
-            views, raw, actions, calendar, rules, policy, cash=cash, first=first, last=last
-        )
+            views, raw, actions, calendar, rules, policy,
+            cash=cash, first=first, last=last, favourable=favourable,
+        )  # fmt: skip
         return SweepResult(
             sessions=made.sessions,
             equity=made.equity,
             orders=tuple(order.intent for day in made.days for order in day.orders),
             starting_cash=cash,
+            ambiguous_fills=made.ambiguous_fills,
+            slippage=made.slippage,
         )
     if len(raw.symbols) > MAX_VIEW_SYMBOLS:
         raise UsageError(f"한 번에 {MAX_VIEW_SYMBOLS}종목까지 시험할 수 있습니다.")
@@ -162,8 +174,8 @@ def run(
     if not rows:
         raise UsageError(f"{first}부터 {last}까지 거래할 수 있는 기록이 없습니다.")
     daily = [views.at(row) for row in rows]
-    days = _days(daily, raw, rows, actions, calendar, rules)
-    equity, orders, n_orders = _trade(
+    days = _days(daily, raw, rows, actions, calendar, rules, policy)
+    equity, orders, n_orders, ambiguous, slippage = _trade(
         days,
         cash,
         policy.rules(daily[0].agents),
@@ -175,6 +187,8 @@ def run(
             collar=policy.orders.stop_collar,
             cooldown_sessions=policy.risk.drawdown_cooldown_sessions,
             share_bps=round(policy.orders.participation * BASIS_POINTS),
+            slippage=policy.orders.slippage.rates,
+            favourable=favourable,
         ),
     )
     return SweepResult(
@@ -182,6 +196,8 @@ def run(
         equity=tuple(int(e) for e in equity),
         orders=tuple(_intents(orders[:n_orders], daily, policy)),
         starting_cash=cash,
+        ambiguous_fills=int(ambiguous),
+        slippage=int(slippage),
     )
 
 
@@ -192,6 +208,7 @@ def _days(
     actions: Iterable[CorporateAction],
     calendar: SessionCalendar,
     rules: MarketRules,
+    policy: Policy,
 ) -> _Days:
     """Stack the views, so that the loop sees exactly what ``decide`` would have seen."""
     n, m = len(daily), len(raw.symbols)
@@ -239,6 +256,9 @@ def _days(
         dividend=dividend,
         withholding=np.array([rules.dividend_withholding_ppb(v.session) for v in daily]),
         gone=gone,
+        scales=np.stack(
+            [runner.scales_of(v, raw, row, policy) for v, row in zip(daily, rows, strict=True)]
+        ),
     )
 
 
@@ -324,8 +344,8 @@ def _trade(
     rungs: FloatArray,
     numbers: Numbers,
     limits: _Limits,
-) -> tuple[IntArray, IntArray, int]:
-    """Return ``(equity, orders, number of orders)``; see ``run`` and ``execution.engine``."""
+) -> tuple[IntArray, IntArray, int, int, int]:
+    """Return ``(equity, orders, number of orders, ambiguous fills, slippage)``; see ``run``."""
     n, m = days.reference.shape
     equity_curve = np.zeros(n, dtype=np.int64)
     found = np.zeros((1024, 6), dtype=np.int64)
@@ -343,6 +363,10 @@ def _trade(
     opened = np.zeros(m, dtype=np.int64)
     working = np.zeros((m, _MAX_ORDERS_A_DAY, 5), dtype=np.int64)
     n_working = np.zeros(m, dtype=np.int64)
+    # Bars whose extremes are exchanged, and names bought at an extreme of the bar that is running.
+    exchanged = np.zeros(m, dtype=np.bool_)
+    entered = np.zeros(m, dtype=np.bool_)
+    ambiguous, slippage = 0, 0
     peak = cash
     drawn = 0
     factor = 1.0
@@ -408,16 +432,33 @@ def _trade(
                 price = days.prints[t, i, k]
                 if price <= 0:
                     continue
+                low, high = days.prints[t, i, 1], days.prints[t, i, 2]
                 before = 0 if auction else days.prints[t, i, k - 1]
+                if auction or low == high:
+                    exchanged[i], entered[i] = False, False
+                elif k == 1 and held[i] > 0:
+                    at_low, at_high = _rules_at(
+                        held[i], cost[i] - income[i], top[i], low, high, terms[i]
+                    )
+                    if at_low in _LOSSES and at_high == _PROFIT:
+                        ambiguous += 1
+                        exchanged[i] = limits.favourable
+                if exchanged[i]:
+                    price = high if k == 1 else low
+                    before = before if k == 1 else high
                 capacity = capacity_of(share_of_volume(days.volume[t, i], k), limits.share_bps)
                 lower, upper = days.lower[t, i], days.upper[t, i]
                 fee = days.fees[days.fee_of[t, i]]
+                ladder = days.ladders[days.ladder_of[t, i]]
                 owned = held[i]
                 for w in range(n_working[i]):
-                    capacity, cash = _match(
+                    shares = held[i]
+                    capacity, cash, more = _match(
                         working, i, w, before, price, capacity, lower, upper, fee, held, cost, top,
-                        income, cash,
+                        income, cash, auction, limits.slippage, days.scales[t, i], ladder,
                     )  # fmt: skip
+                    slippage += more
+                    entered[i] |= held[i] > shares and not auction and low != high
                 if owned == 0 and held[i] > 0:
                     terms[i] = planned.exits[i]
                 last[i] = price
@@ -441,7 +482,7 @@ def _trade(
                     ceiling, shares = entry_order(
                         price, planned.budget[i], free_cash, limits.collar, numbers.cash_buffer,
                         days.buy_fee_ppb[t], days.lot[t, i], days.max_shares[t, i],
-                        days.ladders[days.ladder_of[t, i]], lower, upper,
+                        ladder, lower, upper,
                     )  # fmt: skip
                     if shares <= 0:
                         continue
@@ -467,16 +508,18 @@ def _trade(
                     if free <= 0:
                         continue
                     exited[i] = terms[i, COOLDOWN]
-                    ladder = days.ladders[days.ladder_of[t, i]]
+                    ambiguous += entered[i]
                     floor = limit_price(price, limits.collar, -1, ladder, lower, upper)
                     placed = _place(working, n_working, i, -1, free, floor)
                     found = _note(found, n_found, t, i, -1, free, floor, rule)
                     n_found += 1
                 owned = held[i]
-                capacity, cash = _match(
+                capacity, cash, more = _match(
                     working, i, placed, 0, price, capacity, lower, upper, fee, held, cost, top,
-                    income, cash,
+                    income, cash, auction, limits.slippage, days.scales[t, i], ladder,
                 )  # fmt: skip
+                slippage += more
+                entered[i] |= held[i] > owned and not auction and low != high
                 if owned == 0 and held[i] > 0:
                     terms[i] = planned.exits[i]
             if state == ACTIVE and k < PRINTS_PER_BAR - 1:
@@ -493,7 +536,16 @@ def _trade(
             if exited[i] > 0:
                 cooling[i] = exited[i]
         equity_curve[t] = mark(cash, held, last)
-    return equity_curve, found, n_found
+    return equity_curve, found, n_found, ambiguous, slippage
+
+
+@njit(cache=True)
+def _rules_at(held, cost, top, low, high, terms):  # type: ignore[no-untyped-def] # as above
+    """Return the rules that the extremes of a bar would sell a holding by."""
+    return (
+        exits(held, cost, max(top, low), low, terms[STOP], terms[TRAIL], terms[PROFIT]),
+        exits(held, cost, max(top, high), high, terms[STOP], terms[TRAIL], terms[PROFIT]),
+    )
 
 
 @njit(cache=True)
@@ -522,16 +574,25 @@ def _note(found, n_found, t, i, sign, quantity, price, rule):  # type: ignore[no
 
 @njit(cache=True)
 def _match(  # type: ignore[no-untyped-def] # as above
-    working, i, w, before, price, capacity, lower, upper, fee, held, cost, top, income, cash
-):
-    """Meet one working order with a print and book what it gets."""
+    working, i, w, before, price, capacity, lower, upper, fee, held, cost, top, income, cash,
+    auction, rates, scale, ladder,
+):  # fmt: skip
+    """Meet one working order with a print and book what it gets.
+
+    Returns what is left of the print, the cash, and what slippage cost.
+    """
     order = working[i, w]
     sign = order[_W_SIGN]
     shares, paid = fill(
         sign, order[_W_OPEN], order[_W_LIMIT], before, price, capacity, lower, upper
     )
     if shares == 0:
-        return capacity, cash
+        return capacity, cash, 0
+    met = paid
+    paid = slipped(
+        sign, met, order[_W_TRADED] + shares, order[_W_LIMIT], auction, rates, scale, ladder,
+        lower, upper,
+    )  # fmt: skip
     amount = shares * paid
     c0, t0 = 0, 0
     if order[_W_TRADED] > 0:
@@ -549,4 +610,4 @@ def _match(  # type: ignore[no-untyped-def] # as above
         top[i] = 0
     elif sign > 0:
         top[i] = max(top[i], amount // shares)
-    return capacity - shares, cash
+    return capacity - shares, cash, abs(paid - met) * shares

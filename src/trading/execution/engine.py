@@ -263,7 +263,6 @@ class TradingEngine:
         self.frozen: set[str] = set()
         self.quarantined: set[str] = set()
         self.unclear: set[str] = set()
-        self.ambiguous_fills = 0
         # What closed trades earned each agent since the account began, in minor units; "" is
         # what no agent led into.
         self.attributed: dict[str, int] = {}
@@ -527,17 +526,25 @@ class TradingEngine:
         self._ticked[tick.symbol] = tick.ts_event
         self._goes_on(tick)
         self._opens.setdefault(tick.symbol, tick.price)
-        held = self.account.positions.get(tick.symbol)
-        if held is None:
+        if tick.symbol not in self.account.positions:
             return self._enter(tick) if tick.symbol in self._waiting else []
-        peak = max(self._peaks.get(tick.symbol, 0), tick.price)
-        self._peaks[tick.symbol] = peak
-        cost = held.cost - self._income.get(tick.symbol, 0)
-        terms = self._terms_of(tick.symbol)
-        rule = exits(held.quantity, cost, peak, tick.price, terms.stop, terms.trail, terms.profit)
-        if rule == ExitRule.NONE or not self._is_continuous(tick.ts_event):
+        rule = self.rule_at(tick.symbol, tick.price)
+        self._peaks[tick.symbol] = max(self._peaks.get(tick.symbol, 0), tick.price)
+        if rule is ExitRule.NONE or not self._is_continuous(tick.ts_event):
             return []
-        return self._exit(tick, ExitRule(rule))
+        return self._exit(tick, rule)
+
+    def rule_at(self, symbol: str, price: int) -> ExitRule:
+        """Return the rule that a print at ``price`` would sell the holding by; changes nothing."""
+        held = self.account.positions.get(symbol)
+        if held is None:
+            return ExitRule.NONE
+        peak = max(self._peaks.get(symbol, 0), price)
+        cost = held.cost - self._income.get(symbol, 0)
+        terms = self._terms_of(symbol)
+        return ExitRule(
+            exits(held.quantity, cost, peak, price, terms.stop, terms.trail, terms.profit)
+        )
 
     def _enter(self, tick: Tick) -> list[Command]:
         """Buy what waited for this price, once; a spike beyond its ceiling is waited out."""
@@ -662,9 +669,6 @@ class TradingEngine:
             # Refused for the same reason at every print: once is enough to know.
             return commands
         self._kept_back[tick.symbol] = code
-        if any(o.intent.side is Side.BUY and o.filled_quantity for o in here):
-            # Entry and exit inside one bar: which came first was not recorded; it is a loss.
-            self.ambiguous_fills += 1
         return [*commands, self._admitted(intent, code)]
 
     def _check(self, ts: datetime) -> list[Command]:

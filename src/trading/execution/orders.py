@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from trading.allocation.rebalance import BILLION, limit_price
 from trading.domain.arrays import IntArray
 from trading.domain.instrument import Market
+from trading.simulation.slippage import SlippageSettings
 from trading.strategies.base import ExitRules
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -25,6 +26,7 @@ class OrderSettings(BaseModel):
     stop_collar: Fraction
     participation: Annotated[float, Field(ge=0.0001, le=1.0)]
     preopen_minutes: Annotated[int, Field(ge=1)]
+    slippage: SlippageSettings = SlippageSettings()
 
 
 class ManualTrades(StrEnum):

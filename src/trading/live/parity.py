@@ -53,11 +53,15 @@ class ParityDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
-    """The verdict on one session: ``orders`` compared and what differed."""
+    """The verdict on one session: ``orders`` compared and what differed.
+
+    ``ambiguous_fills`` is what the unknown order inside its bars decided, as computed again.
+    """
 
     session: str
     orders: int
     differences: tuple[ParityDifference, ...]
+    ambiguous_fills: int = 0
 
     @property
     def unexplained(self) -> int:
@@ -117,6 +121,7 @@ def compare(
         session=str(recorded.session),
         orders=len(recorded.orders),
         differences=(*found, *decided, *ordered, *filled),
+        ambiguous_fills=again.ambiguous_fills,
     )
 
 

@@ -390,7 +390,6 @@ class LiveSession:
                 "cash": outcome.cash,
                 "cash_difference": outcome.cash_difference,
                 "differences": [[d.what, d.ours, d.theirs] for d in found],
-                "ambiguous_fills": self._engine.ambiguous_fills,
                 "state": str(self._engine.risk.state),
             }
         )

@@ -13,12 +13,12 @@ from enum import IntEnum, StrEnum
 
 from numba.core.errors import NumbaError
 
-from trading.allocation.rebalance import round_to_tick
 from trading.domain.arrays import IntArray
 from trading.domain.decision import TradingState
 from trading.domain.order import OrderIntent, Side
 from trading.risk.limits import RiskSettings
 from trading.simulation.account import BILLION
+from trading.simulation.ticks import round_to_tick
 
 _MINUTE = timedelta(minutes=1)
 

@@ -12,8 +12,7 @@ from numba import njit
 
 from trading.domain.order import Side
 from trading.simulation.paths import Print
-
-BASIS_POINTS = 10_000
+from trading.simulation.slippage import BASIS_POINTS, Slippage, slipped
 
 
 @njit(cache=True)
@@ -73,17 +72,22 @@ class WorkingOrder:
     side: Side
     quantity: int
     limit: int
+    traded: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """A match: ``quantity`` shares at ``price`` minor units each."""
+    """A match: ``quantity`` shares at ``price`` minor units each.
+
+    ``slippage`` is what that cost more, in all, than the print that it met.
+    """
 
     order_id: str
     symbol: str
     side: Side
     quantity: int
     price: int
+    slippage: int = 0
 
 
 @dataclass(slots=True)
@@ -94,6 +98,7 @@ class _Book:
     upper: int = 0
     last: int = 0
     capacity: int = 0
+    is_auction: bool = False
 
 
 class Matcher:
@@ -108,9 +113,18 @@ class Matcher:
         self._participation_bps = participation_bps
         self._books: dict[str, _Book] = {}
         self._orders: dict[str, WorkingOrder] = {}
+        self._slippage: Mapping[str, Slippage] = {}
 
-    def open_session(self, limits: Mapping[str, tuple[int, int]]) -> None:
-        """Begin a session with the daily price limits ``(lower, upper)`` of its instruments."""
+    def open_session(
+        self,
+        limits: Mapping[str, tuple[int, int]],
+        slippage: Mapping[str, Slippage] | None = None,
+    ) -> None:
+        """Begin a session with the daily price limits ``(lower, upper)`` of its instruments.
+
+        ``slippage`` is for backtests only; without it fills are at the prices of the prints.
+        """
+        self._slippage = slippage or {}
         self._orders.clear()
         self._books = {
             symbol: _Book(lower=lower, upper=upper) for symbol, (lower, upper) in limits.items()
@@ -152,12 +166,14 @@ class Matcher:
         book = self._books.setdefault(trade.symbol, _Book())
         book.last = trade.price
         book.capacity = 0
+        book.is_auction = trade.auction
 
     def on_print(self, trade: Print) -> list[Execution]:
         """Match the instrument's orders, oldest first, against a new print."""
         book = self._books.setdefault(trade.symbol, _Book())
         previous = 0 if trade.auction else book.last
         book.last = trade.price
+        book.is_auction = trade.auction
         book.capacity = capacity_of(trade.volume, self._participation_bps)
         executions = []
         for order in [o for o in self._orders.values() if o.symbol == trade.symbol]:
@@ -188,6 +204,7 @@ class Matcher:
                     "side": order.side.value,
                     "quantity": order.quantity,
                     "limit": order.limit,
+                    "traded": order.traded,
                 }
                 for order in self._orders.values()
             ],
@@ -206,16 +223,40 @@ class Matcher:
         if shares == 0:
             return None
         book.capacity -= shares
+        traded = order.traded + shares
         if shares == order.quantity:
             del self._orders[order.order_id]
         else:
-            self._orders[order.order_id] = replace(order, quantity=order.quantity - shares)
+            self._orders[order.order_id] = replace(
+                order, quantity=order.quantity - shares, traded=traded
+            )
+        paid = self._slipped(order, book, price, traded)
         return Execution(
             order_id=order.order_id,
             symbol=order.symbol,
             side=order.side,
             quantity=shares,
-            price=price,
+            price=paid,
+            slippage=abs(paid - price) * shares,
+        )
+
+    def _slipped(self, order: WorkingOrder, book: _Book, price: int, traded: int) -> int:
+        slippage = self._slippage.get(order.symbol)
+        if slippage is None:
+            return price
+        return int(
+            slipped(
+                order.side.sign,
+                price,
+                traded,
+                order.limit,
+                book.is_auction,
+                slippage.rates,
+                slippage.scale,
+                slippage.ladder,
+                book.lower,
+                book.upper,
+            )
         )
 
     def _answer(self, order: WorkingOrder, book: _Book, *, previous: int) -> tuple[int, int]:

@@ -5,11 +5,12 @@ from datetime import date
 import numpy as np
 import pytest
 
-from trading.allocation.rebalance import limit_price, rebalance, round_to_tick
+from trading.allocation.rebalance import limit_price, rebalance
 from trading.domain.decision import Verdict
 from trading.domain.instrument import Exchange
 from trading.domain.order import Side
 from trading.domain.rules import shipped_rules
+from trading.simulation.ticks import round_to_tick
 
 EQUITY = 100_000_000
 DAYS = (date(2010, 10, 1), date(2015, 6, 15), date(2022, 12, 1), date(2024, 1, 8))
