@@ -1,5 +1,6 @@
 """The research commands: backtests, sweeps and what is made of them."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -20,11 +21,27 @@ from trading.terminal import (
 
 app = KoreanTyper()
 
+
+class SchemeName(StrEnum):
+    """How the training ranges of a walk-forward lie, as the user types it."""
+
+    ANCHORED = "anchored"
+    ROLLING = "rolling"
+
+
 ParamOption = Annotated[
     list[str] | None,
     typer.Option(
         "--param", metavar="이름=값,값", help="시험할 값. 여러 번 주면 모든 조합을 시험합니다."
     ),
+]
+SchemeOption = Annotated[
+    SchemeName | None,
+    typer.Option("--scheme", help="학습 구간: anchored 처음부터 늘려 감, rolling 밀고 감."),
+]
+ObjectiveOption = Annotated[
+    str | None,
+    typer.Option("--objective", help="고르는 기준: sharpe, sortino, calmar, total_return …"),
 ]
 WorkersOption = Annotated[
     str | None,
@@ -36,7 +53,6 @@ WorkersOption = Annotated[
 ]
 
 
-@app.command(help="과거 기록으로 전략 하나를 시험합니다 (ensemble은 전체 정책).")
 class LanguageName(StrEnum):
     """The language of a page, as the user types it."""
 
@@ -66,6 +82,7 @@ ReplayOption = Annotated[
 ]
 
 
+@app.command(help="과거 기록으로 전략 하나를 시험합니다 (ensemble은 전체 정책).")
 def backtest(
     strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
     symbols: SymbolsOption = None,
@@ -89,9 +106,9 @@ def backtest(
             strategy,
             scope(market, symbols, first, last, dataset),
             progress,
-        )
             replay=ReplayKind(replay),
             report=lang.value if report else None,
+        )
     if as_json:
         print_json(result)
     else:
@@ -128,3 +145,109 @@ def sweep(
         print_json(result)
     else:
         typer.echo(runs.sweep_text(result))
+
+
+@app.command(
+    "walk-forward", help="과거에서 고른 매개변수로 그다음 구간을 거래해 봅니다 (표본 밖 검증)."
+)
+def walk_forward(
+    strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
+    param: ParamOption = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            min=1,
+            help="--param 대신, 구간마다 config/research.yaml의 범위에서 이만큼 찾아봅니다.",
+        ),
+    ] = None,
+    scheme: SchemeOption = None,
+    train: Annotated[
+        int | None, typer.Option("--train", min=20, help="학습 구간의 거래일 수.")
+    ] = None,
+    test: Annotated[
+        int | None, typer.Option("--test", min=5, help="시험 구간의 거래일 수.")
+    ] = None,
+    purge: Annotated[
+        int | None, typer.Option("--purge", min=0, help="학습과 시험 사이에 비울 거래일 수.")
+    ] = None,
+    objective: ObjectiveOption = None,
+    symbols: SymbolsOption = None,
+    first: FirstOption = None,
+    last: LastOption = None,
+    market: MarketOption = None,
+    dataset: DatasetOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.backtest.settings import Scheme
+    from trading.research import walkforward
+    from trading.research.parameters import grid, objectives
+
+    installation = bootstrap.open_home(State.root)
+    plan = walkforward.Plan(
+        scheme=Scheme(scheme) if scheme is not None else None,
+        train=train,
+        test=test,
+        purge=purge,
+        objective=objectives(objective)[0] if objective is not None else None,
+    )
+    with progress_bar("전진 분석", has_lines=True) as progress:
+        result = walkforward.walk_forward(
+            installation,
+            strategy,
+            grid(param or []),
+            scope(market, symbols, first, last, dataset),
+            plan,
+            progress,
+            trials=trials,
+            workers=workers,
+        )
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(walkforward.text(result))
+
+
+@app.command(help="매개변수를 스스로 찾습니다. 멈추어도 같은 명령이 이어서 합니다.")
+def optimize(
+    strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="모두 합쳐 시험할 조합의 수.")
+    ] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option("--objectives", help="고르는 기준, 쉼표로 여럿: sharpe,max_drawdown …"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="연구의 이름 (기본: 조건에서 정해짐).")
+    ] = None,
+    symbols: SymbolsOption = None,
+    first: FirstOption = None,
+    last: LastOption = None,
+    market: MarketOption = None,
+    dataset: DatasetOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.research import optimize as study
+    from trading.research import parameters
+
+    installation = bootstrap.open_home(State.root)
+    with progress_bar("매개변수 탐색", has_lines=True) as progress:
+        result = study.optimize(
+            installation,
+            strategy,
+            scope(market, symbols, first, last, dataset),
+            progress,
+            trials=trials,
+            objectives=parameters.objectives(objectives) if objectives is not None else None,
+            name=name,
+            workers=workers,
+        )
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(study.text(result))

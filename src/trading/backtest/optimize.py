@@ -247,8 +247,8 @@ def open_study(
             yield Study(_create(None, None, objectives, settings), objectives, settings)
             return
         with _held(folder, name):
-            storage = _storage(folder, name, settings.storage)
             try:
+                storage = _storage(folder, name, settings.storage)
                 study = _create(storage, name, objectives, settings)
                 known = study.user_attrs.get(_ASKED)
                 if known is None:

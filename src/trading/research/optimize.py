@@ -57,7 +57,7 @@ def optimize(
         "settings": settings.model_dump(exclude={"trials", "storage", "objectives"}),
     }
     asked = trader.fingerprint(chosen)
-    name = name or f"{strategy}-{trader.market}-{asked[:8]}"
+    name = f"{strategy}-{trader.market}-{asked[:8]}" if name is None else name
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(f"연구의 이름에는 글자, 숫자, 점, 밑줄, 붙임표만 쓸 수 있습니다: {name}")
     folder = research_dir(installation.home) / FOLDER
