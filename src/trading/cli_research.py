@@ -8,6 +8,7 @@ import typer
 from trading.terminal import (
     DatasetOption,
     FirstOption,
+    EXIT_FINDING,
     JsonOption,
     KoreanTyper,
     LastOption,
@@ -16,6 +17,7 @@ from trading.terminal import (
     SymbolsOption,
     print_json,
     progress_bar,
+    date_option,
     scope,
 )
 
@@ -86,6 +88,26 @@ ReplayOption = Annotated[
 def backtest(
     strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
     symbols: SymbolsOption = None,
+SlippageOption = Annotated[
+    float | None,
+    typer.Option("--slippage-bps", help="체결마다 호가 차이로 잃는 만큼, 만분율 (기본: 설정 파일)."),
+]
+ImpactOption = Annotated[
+    float | None,
+    typer.Option("--impact", help="시장 충격 계수: 보통 0.1~1 (기본: 설정 파일)."),
+]
+FirstBarOption = Annotated[
+    date | None,
+    date_option("--first-bar", "판단에 쓰는 기록의 첫날 (기본: 기록의 처음; 데모는 제 첫날이 있습니다)."),
+]
+
+RobustnessOption = Annotated[
+    bool,
+    typer.Option(
+        "--robustness",
+        help="비용, 늦은 판단, 큰 자금, 국면과 위기에 얼마나 견디는지 다시 거래해 봅니다 (일봉).",
+    ),
+]
     first: FirstOption = None,
     last: LastOption = None,
     market: MarketOption = None,
@@ -97,6 +119,9 @@ def backtest(
 ) -> None:
     from trading import bootstrap
     from trading.research import runs
+    slippage_bps: SlippageOption = None,
+    impact: ImpactOption = None,
+    first_bar: FirstBarOption = None,
     from trading.backtest.replay import ReplayKind
 
     installation = bootstrap.open_home(State.root)
@@ -104,7 +129,7 @@ def backtest(
         result = runs.backtest(
             installation,
             strategy,
-            scope(market, symbols, first, last, dataset),
+            replace(scope(market, symbols, first, last, dataset), first_bar=first_bar),
             progress,
             replay=ReplayKind(replay),
             report=lang.value if report else None,
@@ -114,6 +139,8 @@ def backtest(
     else:
         typer.echo(runs.text(result))
 
+            slippage_bps=slippage_bps,
+            impact=impact,
 
 @app.command(help="매개변수 조합 여럿을 한꺼번에 시험합니다.")
 def sweep(
@@ -123,6 +150,30 @@ def sweep(
     first: FirstOption = None,
     last: LastOption = None,
     market: MarketOption = None,
+@app.command(help="기록된 분봉과 체결에 견주어, 봉이 약속한 체결이 정말 있었는지 확인합니다.")
+def fills(
+    symbols: SymbolsOption = None,
+    first: FirstOption = None,
+    last: LastOption = None,
+    market: MarketOption = None,
+    dataset: DatasetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.research import fills as recorded
+
+    installation = bootstrap.open_home(State.root)
+    result = recorded.validate(installation, scope(market, symbols, first, last, dataset))
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(recorded.text(result))
+        for one in result["comparisons"]:
+            typer.echo(table(recorded.HEADS, recorded.rows(one)))
+    if result["false_fills"]:
+        raise typer.Exit(EXIT_FINDING)
+
+
     dataset: DatasetOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
@@ -133,6 +184,10 @@ def sweep(
 
     installation = bootstrap.open_home(State.root)
     with progress_bar("매개변수 조합") as progress:
+    report: ReportOption = False,
+    lang: LanguageOption = LanguageName.KO,
+    slippage_bps: SlippageOption = None,
+    impact: ImpactOption = None,
         result = runs.sweep(
             installation,
             strategy,
@@ -148,6 +203,8 @@ def sweep(
 
 
 @app.command(
+            slippage_bps=slippage_bps,
+            impact=impact,
     "walk-forward", help="과거에서 고른 매개변수로 그다음 구간을 거래해 봅니다 (표본 밖 검증)."
 )
 def walk_forward(

@@ -5,7 +5,6 @@ The decision is the same; only the path inside the session differs. How bars bec
 and the result counts how often.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
@@ -46,25 +45,32 @@ class IntradayReplay:
     ----------
     recording : callable
         Returns the prints of a session; see ``minutes`` and ``trading.research.history``.
-
-    Attributes
-    ----------
-    sessions : Counter
-        Sessions in which any name was replayed by its intraday record, and those without one.
-    names : Counter
-        The same for each name of each session.
     """
 
     def __init__(
         self, raw: RawPanel, rules: MarketRules, kind: ReplayKind, recording: Recording
     ) -> None:
-        self.sessions: Counter[str] = Counter()
-        self.names: Counter[str] = Counter()
         self._raw = raw
         self._rules = rules
         self._kind = kind
         self._recording = recording
+        # Names with an intraday record in each session, and those without, as first replayed.
+        self._replayed: dict[date, tuple[int, int]] = {}
         self._kept: tuple[date | None, Mapping[str, list[Print]]] = (None, {})
+
+    @property
+    def sessions(self) -> dict[str, int]:
+        """Sessions in which any name was replayed by its intraday record, and those without one."""
+        fine = sum(n > 0 for n, _ in self._replayed.values())
+        return {str(self._kind): fine, str(ReplayKind.DAILY): len(self._replayed) - fine}
+
+    @property
+    def names(self) -> dict[str, int]:
+        """The same for each name of each session."""
+        return {
+            str(self._kind): sum(n for n, _ in self._replayed.values()),
+            str(ReplayKind.DAILY): sum(n for _, n in self._replayed.values()),
+        }
 
     def refused(self, row: int, view: View, start: SessionStart) -> frozenset[str]:
         """Return the names that the local exchange would take no orders for in this replay."""
@@ -90,10 +96,8 @@ class IntradayReplay:
     def instants(self, row: int, view: View, start: SessionStart) -> Instants:
         """Return the prints of the session in ``row`` by instant, instruments in view order."""
         prints = self._prints(start, view)
-        fine = [s for s in view.symbols if s in prints]
-        self.sessions[str(self._kind if fine else ReplayKind.DAILY)] += 1
-        self.names[str(self._kind)] += len(fine)
-        self.names[str(ReplayKind.DAILY)] += len(view.symbols) - len(fine)
+        fine = sum(symbol in prints for symbol in view.symbols)
+        self._replayed.setdefault(start.session, (fine, len(view.symbols) - fine))
         return merged(self._raw, row, view, start, prints)
 
     def _prints(self, start: SessionStart, view: View) -> Mapping[str, list[Print]]:

@@ -84,7 +84,8 @@ class BacktestResult:
     """A whole run. ``equity`` has one value a session, in minor units, after the close.
 
     ``ambiguous_fills`` counts what an unknown order inside bars decided, and ``slippage`` is what
-    fills cost more than their prints, in minor units (docs/replay.md).
+    fills cost more than their prints, in minor units. ``optimistic_equity`` is the equity with
+    every ambiguous bar taken as the profit, ``None`` where nobody asked (docs/replay.md).
     """
 
     sessions: tuple[date, ...]
@@ -94,6 +95,7 @@ class BacktestResult:
     starting_cash: int
     final_cash: int
     positions: Mapping[str, int] = field(default_factory=dict)
+    optimistic_equity: tuple[int, ...] | None = None
 
     @property
     def cash_difference(self) -> int:
@@ -189,6 +191,32 @@ def run(
         final_cash=engine.account.cash,
         positions={s: p.quantity for s, p in engine.account.positions.items()},
     )
+
+
+def run_both(
+    views: Views,
+    raw: RawPanel,
+    actions: Iterable[CorporateAction],
+    calendar: SessionCalendar,
+    rules: MarketRules,
+    policy: Policy,
+    *,
+    cash: int,
+    first: date,
+    last: date,
+    replay: Replay | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> BacktestResult:
+    """Return the same as ``run``, with the other bound beside it.
+
+    Where no bar was ambiguous the two are one, and nothing is traded a second time.
+    """
+    asked = views, raw, tuple(actions), calendar, rules, policy
+    result = run(*asked, cash=cash, first=first, last=last, replay=replay, progress=progress)
+    if result.ambiguous_fills == 0:
+        return replace(result, optimistic_equity=result.equity)
+    other = run(*asked, cash=cash, first=first, last=last, replay=replay, favourable=True)
+    return replace(result, optimistic_equity=other.equity)
 
 
 def session_start(

@@ -4,7 +4,7 @@ What is done with it is in the other modules of this package.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,6 +225,37 @@ def replay_of(history: History, kind: "ReplayKind") -> "IntradayReplay | None":
         kind,
         lambda start, symbols: of_session(start, symbols) if start.session in days else {},
     )
+
+
+def with_slippage(
+    history: History, slippage_bps: float | None = None, impact: float | None = None
+) -> History:
+    """Return the history traded at other costs than configured, in ``SlippageSettings``' units.
+
+    ``slippage_bps`` is taken off in auctions too: what a fill there may cost is asked for.
+    """
+    from pydantic import ValidationError
+
+    from trading.simulation.slippage import SlippageSettings
+
+    asked = {
+        **(
+            {"half_spread_bps": slippage_bps, "auction_bps": slippage_bps}
+            if slippage_bps is not None
+            else {}
+        ),
+        **({"impact": impact} if impact is not None else {}),
+    }
+    orders = history.policy.orders
+    try:
+        slippage = SlippageSettings.model_validate(orders.slippage.model_dump() | asked)
+    except ValidationError as error:
+        name = "impact" if error.errors()[0]["loc"] == ("impact",) else "slippage-bps"
+        raise UsageError(
+            f"쓸 수 없는 값입니다: --{name} (0 이상이어야 하고 너무 크면 안 됩니다)"
+        ) from None
+    policy = replace(history.policy, orders=orders.model_copy(update={"slippage": slippage}))
+    return replace(history, policy=policy)
 
 
 def agents_of(strategy: str, strategies: "StrategySettings") -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from trading.research.history import (
     replay_of,
     views_of,
 )
+    with_slippage,
 from trading.research.parameters import Params
 from trading.research.trader import Trader, open_trials, trade, trials_line
 from trading.sessions import SessionCalendar
@@ -49,18 +50,22 @@ def backtest(
     *,
     replay: ReplayKind = ReplayKind.DAILY,
     report: "Language | None" = None,
+    slippage_bps: float | None = None,
+    impact: float | None = None,
 ) -> dict[str, Any]:
     """Trade recorded history by one strategy, or by the whole ensemble, and return the figures.
 
     Learned agents abstain: a model trained on these years would know their end. ``replay`` says
-    what a session's prints are made of, where that was recorded. With ``report``, the language of
-    the page, the run is kept and its page written.
+    what a session's prints are made of, where that was recorded; ``slippage_bps`` and ``impact``
+    as in ``history.with_slippage``. With ``report``, the language of
+    the page, the run is kept and its page written. ``is_robustness_asked`` trades it again under
+    other conditions (``research.robustness``), on daily bars.
     """
     strategies = installation.settings.strategies
-    history = load_history(installation, scope)
+    history = with_slippage(load_history(installation, scope), slippage_bps, impact)
     tapes = replay_of(history, replay)
     views = views_of(installation, history, agents_of(strategy, strategies), strategies)
-    result = runner.run(
+    result = runner.run_both(
         views,
         history.raw,
         history.actions,
@@ -105,13 +110,16 @@ def sweep(
 
     Whoever does the work (``backtest.workers``), the result is the same.
     """
-    trader = Trader.of(installation, load_history(installation, scope), strategy)
+    history = with_slippage(load_history(installation, scope), slippage_bps, impact)
+    trader = Trader.of(installation, history, strategy)
     runs: list[dict[str, Any]] = []
     # Before any of them is traded: one that cannot be is told at once.
     for params in grid:
         trader.settings_of(params)
     with open_trials(installation) as ledger, open_workers(workers, trader) as hands:
         for made in hands.map(trade, grid):
+    slippage_bps: float | None = None,
+    impact: float | None = None,
             ledger.record(trader.trial("sweep", made.params, made.returns))
             runs.append(
                 {
@@ -131,6 +139,8 @@ def sweep(
         "currency": str(trader.market.currency),
         **trader.evidence,
         "runs": runs,
+                    "ambiguous_fills": made.ambiguous_fills,
+                    "slippage": made.slippage,
         "trials": trials.to_json(),
     }
 
@@ -174,6 +184,14 @@ def _replayed_text(result: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{_REPLAY_TEXT[kind]} {sessions.get(kind, 0):,}거래일 (종목·일 {names.get(kind, 0):,}건)"
         for kind in (result["replay"], ReplayKind.DAILY)
+    currency = Currency(result["currency"])
+    if result["ambiguous_fills"]:
+        lines.append(
+            f"  봉 안의 순서를 모르는 체결 {result['ambiguous_fills']:,}건은 손실로 계산했습니다. "
+            f"모두 이익이었다면 {money_text(result['optimistic_final_equity'], currency)}"
+        )
+    if result["slippage"]:
+        lines.append(f"  슬리피지 {money_text(result['slippage'], currency)} (수수료·세금과 따로)")
     )
 
 
@@ -211,3 +229,5 @@ def _figures(result: BacktestResult, record: "RunRecord") -> dict[str, Any]:
         "orders_hash": record.orders_hash,
         "metrics": dict(figures.run_figures(record)),
     }
+        "optimistic_final_equity": (result.optimistic_equity or result.equity)[-1],
+        "slippage": result.slippage,

@@ -47,6 +47,8 @@ class Traded:
     equity: IntArray
     orders: int
     orders_hash: str
+    ambiguous_fills: int
+    slippage: int
 
     @property
     def returns(self) -> FloatArray:
@@ -191,6 +193,8 @@ class Trader:
             equity=np.array([made.starting_cash, *made.equity], dtype=np.int64),
             orders=len(made.orders),
             orders_hash=runner.orders_hash(made.orders),
+            ambiguous_fills=made.ambiguous_fills,
+            slippage=made.slippage,
         )
 
     def fingerprint(self, chosen: Mapping[str, Any]) -> str:
