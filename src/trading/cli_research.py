@@ -1,24 +1,27 @@
 """The research commands: backtests, sweeps and what is made of them."""
 
+from dataclasses import replace
+from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from trading.terminal import (
+    EXIT_FINDING,
     DatasetOption,
     FirstOption,
-    EXIT_FINDING,
     JsonOption,
     KoreanTyper,
     LastOption,
     MarketOption,
     State,
     SymbolsOption,
+    date_option,
     print_json,
     progress_bar,
-    date_option,
     scope,
+    table,
 )
 
 app = KoreanTyper()
@@ -82,12 +85,6 @@ ReplayOption = Annotated[
     ReplayName,
     typer.Option("--replay", help="장중을 무엇으로 재생할지: daily 일봉, minute 분봉, tick 체결."),
 ]
-
-
-@app.command(help="과거 기록으로 전략 하나를 시험합니다 (ensemble은 전체 정책).")
-def backtest(
-    strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
-    symbols: SymbolsOption = None,
 SlippageOption = Annotated[
     float | None,
     typer.Option("--slippage-bps", help="체결마다 호가 차이로 잃는 만큼, 만분율 (기본: 설정 파일)."),
@@ -108,20 +105,26 @@ RobustnessOption = Annotated[
         help="비용, 늦은 판단, 큰 자금, 국면과 위기에 얼마나 견디는지 다시 거래해 봅니다 (일봉).",
     ),
 ]
+
+
+@app.command(help="과거 기록으로 전략 하나를 시험합니다 (ensemble은 전체 정책).")
+def backtest(
+    strategy: Annotated[str, typer.Argument(help="전략 이름 또는 ensemble.")],
+    symbols: SymbolsOption = None,
     first: FirstOption = None,
     last: LastOption = None,
     market: MarketOption = None,
     dataset: DatasetOption = None,
     as_json: JsonOption = False,
     replay: ReplayOption = ReplayName.DAILY,
+    slippage_bps: SlippageOption = None,
+    impact: ImpactOption = None,
+    first_bar: FirstBarOption = None,
     report: ReportOption = False,
     lang: LanguageOption = LanguageName.KO,
 ) -> None:
     from trading import bootstrap
     from trading.research import runs
-    slippage_bps: SlippageOption = None,
-    impact: ImpactOption = None,
-    first_bar: FirstBarOption = None,
     from trading.backtest.replay import ReplayKind
 
     installation = bootstrap.open_home(State.root)
@@ -132,6 +135,8 @@ RobustnessOption = Annotated[
             replace(scope(market, symbols, first, last, dataset), first_bar=first_bar),
             progress,
             replay=ReplayKind(replay),
+            slippage_bps=slippage_bps,
+            impact=impact,
             report=lang.value if report else None,
         )
     if as_json:
@@ -139,17 +144,7 @@ RobustnessOption = Annotated[
     else:
         typer.echo(runs.text(result))
 
-            slippage_bps=slippage_bps,
-            impact=impact,
 
-@app.command(help="매개변수 조합 여럿을 한꺼번에 시험합니다.")
-def sweep(
-    strategy: Annotated[str, typer.Argument(help="전략 이름.")],
-    param: ParamOption = None,
-    symbols: SymbolsOption = None,
-    first: FirstOption = None,
-    last: LastOption = None,
-    market: MarketOption = None,
 @app.command(help="기록된 분봉과 체결에 견주어, 봉이 약속한 체결이 정말 있었는지 확인합니다.")
 def fills(
     symbols: SymbolsOption = None,
@@ -174,8 +169,20 @@ def fills(
         raise typer.Exit(EXIT_FINDING)
 
 
+@app.command(help="매개변수 조합 여럿을 한꺼번에 시험합니다.")
+def sweep(
+    strategy: Annotated[str, typer.Argument(help="전략 이름.")],
+    param: ParamOption = None,
+    symbols: SymbolsOption = None,
+    first: FirstOption = None,
+    last: LastOption = None,
+    market: MarketOption = None,
     dataset: DatasetOption = None,
     workers: WorkersOption = None,
+    report: ReportOption = False,
+    lang: LanguageOption = LanguageName.KO,
+    slippage_bps: SlippageOption = None,
+    impact: ImpactOption = None,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
@@ -184,10 +191,6 @@ def fills(
 
     installation = bootstrap.open_home(State.root)
     with progress_bar("매개변수 조합") as progress:
-    report: ReportOption = False,
-    lang: LanguageOption = LanguageName.KO,
-    slippage_bps: SlippageOption = None,
-    impact: ImpactOption = None,
         result = runs.sweep(
             installation,
             strategy,
@@ -195,6 +198,8 @@ def fills(
             scope(market, symbols, first, last, dataset),
             progress,
             workers=workers,
+            slippage_bps=slippage_bps,
+            impact=impact,
         )
     if as_json:
         print_json(result)
@@ -203,8 +208,6 @@ def fills(
 
 
 @app.command(
-            slippage_bps=slippage_bps,
-            impact=impact,
     "walk-forward", help="과거에서 고른 매개변수로 그다음 구간을 거래해 봅니다 (표본 밖 검증)."
 )
 def walk_forward(

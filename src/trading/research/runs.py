@@ -23,8 +23,8 @@ from trading.research.history import (
     load_history,
     replay_of,
     views_of,
-)
     with_slippage,
+)
 from trading.research.parameters import Params
 from trading.research.trader import Trader, open_trials, trade, trials_line
 from trading.sessions import SessionCalendar
@@ -49,9 +49,9 @@ def backtest(
     progress: Progress | None = None,
     *,
     replay: ReplayKind = ReplayKind.DAILY,
-    report: "Language | None" = None,
     slippage_bps: float | None = None,
     impact: float | None = None,
+    report: "Language | None" = None,
 ) -> dict[str, Any]:
     """Trade recorded history by one strategy, or by the whole ensemble, and return the figures.
 
@@ -105,6 +105,8 @@ def sweep(
     progress: Progress | None = None,
     *,
     workers: str | None = None,
+    slippage_bps: float | None = None,
+    impact: float | None = None,
 ) -> dict[str, Any]:
     """Trade recorded history once for each set of parameters, in one compiled loop each.
 
@@ -118,8 +120,6 @@ def sweep(
         trader.settings_of(params)
     with open_trials(installation) as ledger, open_workers(workers, trader) as hands:
         for made in hands.map(trade, grid):
-    slippage_bps: float | None = None,
-    impact: float | None = None,
             ledger.record(trader.trial("sweep", made.params, made.returns))
             runs.append(
                 {
@@ -127,6 +127,8 @@ def sweep(
                     "final_equity": int(made.equity[-1]),
                     "orders": made.orders,
                     "orders_hash": made.orders_hash,
+                    "ambiguous_fills": made.ambiguous_fills,
+                    "slippage": made.slippage,
                     "metrics": performance(made.equity, trader.market),
                 }
             )
@@ -139,8 +141,6 @@ def sweep(
         "currency": str(trader.market.currency),
         **trader.evidence,
         "runs": runs,
-                    "ambiguous_fills": made.ambiguous_fills,
-                    "slippage": made.slippage,
         "trials": trials.to_json(),
     }
 
@@ -172,6 +172,14 @@ def text(result: Mapping[str, Any]) -> str:
     ]
     if "sharpe" in metrics and metrics["sharpe"] is not None:
         lines.append(f"  샤프 지수 {metrics['sharpe']:.2f}")
+    currency = Currency(result["currency"])
+    if result["ambiguous_fills"]:
+        lines.append(
+            f"  봉 안의 순서를 모르는 체결 {result['ambiguous_fills']:,}건은 손실로 계산했습니다. "
+            f"모두 이익이었다면 {money_text(result['optimistic_final_equity'], currency)}"
+        )
+    if result["slippage"]:
+        lines.append(f"  슬리피지 {money_text(result['slippage'], currency)} (수수료·세금과 따로)")
     if result["replay"] != ReplayKind.DAILY:
         lines.append("  재생: " + _replayed_text(result))
     if "report" in result:
@@ -184,14 +192,6 @@ def _replayed_text(result: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{_REPLAY_TEXT[kind]} {sessions.get(kind, 0):,}거래일 (종목·일 {names.get(kind, 0):,}건)"
         for kind in (result["replay"], ReplayKind.DAILY)
-    currency = Currency(result["currency"])
-    if result["ambiguous_fills"]:
-        lines.append(
-            f"  봉 안의 순서를 모르는 체결 {result['ambiguous_fills']:,}건은 손실로 계산했습니다. "
-            f"모두 이익이었다면 {money_text(result['optimistic_final_equity'], currency)}"
-        )
-    if result["slippage"]:
-        lines.append(f"  슬리피지 {money_text(result['slippage'], currency)} (수수료·세금과 따로)")
     )
 
 
@@ -224,10 +224,10 @@ def _figures(result: BacktestResult, record: "RunRecord") -> dict[str, Any]:
         "starting_cash": result.starting_cash,
         "cash_difference": result.cash_difference,
         "ambiguous_fills": result.ambiguous_fills,
+        "optimistic_final_equity": (result.optimistic_equity or result.equity)[-1],
+        "slippage": result.slippage,
         "verdicts": dict(record.verdicts),
         "decision_hash": record.decision_hash,
         "orders_hash": record.orders_hash,
         "metrics": dict(figures.run_figures(record)),
     }
-        "optimistic_final_equity": (result.optimistic_equity or result.equity)[-1],
-        "slippage": result.slippage,
