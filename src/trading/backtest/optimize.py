@@ -89,8 +89,6 @@ class Study:
         self._repair()
         done = len(self.found)
         while done < trials:
-            if progress is not None:
-                progress(done, trials)
             size = min(self._settings.batch, trials - done)
             self._study.sampler = self._sampler(done)
             batch = [self._ask(space, done, size) for _ in range(size)]
@@ -103,8 +101,8 @@ class Study:
             for trial, outcome in zip(batch, outcomes, strict=True):
                 self._tell(trial, outcome)
             done += size
-        if progress is not None:
-            progress(done, done)
+            if progress is not None:
+                progress(done, trials)
 
     def best(self) -> list[Found]:
         """Return the best trial, or those that no other beats in every objective; none, if so."""

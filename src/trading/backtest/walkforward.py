@@ -92,72 +92,90 @@ def best_of(objective: Objective, values: Sequence[float]) -> int:
     return ranked.index(max(ranked))
 
 
+# What differs between evaluations of one strategy; by agent, the value of one that abstains.
+_BY_AGENT = {
+    "votes": math.nan,
+    "confidence": 0.5,
+    "weights": 0.0,
+    "triggers": math.nan,
+    "trigger_confidence": 0.5,
+}
+_BY_NAME = ("expected", "expected_error")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stretch:
-    """An evaluation, and the first row of the panel that is traded by it."""
+    """What of an evaluation speaks for the traded rows ``first`` to ``last`` of the panel."""
 
-    first_row: int
-    evaluation: Evaluation
+    first: int
+    last: int
+    parts: Mapping[str, FloatArray]
+    ceilings: tuple[float, ...]
     agent_exits: Mapping[str, ExitRules]
 
+    @classmethod
+    def of(
+        cls, evaluation: Evaluation, agent_exits: Mapping[str, ExitRules], first: int, last: int
+    ) -> "Stretch":
+        """Return a copy of those rows: a session is traded by what was said at the close before."""
+        return cls(
+            first=first,
+            last=last,
+            parts={
+                name: getattr(evaluation, name)[first - 1 : last].copy()
+                for name in (*_BY_AGENT, *_BY_NAME)
+            },
+            ceilings=tuple(evaluation.ceilings.tolist()),
+            agent_exits=agent_exits,
+        )
 
-def chained(stretches: Sequence[Stretch]) -> tuple[Evaluation, dict[str, ExitRules]]:
-    """Return one evaluation that follows each stretch until the next begins, and its exit rules.
+
+def chained(
+    whole: Evaluation, stretches: Sequence[Stretch]
+) -> tuple[Evaluation, dict[str, ExitRules]]:
+    """Return one evaluation that follows each stretch in turn, and its agents' exit rules.
 
     One account trades it through, as a live one would whose parameters are changed between two
     sessions: what it holds is carried over, and keeps the exit rules under which it was bought.
     Stretches that buy under other exit rules vote as agents of their own: the others abstain.
+    ``whole`` is any evaluation of the same strategy; what no parameter changes comes from it.
     """
-    manners: list[tuple[Any, ...]] = []
-    which = []
+    agents = whole.agents
+    manners: list[tuple[tuple[ExitRules | None, ...], tuple[float, ...]]] = []
     for stretch in stretches:
-        agents = stretch.evaluation.agents
-        manner = (
-            tuple(stretch.agent_exits.get(agent) for agent in agents),
-            tuple(stretch.evaluation.ceilings.tolist()),
-        )
+        manner = _manner(stretch, agents)
         if manner not in manners:
             manners.append(manner)
-        which.append(manners.index(manner))
-    first = stretches[0].evaluation
-    agents, count = first.agents, len(manners)
-    names = tuple(a if d == 0 else f"{a}#{d}" for a in agents for d in range(count))
-    rows = [max(0, s.first_row - 1) for s in stretches]
-    ends = [*rows[1:], len(first.votes)]
-    begins = [0, *rows[1:]]
-
-    def spread(name: str, filling: float) -> FloatArray:
-        """Return an array with an axis of agents, each stretch in the columns of its manner."""
-        shape = getattr(first, name).shape
-        out = np.full((shape[0], len(names), *shape[2:]), filling)
-        for stretch, d, begin, end in zip(stretches, which, begins, ends, strict=True):
-            out[begin:end, d::count] = getattr(stretch.evaluation, name)[begin:end]
-        return out
-
-    def follow(name: str) -> FloatArray:
-        out: FloatArray = getattr(first, name).copy()
-        for stretch, begin, end in zip(stretches, begins, ends, strict=True):
-            out[begin:end] = getattr(stretch.evaluation, name)[begin:end]
-        return out
-
-    evaluation = replace(
-        first,
-        agents=names,
-        votes=spread("votes", np.nan),
-        confidence=spread("confidence", 0.5),
-        weights=spread("weights", 0.0),
-        triggers=spread("triggers", np.nan),
-        trigger_confidence=spread("trigger_confidence", 0.5),
-        ceilings=np.array([manners[d][1][k] for k in range(len(agents)) for d in range(count)]),
-        expected=follow("expected"),
-        expected_error=follow("expected_error"),
-    )
-    rules = {
-        name: manners[i % count][0][i // count]
-        for i, name in enumerate(names)
-        if manners[i % count][0][i // count] is not None
+    count = len(manners)
+    filled = {
+        name: np.full((len(whole.votes), len(agents) * count, *shape[2:]), _BY_AGENT[name])
+        for name in _BY_AGENT
+        if (shape := getattr(whole, name).shape)
     }
-    return evaluation, rules
+    filled |= {name: np.full_like(getattr(whole, name), np.nan) for name in _BY_NAME}
+    for stretch in stretches:
+        rows, d = slice(stretch.first - 1, stretch.last), manners.index(_manner(stretch, agents))
+        for name in _BY_AGENT:
+            filled[name][rows, d::count] = stretch.parts[name]
+        for name in _BY_NAME:
+            filled[name][rows] = stretch.parts[name]
+    columns = [(k, d) for k in range(len(agents)) for d in range(count)]
+    names = tuple(agents[k] if d == 0 else f"{agents[k]}#{d}" for k, d in columns)
+    evaluation = replace(
+        whole,
+        agents=names,
+        ceilings=np.array([manners[d][1][k] for k, d in columns]),
+        **filled,
+    )
+    rules = {name: manners[d][0][k] for name, (k, d) in zip(names, columns, strict=True)}
+    return evaluation, {name: own for name, own in rules.items() if own is not None}
+
+
+def _manner(
+    stretch: Stretch, agents: Sequence[str]
+) -> tuple[tuple[ExitRules | None, ...], tuple[float, ...]]:
+    """Return how its agents buy: their own exit rules, and how far above the open they still do."""
+    return tuple(stretch.agent_exits.get(agent) for agent in agents), stretch.ceilings
 
 
 def proven_sessions(folder: Path, policy_hash: str) -> int:

@@ -82,7 +82,7 @@ def page_of(body: Mapping[str, Any], found: Sequence[Found]) -> str:
         footer=(
             "여기의 값은 매개변수를 고른 바로 그 기록에서 잰 것입니다. 다른 기록에서도 그런지는 전진 분석"
             "(trading walk-forward)으로 확인하십시오.",
-            body["survivorship_text"],
+            f"생존 편향: {body['survivorship_text']}",
         ),
     )
     return render(page, words)

@@ -25,9 +25,12 @@ from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.instrument import Exchange, Market
 from trading.domain.market import AdjustedPanel, Facts, RawPanel
 from trading.domain.rules import MarketRules
+from trading.errors import ModelError
 from trading.execution.decide import Policy, Views
 from trading.features.pipeline import FeatureSettings
 from trading.measures import returns_of
+from trading.models.base import ModelSettings
+from trading.models.inference import ForestModel
 from trading.research.history import History, agents_of, evidence_of
 from trading.research.parameters import Params, key_of, with_params
 from trading.sessions import SessionCalendar
@@ -64,6 +67,7 @@ class Trader:
     market: Market
     strategies: StrategySettings
     features: FeatureSettings
+    models: ModelSettings
     exits: ExitRules
     exchanges: tuple[Exchange, ...]
     raw: RawPanel
@@ -94,6 +98,7 @@ class Trader:
             market=market,
             strategies=settings.strategies,
             features=settings.features,
+            models=settings.models,
             exits=settings.execution.exits,
             exchanges=tuple(settings.universe.exchanges[market]),
             raw=history.raw,
@@ -156,9 +161,30 @@ class Trader:
         """Return the strategies' settings with ``params``; ``UsageError`` when they cannot be."""
         return with_params(self.strategies, self.strategy, params, self.exits)
 
-    def evaluation_of(self, strategies: StrategySettings) -> Evaluation:
-        """Return what the agents of the strategy say under these settings."""
-        return vote(self.ground, strategies, agents_of(self.strategy, strategies)).evaluation
+    def evaluation_of(
+        self, strategies: StrategySettings, model: ForestModel | None = None
+    ) -> Evaluation:
+        """Return what the agents of the strategy say under these settings.
+
+        The learned one abstains without its ``model``, and before the model was trained.
+        """
+        ground = self.ground if model is None else self.ground.taught(model)
+        return vote(ground, strategies, agents_of(self.strategy, strategies)).evaluation
+
+    def model_at(self, row: int) -> ForestModel | None:
+        """Return what the learned agent is taught by all that is known at the close of ``row``.
+
+        ``None`` where it has no vote, or too little is known.
+        """
+        from trading.mlops.train import train
+
+        if "forest" not in agents_of(self.strategy, self.strategies):
+            return None
+        panel, facts = self.adjusted.until(row + 1), self.facts.until(row + 1)
+        try:
+            return train(panel, self.features, self.models, facts).model
+        except ModelError:
+            return None
 
     def run(
         self,

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from trading.backtest.workers import Workers, open_workers
 from trading.bootstrap import Installation, research_dir
 from trading.errors import UsageError
 from trading.measures import returns_of
+from trading.models.inference import ForestModel
 from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.optimize import overfitting, refusal_of, space_of
 from trading.research.parameters import Params, key_of
@@ -87,7 +88,9 @@ def walk_forward(
                 _searched(pool, fold, objective, space, trials or 1, research.optimize)
                 for fold in _told(parts, progress)
             ]
-        made = _chained(trader, parts, choices)
+        # Taught anew for each test, by what was known where its training range ends.
+        models = [trader.model_at(trader.rows[fold.train[1] - 1]) for fold in parts]
+        made = _chained(trader, parts, choices, models)
         chosen = {
             "scheme": plan.scheme or settings.scheme,
             "objective": objective,
@@ -115,7 +118,7 @@ def walk_forward(
         "objective": objective,
         "purge": parts[0].test[0] - parts[0].train[1],
         **trader.evidence,
-        "folds": _folds(trader, parts, choices, made),
+        "folds": _folds(trader, parts, choices, models, made),
         "sessions": [str(session) for session in made.sessions],
         "equity": list(made.equity),
         "starting_cash": made.starting_cash,
@@ -231,33 +234,37 @@ def _told(parts: Sequence[Fold], progress: Progress | None) -> Iterator[Fold]:
         yield fold
 
 
-def _chained(trader: Trader, parts: Sequence[Fold], choices: Sequence[_Choice]) -> SweepResult:
+def _chained(
+    trader: Trader,
+    parts: Sequence[Fold],
+    choices: Sequence[_Choice],
+    models: Sequence[ForestModel | None],
+) -> SweepResult:
     """Trade the choices through the tests in one account."""
-    evaluations: dict[str, Stretch] = {}
     stretches = []
-    for fold, choice in zip(parts, choices, strict=True):
-        key = key_of(choice.made.params)
-        first_row = trader.rows[fold.test[0]]
-        if key not in evaluations:
-            strategies = trader.settings_of(choice.made.params)
-            evaluations[key] = Stretch(
-                first_row=first_row,
-                evaluation=trader.evaluation_of(strategies),
-                agent_exits=strategies.exits(),
-            )
-        stretches.append(replace(evaluations[key], first_row=first_row))
-    evaluation, agent_exits = walkforward.chained(stretches)
+    for fold, choice, model in zip(parts, choices, models, strict=True):
+        begin, end = fold.test
+        strategies = trader.settings_of(choice.made.params)
+        whole = trader.evaluation_of(strategies, model)
+        stretches.append(
+            Stretch.of(whole, strategies.exits(), trader.rows[begin], trader.rows[end - 1])
+        )
+    evaluation, agent_exits = walkforward.chained(whole, stretches)
     return trader.run(evaluation, agent_exits, first=trader.sessions[parts[0].test[0]])
 
 
 def _folds(
-    trader: Trader, parts: Sequence[Fold], choices: Sequence[_Choice], made: SweepResult
+    trader: Trader,
+    parts: Sequence[Fold],
+    choices: Sequence[_Choice],
+    models: Sequence[ForestModel | None],
+    made: SweepResult,
 ) -> list[dict[str, Any]]:
     sessions = trader.sessions
     path = [made.starting_cash, *made.equity]
     begun = parts[0].test[0]
     found = []
-    for fold, choice in zip(parts, choices, strict=True):
+    for fold, choice, model in zip(parts, choices, models, strict=True):
         begin, end = fold.test
         first, last = sessions[begin], sessions[end - 1]
         orders = [order for order in made.orders if first <= order.session <= last]
@@ -269,6 +276,7 @@ def _folds(
                 "test_last": str(last),
                 "params": dict(choice.made.params),
                 "candidates": choice.candidates,
+                "model": model.card.dataset_hash if model is not None else None,
                 "train_value": choice.value if math.isfinite(choice.value) else None,
                 "test_metrics": performance(path[begin - begun : end - begun + 1], trader.market),
                 "orders": len(orders),

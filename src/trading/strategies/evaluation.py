@@ -1,7 +1,7 @@
 """Everything the agents say about a panel, evaluated once for all its sessions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -66,6 +66,12 @@ class Ground:
     returns: FloatArray
     market_values: FloatArray
     voices: dict[str, _Voice] = field(default_factory=dict)
+
+    def taught(self, model: Model) -> "Ground":
+        """Return the same ground with another champion; what the others say is remembered."""
+        own = _by_agent(model)
+        others = {name: voice for name, voice in self.voices.items() if name not in own}
+        return replace(self, models=own, voices=others)
 
 
 def evaluate(
@@ -134,8 +140,7 @@ def survey(
     return Ground(
         features=features,
         bars=bars,
-        # A model is registered as agent-market.
-        models={model.card.name.partition("-")[0]: model} if model is not None else {},
+        models=_by_agent(model) if model is not None else {},
         screen=screen(
             bars,
             raw,
@@ -220,6 +225,11 @@ def vote(
         regimes=regime,
         records=tuple(records),
     )
+
+
+def _by_agent(model: Model) -> dict[str, Model]:
+    # A model is registered as agent-market.
+    return {model.card.name.partition("-")[0]: model}
 
 
 def _voice(ground: Ground, name: str, strategies: StrategySettings) -> _Voice:

@@ -99,11 +99,16 @@ def test_a_chain_of_the_same_parameters_is_no_chain(embedded_market):
     """The same evaluation in three stretches trades as it does in one, to the unit."""
     whole = embedded_market.evaluation
     evaluation, exits = chained(
-        [Stretch(first_row=row, evaluation=whole, agent_exits={}) for row in (1300, 1340, 1380)]
+        whole,
+        [
+            Stretch.of(whole, {}, first, last)
+            for first, last in ((1300, 1339), (1340, 1379), (1380, 1420))
+        ],
     )
 
     assert (evaluation.agents, exits) == (whole.agents, {})
-    np.testing.assert_array_equal(evaluation.votes, whole.votes)
+    np.testing.assert_array_equal(evaluation.votes[1299:1420], whole.votes[1299:1420])
+    np.testing.assert_array_equal(evaluation.weights[1299:1420], whole.weights[1299:1420])
     assert traded(embedded_market, evaluation, {}, 1300, 1420) == traded(
         embedded_market, whole, {}, 1300, 1420
     )
@@ -115,10 +120,8 @@ def test_other_exit_rules_buy_as_an_agent_of_their_own(embedded_market):
     loose = {agent: ExitRules() for agent in whole.agents}
     tight = {agent: ExitRules(stop_loss=0.01, cooldown_sessions=3) for agent in whole.agents}
     evaluation, exits = chained(
-        [
-            Stretch(first_row=1300, evaluation=whole, agent_exits=loose),
-            Stretch(first_row=1400, evaluation=whole, agent_exits=tight),
-        ]
+        whole,
+        [Stretch.of(whole, loose, 1300, 1399), Stretch.of(whole, tight, 1400, 1600)],
     )
     made = traded(embedded_market, evaluation, exits, 1300, 1600)
     first = traded(embedded_market, whole, loose, 1300, 1600)

@@ -114,3 +114,28 @@ def test_what_cannot_be_is_told_before_anything_is_tried(tmp_path, changes, sent
     with pytest.raises(UsageError, match=sentence):
         walked(fresh, date(2006, 3, 31), **changes)
     assert not (tmp_path / "data" / "research").exists()
+
+
+def test_real_trading_asks_for_three_years_of_this_very_policy(tmp_path):
+    """A kept walk-forward of the ensemble as configured meets the condition; a shorter one says how long."""
+    from trading.config import Env
+
+    home = bootstrap.open_home(tmp_path)
+    market = home.settings.app.market
+    _, calendar = bootstrap.rules_and_calendar(home.settings, market)
+    body = {
+        "strategy": "ensemble",
+        "policy_hash": bootstrap.policy_of(home.settings, market, calendar).hash,
+        "folds": [{"params": {}}],
+    }
+    folder = bootstrap.research_dir(home.home) / "walk-forward"
+    folder.mkdir(parents=True)
+
+    def told(sessions):
+        kept = {**body, "sessions": ["2007-03-16"] * sessions}
+        (folder / "ensemble.json").write_text(json.dumps(kept), encoding="utf-8")
+        found = bootstrap.unmet_conditions(home, Env.REAL)
+        return [sentence for sentence in found if "전진 분석" in sentence]
+
+    assert "지금 2.0년" in told(2 * calendar.sessions_per_year)[0]
+    assert told(3 * calendar.sessions_per_year) == []
