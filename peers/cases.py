@@ -6,11 +6,14 @@ as traded; dividends are credited to nobody. The wishes come from the package's 
 
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 from engines.case import Case, Rule
 
 from trading.backtest import direct
+from trading.bootstrap import policy_of
+from trading.config import load_settings
 from trading.domain.actions import ActionKind
 from trading.domain.arrays import SideArray
 from trading.domain.instrument import Market
@@ -19,12 +22,14 @@ from trading.domain.rules import FeeRule, as_array
 from trading.errors import MissingDataError
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings
+from trading.sessions import SessionCalendar
 from trading.simulation.matching import BASIS_POINTS
 from trading.store.datasets.embedded import EmbeddedSource
 from trading.store.panels import assemble_panels
 from trading.strategies import technical
 from trading.strategies.base import Inputs
 
+ROOT = Path(__file__).resolve().parent.parent
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 FIRST, LAST = date(2005, 3, 1), date(2013, 3, 1)
 CASH = 1_000_000
@@ -95,6 +100,23 @@ def wishes(case: Case) -> SideArray:
 
 def trade(case: Case, wish: SideArray) -> direct.DirectResult:
     """Return what the compiled path makes of ``wish``, fees rounded to the nearest minor unit."""
+    return direct.run(_bars(case), wish, _size(case), cash=case.cash * case.minor_per_unit)
+
+
+def replay(case: Case, wish: SideArray) -> direct.DirectResult:
+    """Return what the event engine makes of ``wish`` under the same fees."""
+    calendar = SessionCalendar(Market.US)
+    return direct.replay(
+        _bars(case), wish, _size(case), cash=case.cash * case.minor_per_unit,
+        policy=policy_of(load_settings(ROOT), Market.US, calendar), symbols=case.symbols,
+    )  # fmt: skip
+
+
+def _size(case: Case) -> direct.Size:
+    return direct.Size(shares=case.quantity, participation_bps=BASIS_POINTS)
+
+
+def _bars(case: Case) -> direct.Bars:
     rates = (("commission", "both", case.commission_ppb), ("tax", "sell", case.tax_ppb))
     fees = as_array(
         [
@@ -105,9 +127,7 @@ def trade(case: Case, wish: SideArray) -> direct.DirectResult:
             for kind, side, rate in rates
         ]
     )  # fmt: skip
-    bars = direct.lawless(case.open, case.close, case.volume, fees)
-    size = direct.Size(shares=case.quantity, participation_bps=BASIS_POINTS)
-    return direct.run(bars, wish, size, cash=case.cash * case.minor_per_unit)
+    return direct.lawless(case.open, case.close, case.volume, fees)
 
 
 def _panel(case: Case) -> AdjustedPanel:

@@ -42,7 +42,7 @@ RECORDED = ("backtesting", "backtrader", "vectorbt", "bt")
 
 @dataclass(frozen=True)
 class Reference:
-    """A published result: orders, and the equity to the cent (bench/peers of the shared notes)."""
+    """What several engines agree on: orders, and the equity to the cent."""
 
     title: str
     orders: int
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.part != "reference":
         for title, rule in cases.RULES.items():
             market = _market(title, cases.recorded(rule))
-            checks.append(_rounding_check(market))
+            checks += _own_checks(market)
             jobs += [(market, engine) for engine in RECORDED]
     findings = _compared(jobs)
     if chosen.json:
@@ -151,6 +151,17 @@ def _reference_checks(market: Market, known: Reference) -> Iterator[Check]:
         market.title,
         f"우리 체결을 분수로 다시 셈: {cents} (기준 {known.equity})",
         cents == known.equity,
+    )
+    yield from _own_checks(market)
+
+
+def _own_checks(market: Market) -> Iterator[Check]:
+    again = cases.replay(market.case, market.wish)
+    same = np.array_equal(again.fills, market.ours.fills)
+    yield Check(
+        market.title,
+        "TradingEngine이 사건으로 한 체결과 평가금액이 끝자리까지 같음",
+        same and np.array_equal(again.equity, market.ours.equity),
     )
     yield _rounding_check(market)
 
@@ -304,16 +315,9 @@ def _fault(
 
 def _report(findings: Sequence[Finding], checks: Sequence[Check]) -> str:
     heads = (
-        "규칙",
-        "상대",
-        "체결 우리",
-        "상대",
-        "체결",
-        "평가금액 우리",
-        "상대",
-        "설명된 차이",
-        "남은 차이",
-    )
+        "규칙", "상대", "우리 체결", "상대 체결", "체결", "우리 평가금액", "상대 평가금액",
+        "설명된 차이", "남은 차이",
+    )  # fmt: skip
     rows = [
         (
             f.market, _versioned(f.peer), f"{f.our_fills:,}", f"{f.their_fills:,}",
@@ -324,9 +328,9 @@ def _report(findings: Sequence[Finding], checks: Sequence[Check]) -> str:
     ]  # fmt: skip
     lines = [table(heads, rows), "", "차이의 까닭 (마지막 봉의 평가금액)"]
     for f in findings:
-        for text, amount in f.reasons:
-            if amount != "0.00":
-                lines.append(f"  {f.market} · {_name(f.peer)}: {text}: {amount}")
+        whys = [f"{text} {amount}" for text, amount in f.reasons if amount != "0.00"]
+        if whys:
+            lines.append(f"  {f.market} · {_name(f.peer)}: {', '.join(whys)}")
     lines += ["", "우리 결과"]
     lines += [f"  {'맞음' if c.kept else '틀림'}  {c.market}: {c.text}" for c in checks]
     faults = [f"  {f.market} · {_name(f.peer)}: {f.fault}" for f in findings if f.fault]

@@ -62,8 +62,12 @@ def _wanted(name: str) -> str:
 
 
 def _is_made(name: str) -> bool:
-    installed = folder(name) / "installed.txt"
-    return installed.is_file() and installed.read_text(encoding="utf-8") == _wanted(name)
+    home = folder(name)
+    installed = home / "installed.txt"
+    # The interpreter is a link: it leads nowhere after the Python below it has gone.
+    if not installed.is_file() or not (home / "bin" / "python").exists():
+        return False
+    return installed.read_text(encoding="utf-8") == _wanted(name)
 
 
 def _make(name: str, title: str) -> None:
