@@ -184,12 +184,12 @@ def bands_of(kinds: Sequence[str]) -> list[Band]:
 
 
 def ticks(low: float, high: float, *, is_pinned: bool = False) -> list[float]:
-    """Return three to seven round values that enclose the range; pinned, the last is 0."""
+    """Return three to eight round values that enclose the range; pinned, the last is 0."""
     if is_pinned:
         high = 0.0
     if high - low < 1e-9:
         low, high = (low - 1.0, high) if is_pinned else (low - 1.0, high + 1.0)
-    raw = (high - low) / 4.0
+    raw = (high - low) / 5.0
     magnitude = 10.0 ** np.floor(np.log10(raw))
     step = next(m * magnitude for m in (1.0, 2.0, 5.0, 10.0) if m * magnitude >= raw)
     first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))

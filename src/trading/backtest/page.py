@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trading.charts import page_style
 from trading.domain.instrument import Currency
 from trading.domain.wording import money_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 Language = Literal["ko", "en"]
 
@@ -198,17 +201,30 @@ def interval_chart(
 
 def render(page: Page, words: Words) -> str:
     """Return the page as one HTML text."""
+    return (
+        _templates()
+        .get_template("tearsheet.html.j2")
+        .render(
+            page=page, rows=_in_rows(page.sections), language=words.language, style=page_style()
+        )
+    )
+
+
+def grid_html(grid: Grid) -> str:
+    """Return a table as HTML, where it stands among charts or is folded away."""
+    return _templates().get_template("tearsheet_table.html.j2").render(grid=grid)
+
+
+@cache
+def _templates() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("trading", "_templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.get_template("tearsheet.html.j2").render(
-        page=page, rows=_in_rows(page.sections), language=words.language, style=page_style()
     )
 
 

@@ -7,12 +7,14 @@ several runs are ``research.pages``'s.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
+from typing import Any
 
 import numpy as np
 
 from trading import measures
-from trading.backtest import figures
+from trading.backtest import figures, robustness
 from trading.backtest.figures import Figures, Sampling
 from trading.backtest.page import (
     UNKNOWN,
@@ -110,23 +112,26 @@ def run_page(record: RunRecord, words: Words, settings: ReportSettings) -> Page:
         ),
         answer=_answer(record, found, spans.get("excess_return"), words),
         tiles=tuple(_tiles(record, found, spans, words)),
-        sections=tuple(
-            section
-            for section in (
-                _labels(record, words),
-                *_curves(record, found, words),
-                _months(record, words),
-                *_rolling(record, words, settings.rolling_sessions),
-                _distribution(record, words),
-                _costs(record, found, words),
-                _table(record, found, spans, words, settings),
-                _drawdowns(record, words, settings.drawdowns),
-                _regimes(record, words),
-                *_robustness(record, words),
-                _trades(record, words, settings.trades),
-                _charts(record, words, settings.open_charts),
-            )
-            if section is not None
+        sections=(
+            _labels(record, words),
+            _curves(record, found, words),
+            months(record.sessions, record.returns(), record.matched_returns(), words),
+            rolling(
+                record.sessions,
+                record.returns(),
+                words,
+                settings.rolling_sessions,
+                record.sessions_per_year,
+            ),
+            _exposure(record, words),
+            _distribution(record, words),
+            _costs(record, found, words),
+            _table(record, found, spans, words, settings),
+            drawdowns(_days(record), record.path(), words, settings.drawdowns),
+            _regimes(record, words),
+            _robustness(record, words),
+            _trades(record, words, settings.trades),
+            _charts(record, words, settings.open_charts),
         ),
         footer=(
             words("run.footer", run_id=record.run_id),
@@ -242,7 +247,7 @@ def _tiles(
     yield Tile(
         name=words("tile.sharpe"),
         value=words.number(found["sharpe"]),
-        small=_span(spans.get("sharpe"), "number", words),
+        small=span_text(spans.get("sharpe"), "number", words),
     )
     paid = sum(fill.commission + fill.tax for fill in record.fills)
     yield Tile(
@@ -296,7 +301,7 @@ def _trials(record: RunRecord, words: Words) -> str:
     )
 
 
-def _curves(record: RunRecord, found: Figures, words: Words) -> Iterable[Section]:
+def _curves(record: RunRecord, found: Figures, words: Words) -> Section:
     days = _days(record)
     own = 100.0 * record.path() / record.starting_cash
     matched = 100.0 * figures.benchmark_path(record.matched_returns())
@@ -311,7 +316,7 @@ def _curves(record: RunRecord, found: Figures, words: Words) -> Iterable[Section
         legend.append(("universe", words("curve.optimistic")))
     under = -100.0 * measures.drawdown(own)
     beside = -100.0 * measures.drawdown(matched)
-    yield Section(
+    return Section(
         title=words("curve.title"),
         lead=words("curve.lead"),
         legend=tuple(legend),
@@ -343,19 +348,21 @@ def _curves(record: RunRecord, found: Figures, words: Words) -> Iterable[Section
     )
 
 
-def _months(record: RunRecord, words: Words) -> Section:
-    own = _by_month(record.sessions, record.returns())
-    other = _by_month(record.sessions, record.matched_returns())
+def months(
+    sessions: Sequence[date], returns: FloatArray, beside: FloatArray | None, words: Words
+) -> Section:
+    """Return monthly and yearly returns; ``beside`` are those of the benchmark, where there is one."""
+    own = _by_month(sessions, returns)
+    other = _by_month(sessions, beside) if beside is not None else None
     most = max(map(abs, own.values()), default=0.0) or 1.0
     rows = []
     for year in sorted({year for year, _ in own}):
         total = _compounded(v for (y, _), v in own.items() if y == year)
-        beside = _compounded(v for (y, _), v in other.items() if y == year)
-        cells = [
-            Cell(text=str(year), is_text=True),
-            toned(_short(total), total),
-            Cell(text=_short(beside)),
-        ]
+        cells = [Cell(text=str(year), is_text=True), toned(_short(total), total)]
+        if other is not None:
+            cells.append(
+                Cell(text=_short(_compounded(v for (y, _), v in other.items() if y == year)))
+            )
         for month in range(1, 13):
             value = own.get((year, month))
             if value is None:
@@ -366,31 +373,36 @@ def _months(record: RunRecord, words: Words) -> Section:
     heads = (
         words("months.year"),
         words("months.total"),
-        words("months.benchmark"),
+        *((words("months.benchmark"),) if other is not None else ()),
         *(words("months.month", month=month) for month in range(1, 13)),
     )
     return Section(
         title=words("months.title"),
-        lead=words("months.lead"),
+        lead=words("months.lead") if other is not None else words("months.alone"),
         grid=Grid(heads=heads, rows=tuple(rows), groups={}, kind="months"),
     )
 
 
-def _rolling(record: RunRecord, words: Words, window: int) -> Iterable[Section]:
-    days = _days(record)[1:]
-    sharpe = rolling_sharpe(record.returns(), window, record.sessions_per_year)
+def rolling(
+    sessions: Sequence[date], returns: FloatArray, words: Words, window: int, per_year: int
+) -> Section:
+    """Return the Sharpe ratio of the last ``window`` sessions over time."""
+    sharpe = rolling_sharpe(returns, window, per_year)
     chart = line_chart(
-        days, [Line(kind="equity", values=sharpe)], title=words("rolling.title"), size="low"
+        sessions, [Line(kind="equity", values=sharpe)], title=words("rolling.title"), size="low"
     )
-    yield Section(
+    return Section(
         title=words("rolling.title"),
         lead=words("rolling.lead", sessions=window),
         charts=(("", chart),) if chart else (),
         notes=() if chart else (words("rolling.short", sessions=window),),
         is_narrow=True,
     )
+
+
+def _exposure(record: RunRecord, words: Words) -> Section:
     shown = [name if words.has(f"regime.{name}") else "" for name in record.regimes]
-    yield Section(
+    return Section(
         title=words("exposure.title"),
         lead=words("exposure.lead"),
         legend=tuple(
@@ -400,7 +412,7 @@ def _rolling(record: RunRecord, words: Words, window: int) -> Iterable[Section]:
             (
                 "",
                 line_chart(
-                    days,
+                    record.sessions,
                     [Line(kind="equity", values=100.0 * record.exposure(), is_area=True)],
                     title=words("exposure.title"),
                     unit="%",
@@ -492,7 +504,7 @@ def _table(
         for name, kind, beside in names:
             value = found[name]
             text = written(value, kind, words)
-            small = _span(spans.get(name), kind, words)
+            small = span_text(spans.get(name), kind, words)
             if text == UNKNOWN:
                 small = _why(name, record, found, words)
             rows.append(
@@ -538,10 +550,10 @@ def _why(name: str, record: RunRecord, found: Figures, words: Words) -> str:
     return words("why.still")
 
 
-def _drawdowns(record: RunRecord, words: Words, most: int) -> Section:
-    days = _days(record)
+def drawdowns(days: Sequence[date], path: FloatArray, words: Words, most: int) -> Section:
+    """Return the deepest drawdowns of a path over its days."""
     rows = []
-    for spell in measures.drawdown_spells(record.path())[:most]:
+    for spell in measures.drawdown_spells(path)[:most]:
         ended = (
             str(days[spell.recovery]) if spell.recovery is not None else words("drawdowns.not_yet")
         )
@@ -568,39 +580,117 @@ def _drawdowns(record: RunRecord, words: Words, most: int) -> Section:
 
 
 def _regimes(record: RunRecord, words: Words) -> Section:
-    returns, matched = record.returns(), record.matched_returns()
-    names = np.array(record.regimes)
-    rows = []
-    for name in dict.fromkeys(record.regimes):
-        chosen = names == name
-        own, beside = returns[chosen], matched[chosen]
-        sharpe = measures.sharpe(own, periods_per_year=record.sessions_per_year)
-        total = _compounded(own)
-        rows.append(
-            (
-                text_cell(
-                    words.code("regime", name or "none"),
-                    words("sessions", count=f"{len(own):,}"),
-                ),
-                toned(words.percent(total), total),
-                Cell(text=words.percent(_compounded(beside))),
-                Cell(text=words.number(sharpe if len(own) >= figures.MIN_RETURNS else None)),
-            )
+    """Return the run by market regime and, where they were looked at, by crisis."""
+    rows = [
+        _stretch_row(words.code("regime", one.name), "", asdict(one), words)
+        for one in robustness.by_regime(
+            record.sessions,
+            record.regimes,
+            record.returns(),
+            record.matched_returns(),
+            periods_per_year=record.sessions_per_year,
         )
-    heads = ("regime", "return", "benchmark", "sharpe")
+    ]
+    crises = record.robustness["crises"] if record.robustness is not None else ()
+    groups = {0: words("regimes.by_regime"), len(rows): words("regimes.by_crisis")}
+    if not crises:
+        groups = {}
+    for one in crises:
+        rows.append(_stretch_row(one["name"], f"{one['first']} ~ {one['last']}, ", one, words))
+    heads = ("regime", "return", "benchmark", "sharpe", "drawdown")
     return Section(
         title=words("regimes.title"),
         lead=words("regimes.lead"),
         grid=Grid(
-            heads=tuple(words(f"regimes.{head}") for head in heads), rows=tuple(rows), groups={}
+            heads=tuple(words(f"regimes.{head}") for head in heads), rows=tuple(rows), groups=groups
+        ) if rows else None,
+        notes=(words("regimes.no_crisis"),) if not crises and record.robustness is not None else (),
+    )  # fmt: skip
+
+
+def _stretch_row(name: str, dates: str, one: Mapping[str, Any], words: Words) -> tuple[Cell, ...]:
+    return (
+        text_cell(name, dates + words("sessions", count=f"{one['sessions']:,}")),
+        toned(words.percent(one["total_return"]), one["total_return"]),
+        Cell(text=words.percent(one["benchmark_return"])),
+        Cell(text=words.number(one["sharpe"])),
+        Cell(text=words.percent(one["max_drawdown"], signed=False)),
+    )
+
+
+def _robustness(record: RunRecord, words: Words) -> Section:
+    """Return what reruns under other conditions came to, where they were made."""
+    found = record.robustness
+    if found is None:
+        return Section(title=words("robustness.title"), notes=(words("robustness.none"),))
+    rows: list[tuple[Cell, ...]] = []
+    groups = {}
+    conditions = {
+        "costs": [
+            (words("robustness.times", count=f"{one['multiple']:g}"), "", one)
+            for one in found["costs"]
+        ],
+        "delays": [
+            (words("sessions", count=f"{one['sessions']:,}"), "", one) for one in found["delays"]
+        ],
+        "capital": [
+            (
+                words.money(one["capital"], record.currency),
+                words(
+                    "robustness.filled",
+                    share=words.percent(one["filled"], signed=False, digits=0),
+                ),
+                one,
+            )
+            for one in found["capacity"]["points"]
+        ],
+    }
+    for name, reruns in conditions.items():
+        groups[len(rows)] = words(f"robustness.{name}")
+        for told, small, one in reruns:
+            rows.append(
+                (
+                    text_cell(told, small),
+                    toned(words.percent(one["annual_return"]), one["annual_return"]),
+                    Cell(text=words.number(one["sharpe"])),
+                    Cell(text=words.percent(one["max_drawdown"], signed=False)),
+                )
+            )
+    heads = ("condition", "return", "sharpe", "drawdown")
+    return Section(
+        title=words("robustness.title"),
+        lead=words("robustness.lead"),
+        grid=Grid(
+            heads=tuple(words(f"robustness.{head}") for head in heads),
+            rows=tuple(rows),
+            groups=groups,
+        ),
+        notes=(
+            *_break_even(found["break_even"], words),
+            _capacity(found["capacity"], record, words),
         ),
     )
 
 
-def _robustness(record: RunRecord, words: Words) -> Iterable[Section]:
-    """Yield what the robustness runs found, where they were made."""
-    if record.robustness is None:
-        yield Section(title=words("robustness.title"), notes=(words("robustness.none"),))
+def _break_even(found: Mapping[str, Any], words: Words) -> Iterable[str]:
+    for name in ("cash", "benchmark"):
+        one = found[name]
+        if one is None or one["extra_bps"] is None:
+            yield words(f"robustness.{name}.unknown")
+        elif one["extra_bps"] <= 0:
+            yield words(f"robustness.{name}.lost")
+        else:
+            yield words(
+                f"robustness.{name}.left",
+                bps=words.number(one["extra_bps"], 1),
+                rerun=words.number(one["rerun_bps"], 1),
+            )
+
+
+def _capacity(found: Mapping[str, Any], record: RunRecord, words: Words) -> str:
+    if found["capital"] is not None:
+        return words("robustness.half", capital=words.money(found["capital"], record.currency))
+    return words("robustness.beyond" if found["is_beyond"] else "robustness.no_half")
 
 
 def _trades(record: RunRecord, words: Words, most: int) -> Section:
@@ -727,7 +817,8 @@ def written(value: float | int | None, kind: str, words: Words) -> str:
             return words.number(value)
 
 
-def _span(interval: Interval | None, kind: str, words: Words) -> str:
+def span_text(interval: Interval | None, kind: str, words: Words) -> str:
+    """Return the bounds of an interval as people read them; "" where they are not known."""
     if interval is None or not math.isfinite(interval.low):
         return ""
     low, high = (written(bound, kind, words) for bound in (interval.low, interval.high))
