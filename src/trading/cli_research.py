@@ -242,8 +242,7 @@ def walk_forward(
 ) -> None:
     from trading import bootstrap
     from trading.backtest.settings import Scheme
-    from trading.research import walkforward
-    from trading.research.parameters import grid, objectives
+    from trading.research import parameters, walkforward
 
     installation = bootstrap.open_home(State.root)
     plan = walkforward.Plan(
@@ -251,13 +250,13 @@ def walk_forward(
         train=train,
         test=test,
         purge=purge,
-        objective=objectives(objective)[0] if objective is not None else None,
+        objective=parameters.objective(objective) if objective is not None else None,
     )
     with progress_bar("전진 분석", has_lines=True) as progress:
         result = walkforward.walk_forward(
             installation,
             strategy,
-            grid(param or []),
+            parameters.grid(param or []),
             scope(market, symbols, first, last, dataset),
             plan,
             progress,

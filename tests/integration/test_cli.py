@@ -21,6 +21,8 @@ COMMANDS = (
     ("run",),
     ("backtest",),
     ("sweep",),
+    ("walk-forward",),
+    ("optimize",),
     ("parity",),
     ("reconcile",),
     ("drill",),

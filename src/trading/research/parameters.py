@@ -118,3 +118,11 @@ def objectives(text: str) -> tuple[Objective, ...]:
     if len(set(named)) < len(named):
         raise UsageError(f"같은 기준이 두 번 있습니다: {text}")
     return tuple(cast("list[Objective]", named))
+
+
+def objective(text: str) -> Objective:
+    """Return the one objective named in ``text``."""
+    named = objectives(text)
+    if len(named) > 1:
+        raise UsageError(f"기준은 하나만 주십시오: {text}")
+    return named[0]

@@ -4,7 +4,7 @@ import pytest
 
 from trading.config import load_settings
 from trading.errors import UsageError
-from trading.research.parameters import grid, key_of, objectives, with_params
+from trading.research.parameters import grid, key_of, objective, objectives, with_params
 from trading.strategies.base import ExitRules
 
 
@@ -85,3 +85,6 @@ def test_objectives_are_known_words():
     for wrong in ("sharp", "", "sharpe,sharpe"):
         with pytest.raises(UsageError):
             objectives(wrong)
+    assert objective("calmar") == "calmar"
+    with pytest.raises(UsageError, match="하나만"):
+        objective("sharpe,calmar")

@@ -139,3 +139,21 @@ def test_real_trading_asks_for_three_years_of_this_very_policy(tmp_path):
 
     assert "지금 2.0년" in told(2 * calendar.sessions_per_year)[0]
     assert told(3 * calendar.sessions_per_year) == []
+
+
+def test_the_forest_is_taught_anew_for_each_test(installation):
+    """By what was known where its training range ends: a cut record teaches and trades the same."""
+    plan = Plan(train=120, test=60)
+
+    def learned(last):
+        scope = Scope(market=Market.US, first=date(2008, 1, 2), last=last)
+        return walk_forward(installation, "forest", [{}], scope, plan)
+
+    whole = learned(date(2008, 12, 31))
+    cut = learned(date.fromisoformat(whole["folds"][0]["test_last"]))
+    taught = [fold["model"] for fold in whole["folds"]]
+
+    assert len(set(taught)) == len(taught) == 3
+    assert whole["orders"] > 0
+    assert cut["folds"] == whole["folds"][:1]
+    assert cut["equity"] == whole["equity"][: len(cut["equity"])]
