@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trading.risk.scenarios import CrisisWindow
+
 Choice = str | int | float | bool
 Objective = Literal[
     "sharpe", "sortino", "calmar", "total_return", "annual_return", "annual_volatility",
@@ -95,6 +97,16 @@ class ReportSettings(_Strict):
     open_charts: int = Field(default=2, ge=0)
 
 
+class RobustnessSettings(_Strict):
+    """What a backtest is put to: other costs, later decisions, more capital, bad times."""
+
+    cost_multiples: tuple[Annotated[float, Field(ge=0)], ...] = (0, 1, 2, 4, 8)
+    break_even_reruns: int = Field(default=4, ge=1)
+    delays: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 3, 4, 5)
+    capital_multiples: tuple[Annotated[int, Field(ge=1)], ...] = (1, 10, 100, 1000)
+    crises: tuple[CrisisWindow, ...] = ()
+
+
 class ResearchSettings(_Strict):
     """Walk-forward, optimisation and where it looks; commented in ``config/research.yaml``.
 
@@ -105,4 +117,5 @@ class ResearchSettings(_Strict):
     walk_forward: WalkForwardSettings = WalkForwardSettings()
     optimize: OptimizeSettings = OptimizeSettings()
     report: ReportSettings = ReportSettings()
+    robustness: RobustnessSettings = RobustnessSettings()
     spaces: Mapping[str, Mapping[str, Range]] = Field(default_factory=dict)

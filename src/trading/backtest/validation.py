@@ -156,7 +156,7 @@ def _sharpe(total: float, square: float, n: int) -> float:
     if variance <= 1e-12 * square / n:
         return 0.0
     ratio = mean / math.sqrt(variance * n / (n - 1))
-    return np.round(ratio * _GRAIN) / _GRAIN
+    return math.floor(ratio * _GRAIN + 0.5) / _GRAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ Which days are sessions is asked of ``trading.sessions``.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import date, time
 from decimal import Decimal
 from functools import cache
@@ -142,6 +143,19 @@ class MarketRules:
             (fee.by, self._by_exchange(fee.name, fee.rows, _fee_converter(fee, minor)))
             for fee in law.fees
         ]
+        self._multiple = 1.0
+        self._extra_ppb = 0
+
+    def costing(self, *, multiple: float = 1.0, extra_ppb: int = 0) -> "MarketRules":
+        """Return the same law with other costs, to see what would be left of a result.
+
+        Every fee and tax is multiplied, and every order pays ``extra_ppb`` (in 1e-9) more of its
+        amount.
+        """
+        rules = copy(self)
+        rules._multiple = multiple
+        rules._extra_ppb = extra_ppb
+        return rules
 
     def tick_ladder(self, exchange: Exchange, day: date) -> Ladder:
         """Return ``((lower bound, tick), …)`` in minor units, ascending."""
@@ -183,10 +197,13 @@ class MarketRules:
         self, exchange: Exchange, trade_date: date, settlement_date: date
     ) -> tuple[FeeRule, ...]:
         """Return every fee of ``exchange``; taxes and the SEC fee go by settlement date."""
-        return tuple(
+        fees = tuple(
             by_exchange[exchange].at(settlement_date if by == "settlement_date" else trade_date)
             for by, by_exchange in self._fees
         )
+        if self._multiple != 1.0:
+            fees = tuple(_multiplied(fee, self._multiple) for fee in fees)
+        return (*fees, _extra(self._extra_ppb)) if self._extra_ppb else fees
 
     def settlement_date(self, trade_date: date, calendar: SettlementCalendar) -> date:
         """Return the session on which a trade of ``trade_date`` settles."""
@@ -338,6 +355,28 @@ class _Timeline(Generic[T]):
             f"{market} 시장의 {day} {self._what} 규칙이 없음: config/markets/{market}.yaml 에 "
             "그 날짜의 규칙을 적어 주세요"
         )
+
+
+def _multiplied(fee: FeeRule, multiple: float) -> FeeRule:
+    return replace(
+        fee,
+        rate_ppb=round(fee.rate_ppb * multiple),
+        per_share_ppm=round(fee.per_share_ppm * multiple),
+        maximum=round(fee.maximum * multiple),
+    )
+
+
+def _extra(rate_ppb: int) -> FeeRule:
+    return FeeRule(
+        name="extra",
+        kind="commission",
+        side="both",
+        rate_ppb=rate_ppb,
+        per_share_ppm=0,
+        unit=1,
+        rounding="half_up",
+        maximum=0,
+    )
 
 
 def _tick(ladder: Ladder, price: int) -> int:

@@ -1,6 +1,7 @@
 """Backtests and sweeps over recorded history."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from trading.bootstrap import Installation
 from trading.domain.arrays import IntArray
 from trading.domain.decision import Verdict
 from trading.domain.instrument import Market
-from trading.research import records
+from trading.research import records, robustness
 from trading.research.history import (
     Scope,
     agents_of,
@@ -52,6 +53,7 @@ def backtest(
     slippage_bps: float | None = None,
     impact: float | None = None,
     report: "Language | None" = None,
+    is_robustness_asked: bool = False,
 ) -> dict[str, Any]:
     """Trade recorded history by one strategy, or by the whole ensemble, and return the figures.
 
@@ -85,6 +87,15 @@ def backtest(
         ledger.record(trader.trial("backtest", {}, returns, chosen={"replay": str(replay)}))
         trials = ledger.count(history.market)
     record = records.record_run(installation, history, result, strategy, replayed, trials)
+    if is_robustness_asked:
+        found = robustness.measure(
+            trader,
+            trader.evaluation_of(strategies),
+            record,
+            installation.settings.research.robustness,
+            progress,
+        )
+        record = replace(record, robustness=found)
     return {
         "strategy": strategy,
         **_figures(result, record),
@@ -93,6 +104,7 @@ def backtest(
         "replayed_sessions": replayed,
         "replayed_names": dict(tapes.names) if tapes is not None else {},
         "trials": trials.to_json(),
+        **({"robustness": record.robustness} if record.robustness is not None else {}),
         **(records.publish(installation, record, report) if report is not None else {}),
     }
 
@@ -184,6 +196,9 @@ def text(result: Mapping[str, Any]) -> str:
         lines.append("  재생: " + _replayed_text(result))
     if "report" in result:
         lines += [f"  실행 {result['run_id']}", f"  성적표 {result['report']}"]
+    if "robustness" in result:
+        told = robustness.lines(result["robustness"], Currency(result["currency"]))
+        return "\n".join([*lines, *evidence_lines(result), *told])
     return "\n".join([*lines, *evidence_lines(result)])
 
 

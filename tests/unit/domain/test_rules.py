@@ -232,6 +232,21 @@ def test_fee_array_speaks_the_codes_of_the_compiled_core():
     assert account.costs(1, 1_000, 500_000_000, fees) == (1_250_000, 0)
 
 
+def test_other_costs_are_the_same_law():
+    """Twice the fees and 10 bp of the amount more; ticks, limits and the law itself stay."""
+    day = date(2024, 6, 3)
+    dearer = US.costing(multiple=2, extra_ppb=1_000_000)
+    fees = as_array(dearer.fees(Exchange.NASDAQ, day, day))
+
+    # 1,000 shares at 50 USD paid 125 USD, 1.39 and 0.17; 10 bp of 50,000 USD are 50.
+    assert account.costs(-1, 1_000, 500_000_000, fees) == (2_500_000 + 500_000, 27_800 + 3_400)
+    assert US.costing(multiple=0).fees(Exchange.NASDAQ, day, day)[0].rate_ppb == 0
+    assert as_array(US.costing().fees(Exchange.NASDAQ, day, day)).tobytes() == (
+        as_array(US.fees(Exchange.NASDAQ, day, day)).tobytes()
+    )
+    assert dearer.tick_ladder(Exchange.NASDAQ, day) == US.tick_ladder(Exchange.NASDAQ, day)
+
+
 def test_korean_hours_are_dated():
     """Close 15:30 since 2016-08-01, auction 08:30 since 2019-04-29, after-market since 2026."""
     assert KRX.hours(date(2016, 7, 29)).close == time(15, 0)
