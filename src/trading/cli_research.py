@@ -138,6 +138,7 @@ def backtest(
             slippage_bps=slippage_bps,
             impact=impact,
             report=lang.value if report else None,
+            is_robustness_asked=robustness,
         )
     if as_json:
         print_json(result)
