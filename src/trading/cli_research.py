@@ -115,13 +115,14 @@ def backtest(
     last: LastOption = None,
     market: MarketOption = None,
     dataset: DatasetOption = None,
-    as_json: JsonOption = False,
     replay: ReplayOption = ReplayName.DAILY,
     slippage_bps: SlippageOption = None,
     impact: ImpactOption = None,
     first_bar: FirstBarOption = None,
     report: ReportOption = False,
     lang: LanguageOption = LanguageName.KO,
+    robustness: RobustnessOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
     from trading.research import runs
