@@ -3,8 +3,12 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
+import threading
 from datetime import date
 
+import psutil
 import pytest
 
 from trading import bootstrap
@@ -74,6 +78,43 @@ def test_the_work_is_really_done_elsewhere(cluster):
     assert os.getpid() not in found
     # The first item warms this process, the others are done by the two.
     assert local - {os.getpid()}
+
+
+ABANDONED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_workers import process, wait_long
+from trading.backtest.workers import open_workers
+if __name__ == "__main__":
+    with open_workers("2", None) as hands:
+        list(hands.map(process, [0]))
+        for _ in hands.map(wait_long, range(2)):
+            pass
+"""
+
+
+def wait_long(shared, item):
+    """A task that tells who does it and then waits for an event that never comes."""
+    sys.stdout.write(f"{os.getpid()}\n")
+    sys.stdout.flush()
+    threading.Event().wait(600)
+
+
+def test_nobody_works_on_for_a_command_that_was_killed(tmp_path):
+    """SIGKILL of the command ends its workers, though they are in the middle of something."""
+    script = tmp_path / "abandoned.py"
+    script.write_text(ABANDONED, encoding="utf-8")
+    command = subprocess.Popen(
+        [sys.executable, str(script), __file__.rpartition("/")[0]],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    workers = [psutil.Process(int(command.stdout.readline())) for _ in range(2)]
+    command.kill()
+    command.wait()
+
+    gone, left = psutil.wait_procs(workers, timeout=30)
+    assert (len(gone), left) == (2, [])
 
 
 def without_counts(result):

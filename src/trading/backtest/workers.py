@@ -5,12 +5,13 @@ What all tasks share (recorded history, mostly) travels once to each worker, not
 
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -121,7 +122,17 @@ _received: list[Any] = []
 
 
 def _receive(shared: bytes) -> None:
+    # Ctrl+C is the parent's to answer; and nobody goes on working for one that is gone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _received[:] = [pickle.loads(shared)]
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class _Cluster:
