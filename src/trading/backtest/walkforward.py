@@ -165,7 +165,13 @@ def chained(
         whole,
         agents=names,
         ceilings=np.array([manners[d][1][k] for k, d in columns]),
-        **filled,
+        votes=filled["votes"],
+        confidence=filled["confidence"],
+        weights=filled["weights"],
+        triggers=filled["triggers"],
+        trigger_confidence=filled["trigger_confidence"],
+        expected=filled["expected"],
+        expected_error=filled["expected_error"],
     )
     rules = {name: manners[d][0][k] for name, (k, d) in zip(names, columns, strict=True)}
     return evaluation, {name: own for name, own in rules.items() if own is not None}
