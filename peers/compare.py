@@ -6,6 +6,7 @@ process of its own environment. Ends with 1 when a fill or a cent is unexplained
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -32,7 +33,6 @@ from trading.domain.arrays import SideArray
 from trading.terminal import table
 
 HERE = Path(__file__).resolve().parent
-ENGINE_SECONDS = 1800
 WORKERS = 2
 # Everything that floats lose over a run stays far below one minor unit, a hundredth of a cent.
 FLOAT_MINOR = 1.0
@@ -196,49 +196,56 @@ def _exact(market: Market) -> referee.Worth:
 
 
 def _compared(jobs: Sequence[tuple[Market, str]]) -> list[Finding]:
+    """Run every engine once, in a process that takes its markets one after the other."""
+    engines = list(dict.fromkeys(engine for _, engine in jobs))
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
-        paths: dict[str, Path] = {}
+        cases_of: dict[str, Path] = {}
         for market, _ in jobs:
-            if market.title not in paths:
-                paths[market.title] = Path(scratch) / f"case-{len(paths)}.npz"
-                market.case.save(paths[market.title])
+            if market.title not in cases_of:
+                cases_of[market.title] = Path(scratch) / f"case-{len(cases_of)}.npz"
+                market.case.save(cases_of[market.title])
 
-        def one(numbered: tuple[int, tuple[Market, str]]) -> Finding:
-            number, (market, engine) = numbered
-            answer = Path(scratch) / f"answer-{number}.npz"
-            fault = _run(engine, paths[market.title], answer)
-            finding = (
-                _failed(market, engine, fault)
-                if fault is not None
-                else _judged(market, engine, Answer.load(answer), HABITS[engine])
-            )
-            answer.unlink(missing_ok=True)
-            sys.stderr.write(
-                f"  {market.title}: {PACKAGES.get(engine, engine)} "
-                f"({time.monotonic() - begun:,.0f}초)\n"
-            )
-            return finding
+        def one(engine: str) -> dict[int, Finding]:
+            markets = {number: market for number, (market, e) in enumerate(jobs) if e == engine}
+            answers = {Path(scratch) / f"answer-{number}.npz": number for number in markets}
+            found = {}
+            fault = "답이 없음"
+            for line in _run(
+                engine, [(cases_of[markets[n].title], path) for path, n in answers.items()]
+            ):
+                number = answers.get(Path(line))
+                if number is None:
+                    fault = f"실행하지 못함: {line}"
+                    continue
+                answer = Answer.load(Path(line))
+                Path(line).unlink()
+                market = markets[number]
+                found[number] = _judged(market, engine, answer, HABITS[engine])
+                sys.stderr.write(
+                    f"  {market.title}: {_name(engine)} ({time.monotonic() - begun:,.0f}초)\n"
+                )
+            return {
+                number: found[number] if number in found else _failed(market, engine, fault)
+                for number, market in markets.items()
+            }
 
         with ThreadPoolExecutor(WORKERS) as pool:
-            return list(pool.map(one, enumerate(jobs)))
+            together = {n: f for part in pool.map(one, engines) for n, f in part.items()}
+    return [together[number] for number in range(len(jobs))]
 
 
-def _run(engine: str, case: Path, answer: Path) -> str | None:
-    """Run one engine; return what went wrong, if anything."""
+def _run(engine: str, files: Sequence[tuple[Path, Path]]) -> Iterator[str]:
+    """Yield every line that the engine's process says: answers written, else its complaints."""
     command = [str(environments.python_of(engine)), str(HERE / "run_engine.py"), "trade", engine]
-    try:
-        process = subprocess.run(
-            [*command, str(case), str(answer)], capture_output=True, text=True,
-            timeout=ENGINE_SECONDS, check=False,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"{ENGINE_SECONDS}초 안에 끝나지 않음"
-    if process.returncode != 0:
-        lines = process.stderr.strip().splitlines()
-        return f"실행하지 못함: {lines[-1] if lines else process.returncode}"
-    return None
+    with subprocess.Popen(
+        [*command, *(str(path) for pair in files for path in pair)], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield line.strip()
 
 
 def _failed(market: Market, engine: str, fault: str) -> Finding:
@@ -276,7 +283,8 @@ def _judged(market: Market, engine: str, answer: Answer, habits: Sequence[Habit]
         expected = referee.worth(fills, marks, account)
         account_for(habit.text, expected)
     theirs = np.column_stack((answer.orders, np.rint(answer.prices * minor).astype(np.int64)))
-    final = Fraction(float(answer.equity[-1])) * minor
+    last = float(answer.equity[-1]) if len(answer.equity) else math.nan
+    final = Fraction(last) * minor if math.isfinite(last) else None
     return Finding(
         market=market.title,
         peer=engine,
@@ -284,9 +292,9 @@ def _judged(market: Market, engine: str, answer: Answer, habits: Sequence[Habit]
         their_fills=len(theirs),
         same_fills=referee.first_difference(market.ours.fills, theirs) is None,
         our_equity=referee.in_units(begun, minor),
-        their_equity=referee.in_units(final, minor),
+        their_equity="-" if final is None else referee.in_units(final, minor),
         explained=referee.in_units(reached - begun, minor),
-        unexplained=referee.in_units(final - reached, minor),
+        unexplained="-" if final is None else referee.in_units(final - reached, minor),
         reasons=tuple(reasons),
         fault=_fault(case, fills, theirs, answer, expected),
     )

@@ -153,21 +153,23 @@ def test_same_result_has_no_fault(market):
 
 
 def test_every_deviation_is_a_fault(market):
-    """A later fill, a share less, another price, a cent in the middle, a bar too few, NaN."""
+    """A later fill, a share less, another price, a cent in the middle, a bar too few, no number."""
     fills, exact = market.ours.fills, as_answer(market).equity
     late, fewer, dearer = fills.copy(), fills.copy(), fills.copy()
     late[0, 0] += 1
     fewer[0, 3] -= 1
     dearer[0, 4] += 1
-    middle, hole = exact.copy(), exact.copy()
+    middle, hole, end = exact.copy(), exact.copy(), exact.copy()
     middle[1_000] += 0.01
     hole[500] = np.nan
+    end[-1] = np.inf
 
     faults = [
         compare._judged(market, "peer", as_answer(market, **change), ()).fault
         for change in (
             {"fills": late}, {"fills": fewer}, {"fills": dearer}, {"fills": fills[:-1]},
             {"equity": middle}, {"equity": exact[1:]}, {"equity": hole},
+            {"equity": end}, {"equity": exact[:0]},
         )
     ]  # fmt: skip
 
@@ -175,6 +177,8 @@ def test_every_deviation_is_a_fault(market):
     assert faults[4] == "평가금액이 1000번째 봉부터 0.0100 다름"
     assert faults[5].startswith("평가금액이 2,014봉")
     assert faults[6].startswith("평가금액이 500번째 봉부터")
+    assert faults[7].startswith("평가금액이 2014번째 봉부터")
+    assert faults[8].startswith("평가금액이 0봉")
 
 
 def test_prices_between_the_units_are_a_fault(market):
