@@ -16,12 +16,12 @@ from trading.allocation.rebalance import limit_price
 from trading.backtest import runner
 from trading.backtest.runner import actions_by_session, fees_of
 from trading.domain.actions import ActionKind, CorporateAction
-from trading.domain.arrays import BoolArray, FloatArray, IntArray
+from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.market import RawPanel
 from trading.domain.order import OrderIntent, Side
 from trading.domain.rules import MarketRules
 from trading.errors import UsageError
-from trading.execution.decide import BOUNDARY_OPEN, MAX_VIEW_SYMBOLS, Policy, View, Views
+from trading.execution.decide import BOUNDARY_OPEN, Policy, Views
 from trading.execution.engine import BOUNDARY_EXIT, BOUNDARY_TRIGGER, REASON_TRIGGER
 from trading.execution.exits import (
     COOLDOWN,
@@ -34,8 +34,9 @@ from trading.execution.exits import (
     exit_terms,
     exits,
 )
+from trading.execution.mornings import Mornings, Window, columns_of, morning_of
 from trading.execution.orders import buy_fee, entry_order
-from trading.execution.plan import Account, Morning, Numbers, plan
+from trading.execution.plan import Account, Numbers, plan
 from trading.risk.limits import ACTIVE, REDUCING, breach, next_state
 from trading.sessions import SessionCalendar
 from trading.simulation.account import (
@@ -49,7 +50,7 @@ from trading.simulation.account import (
 )
 from trading.simulation.matching import BASIS_POINTS, capacity_of, fill
 from trading.simulation.paths import PRINTS_PER_BAR, share_of_volume
-from trading.simulation.slippage import Rates, slipped
+from trading.simulation.slippage import Rates, impact_scales, slipped
 
 _LOSSES = int(ExitRule.STOP_LOSS), int(ExitRule.TRAILING_STOP)
 _PROFIT = int(ExitRule.TAKE_PROFIT)
@@ -75,43 +76,10 @@ class SweepResult:
 
 
 class _Days(NamedTuple):
-    """All sessions of a run as arrays; the first axis is the session.
+    """What happened in the sessions of a run; the first axis is the session, then the instrument."""
 
-    The fields up to ``resize`` are those of ``Morning`` stacked; ``returns`` are laid end to end,
-    session ``t`` has rows ``window[t]`` to ``window[t + 1]``.
-    """
-
-    votes: FloatArray
-    confidence: FloatArray
-    weights: FloatArray
-    triggers: FloatArray
-    trigger_confidence: FloatArray
-    ceilings: FloatArray
-    screened: BoolArray
-    tradable: BoolArray
-    name_var: FloatArray
-    volatility: FloatArray
-    atr: FloatArray
-    expected: FloatArray
-    expected_error: FloatArray
-    returns: FloatArray
-    window: IntArray
-    regime_scale: FloatArray
-    var_champion: IntArray
-    reference: IntArray
-    buy_limit: IntArray
-    sell_limit: IntArray
-    lot: IntArray
-    max_shares: IntArray
-    sectors: IntArray
-    buy_fee_ppb: IntArray
-    resize: BoolArray
-    lower: IntArray
-    upper: IntArray
     prints: IntArray
     volume: IntArray
-    ladders: IntArray
-    ladder_of: IntArray
     fees: IntArray
     fee_of: IntArray
     split: IntArray
@@ -164,8 +132,6 @@ def run(
             ambiguous_fills=made.ambiguous_fills,
             slippage=made.slippage,
         )
-    if len(raw.symbols) > MAX_VIEW_SYMBOLS:
-        raise UsageError(f"한 번에 {MAX_VIEW_SYMBOLS}종목까지 시험할 수 있습니다.")
     rows = [
         row
         for row in range(1, len(raw.sessions))
@@ -173,12 +139,13 @@ def run(
     ]
     if not rows:
         raise UsageError(f"{first}부터 {last}까지 거래할 수 있는 기록이 없습니다.")
-    daily = [views.at(row) for row in rows]
-    days = _days(daily, raw, rows, actions, calendar, rules, policy)
+    known = views.between(rows[0], rows[-1] + 1)
     equity, orders, n_orders, ambiguous, slippage = _trade(
-        days,
+        known,
+        _days(known, raw, actions, calendar, rules, policy),
+        views.window,
         cash,
-        policy.rules(daily[0].agents),
+        policy.rules(views.agents),
         policy.risk.exposure.ladder,
         policy.numbers,
         _Limits(
@@ -192,9 +159,9 @@ def run(
         ),
     )
     return SweepResult(
-        sessions=tuple(view.session for view in daily),
-        equity=tuple(int(e) for e in equity),
-        orders=tuple(_intents(orders[:n_orders], daily, policy)),
+        sessions=tuple(raw.sessions[rows[0] : rows[-1] + 1].tolist()),
+        equity=tuple(equity.tolist()),
+        orders=tuple(_intents(orders[:n_orders], raw, rows[0], policy)),
         starting_cash=cash,
         ambiguous_fills=int(ambiguous),
         slippage=int(slippage),
@@ -202,25 +169,26 @@ def run(
 
 
 def _days(
-    daily: list[View],
+    known: Mornings,
     raw: RawPanel,
-    rows: list[int],
     actions: Iterable[CorporateAction],
     calendar: SessionCalendar,
     rules: MarketRules,
     policy: Policy,
 ) -> _Days:
-    """Stack the views, so that the loop sees exactly what ``decide`` would have seen."""
-    n, m = len(daily), len(raw.symbols)
-    ladders, ladder_of = rules.ladder_arrays(raw.exchanges, raw.sessions[rows])
+    n, m = known.reference.shape
+    today = slice(known.first_row, known.first_row + n)
+    sessions = raw.sessions[today].tolist()
     split = np.ones((n, m, 2), dtype=np.int64)
     rights = np.ones((n, m, 2), dtype=np.int64)
     dividend = np.zeros((n, m), dtype=np.int64)
     gone = np.full((n, m), -1, dtype=np.int64)
-    by_session = actions_by_session(actions)
-    for t, view in enumerate(daily):
-        for action in by_session.get(view.session, ()):
-            i = raw.symbols.index(action.symbol)
+    row_of = {session: t for t, session in enumerate(sessions)}
+    column_of = {symbol: i for i, symbol in enumerate(raw.symbols)}
+    for session, group in actions_by_session(actions).items():
+        t = row_of.get(session, -1)
+        for action in group if t >= 0 else ():
+            i = column_of[action.symbol]
             if action.kind is ActionKind.SPLIT:
                 split[t, i] = action.numerator, action.denominator
             elif action.kind is ActionKind.RIGHTS:
@@ -229,51 +197,40 @@ def _days(
                 dividend[t, i] += action.amount
             else:
                 gone[t, i] = action.amount
-    prints = np.stack([raw.open, raw.low, raw.high, raw.close], axis=2)[rows]
-    prints[~raw.tradable[rows]] = 0
-    fees, fee_of = _fees(daily, raw, calendar, rules)
-    mornings = [view.morning for view in daily]
-    stacked = {
-        name: np.stack([getattr(morning, name) for morning in mornings])
-        for name in Morning._fields
-        if name not in ("returns", "ceilings")
-    }
+    prints = np.stack([raw.open[today], raw.low[today], raw.high[today], raw.close[today]], axis=2)
+    prints[~raw.tradable[today]] = 0
+    fees, fee_of = _fees(sessions, raw, calendar, rules)
     return _Days(
-        **stacked,
-        ceilings=mornings[0].ceilings,
-        returns=np.concatenate([morning.returns for morning in mornings]),
-        window=np.cumsum([0, *(len(morning.returns) for morning in mornings)]),
-        lower=np.stack([view.lower for view in daily]),
-        upper=np.stack([view.upper for view in daily]),
         prints=prints,
-        volume=raw.volume[rows],
-        ladders=ladders,
-        ladder_of=ladder_of,
+        volume=np.ascontiguousarray(raw.volume[today]),
         fees=fees,
         fee_of=fee_of,
         split=split,
         rights=rights,
         dividend=dividend,
-        withholding=np.array([rules.dividend_withholding_ppb(v.session) for v in daily]),
+        withholding=np.array([rules.dividend_withholding_ppb(day) for day in sessions]),
         gone=gone,
-        scales=np.stack(
-            [runner.scales_of(v, raw, row, policy) for v, row in zip(daily, rows, strict=True)]
+        scales=impact_scales(
+            policy.orders.slippage.impact,
+            known.volatility,
+            policy.sessions_per_year,
+            known.volume,
         ),
     )
 
 
 def _fees(
-    daily: list[View], raw: RawPanel, calendar: SessionCalendar, rules: MarketRules
+    sessions: list[date], raw: RawPanel, calendar: SessionCalendar, rules: MarketRules
 ) -> tuple[IntArray, IntArray]:
     """Return the distinct fee arrays, padded with fees of nothing, and which one applies when."""
     lookup = fees_of(rules, calendar)
     distinct: dict[bytes, tuple[int, IntArray]] = {}
-    which = np.zeros((len(daily), len(raw.symbols)), dtype=np.int64)
-    for t, view in enumerate(daily):
-        for i, exchange in enumerate(raw.exchanges):
-            fees = lookup(exchange, view.session)
-            number, _ = distinct.setdefault(fees.tobytes(), (len(distinct), fees))
-            which[t, i] = number
+    which = np.zeros((len(sessions), len(raw.symbols)), dtype=np.int64)
+    for exchange in dict.fromkeys(raw.exchanges):
+        columns = [i for i, one in enumerate(raw.exchanges) if one is exchange]
+        for t, session in enumerate(sessions):
+            fees = lookup(exchange, session)
+            which[t, columns], _ = distinct.setdefault(fees.tobytes(), (len(distinct), fees))
     widest = max(len(fees) for _, fees in distinct.values())
     padded = np.zeros((len(distinct), widest, 7), dtype=np.int64)
     padded[:, :, 4] = 1
@@ -282,9 +239,12 @@ def _fees(
     return padded, which
 
 
-def _intents(orders: IntArray, daily: list[View], policy: Policy) -> Iterable[OrderIntent]:
+def _intents(
+    orders: IntArray, raw: RawPanel, first_row: int, policy: Policy
+) -> Iterable[OrderIntent]:
+    sessions = raw.sessions.tolist()
     for row, column, sign, quantity, price, rule in orders.tolist():
-        view = daily[row]
+        session, symbol = sessions[first_row + row], raw.symbols[column]
         side = Side.BUY if sign > 0 else Side.SELL
         if rule == _DECIDED:
             boundary, reason = BOUNDARY_OPEN, "rebalance"
@@ -292,13 +252,12 @@ def _intents(orders: IntArray, daily: list[View], policy: Policy) -> Iterable[Or
             boundary, reason = BOUNDARY_TRIGGER, REASON_TRIGGER
         else:
             boundary, reason = BOUNDARY_EXIT, ExitRule(rule).name.lower()
-        symbol = view.symbols[column]
         yield OrderIntent(
-            intent_id=f"{policy.market}:{view.session}:{boundary}:{symbol}:{side}",
-            session=view.session,
+            intent_id=f"{policy.market}:{session}:{boundary}:{symbol}:{side}",
+            session=session,
             boundary=boundary,
             symbol=symbol,
-            exchange=view.exchanges[column],
+            exchange=raw.exchanges[column],
             side=side,
             quantity=quantity,
             limit=price,
@@ -307,38 +266,10 @@ def _intents(orders: IntArray, daily: list[View], policy: Policy) -> Iterable[Or
 
 
 @njit(cache=True)
-def _morning(days: _Days, t: int) -> Morning:
-    return Morning(
-        days.votes[t],
-        days.confidence[t],
-        days.weights[t],
-        days.triggers[t],
-        days.trigger_confidence[t],
-        days.ceilings,
-        days.screened[t],
-        days.tradable[t],
-        days.name_var[t],
-        days.volatility[t],
-        days.atr[t],
-        days.expected[t],
-        days.expected_error[t],
-        days.returns[days.window[t] : days.window[t + 1]],
-        days.regime_scale[t],
-        days.var_champion[t],
-        days.reference[t],
-        days.buy_limit[t],
-        days.sell_limit[t],
-        days.lot[t],
-        days.max_shares[t],
-        days.sectors[t],
-        days.buy_fee_ppb[t],
-        days.resize[t],
-    )
-
-
-@njit(cache=True)
 def _trade(
+    known: Mornings,
     days: _Days,
+    window: Window,
     cash: int,
     rules: FloatArray,
     rungs: FloatArray,
@@ -346,7 +277,7 @@ def _trade(
     limits: _Limits,
 ) -> tuple[IntArray, IntArray, int, int, int]:
     """Return ``(equity, orders, number of orders, ambiguous fills, slippage)``; see ``run``."""
-    n, m = days.reference.shape
+    n, m = known.reference.shape
     equity_curve = np.zeros(n, dtype=np.int64)
     found = np.zeros((1024, 6), dtype=np.int64)
     n_found = 0
@@ -370,10 +301,17 @@ def _trade(
     peak = cash
     drawn = 0
     factor = 1.0
+    # What the plan of the day wants of each name; only those that the view shows have a say.
+    order = np.zeros(m, dtype=np.int64)
+    budget = np.zeros(m, dtype=np.int64)
+    distance = np.zeros(m, dtype=np.int64)
+    ceiling = np.zeros(m, dtype=np.int64)
+    entry_terms = np.zeros((m, N_TERMS), dtype=np.int64)
     for i in range(m):
         terms[i] = unled
     for t in range(n):
-        reference = days.reference[t]
+        reference = known.reference[t]
+        columns = columns_of(known, t, held > 0)
         for i in range(m):
             if held[i] > 0 and days.dividend[t, i] > 0:
                 net, _ = net_dividend(held[i], days.dividend[t, i], days.withholding[t])
@@ -412,23 +350,29 @@ def _trade(
         for i in range(m):
             if expired[i]:
                 exited[i] = terms[i, COOLDOWN]
+        morning = morning_of(known, t, columns, window)
+        buy_fee_ppb = morning.buy_fee_ppb
         planned = plan(
-            _morning(days, t), held, cooling > 0, expired, Account(cash, peak, factor, state),
-            rules, rungs, numbers,
+            morning, held[columns], cooling[columns] > 0, expired[columns],
+            Account(cash, peak, factor, state), rules, rungs, numbers,
         )  # fmt: skip
         factor = planned.exposure
-        order = planned.order
-        waiting = planned.budget > 0
+        for j, i in enumerate(columns):
+            order[i] = planned.order[j]
+            budget[i] = planned.budget[j]
+            distance[i] = planned.distance[j]
+            ceiling[i] = planned.ceiling[j]
+            entry_terms[i] = planned.exits[j]
         for sign in (-1, 1):
-            for i in range(m):
+            for i in columns:
                 if order[i] * sign > 0:
-                    price = days.buy_limit[t, i] if sign > 0 else days.sell_limit[t, i]
+                    price = known.buy_limit[t, i] if sign > 0 else known.sell_limit[t, i]
                     _place(working, n_working, i, sign, abs(order[i]), price)
                     found = _note(found, n_found, t, i, sign, abs(order[i]), price, _DECIDED)
                     n_found += 1
         for k in range(PRINTS_PER_BAR):
             auction = k in (0, PRINTS_PER_BAR - 1)
-            for i in range(m):
+            for i in columns:
                 price = days.prints[t, i, k]
                 if price <= 0:
                     continue
@@ -447,9 +391,9 @@ def _trade(
                     price = high if k == 1 else low
                     before = before if k == 1 else high
                 capacity = capacity_of(share_of_volume(days.volume[t, i], k), limits.share_bps)
-                lower, upper = days.lower[t, i], days.upper[t, i]
+                lower, upper = known.lower[t, i], known.upper[t, i]
                 fee = days.fees[days.fee_of[t, i]]
-                ladder = days.ladders[days.ladder_of[t, i]]
+                ladder = known.ladders[known.ladder_of[t, i]]
                 owned = held[i]
                 for w in range(n_working[i]):
                     shares = held[i]
@@ -460,34 +404,34 @@ def _trade(
                     slippage += more
                     entered[i] |= held[i] > shares and not auction and low != high
                 if owned == 0 and held[i] > 0:
-                    terms[i] = planned.exits[i]
+                    terms[i] = entry_terms[i]
                 last[i] = price
                 if opened[i] == 0:
                     opened[i] = price
                 placed = -1
                 if held[i] == 0:
                     above = price - opened[i]
-                    is_due = waiting[i] and above >= planned.distance[i]
-                    is_spike = above * BASIS_POINTS > opened[i] * planned.ceiling[i]
+                    is_due = budget[i] > 0 and above >= distance[i]
+                    is_spike = above * BASIS_POINTS > opened[i] * ceiling[i]
                     if not is_due or is_spike or k == PRINTS_PER_BAR - 1:
                         continue
-                    waiting[i] = False
+                    budgeted, budget[i] = budget[i], 0
                     free_cash = cash
-                    for j in range(m):
+                    for j in columns:
                         for w in range(n_working[j]):
                             if working[j, w, _W_SIGN] > 0:
                                 unit = working[j, w, _W_LIMIT]
-                                unit += buy_fee(unit, days.buy_fee_ppb[t])
+                                unit += buy_fee(unit, buy_fee_ppb)
                                 free_cash -= working[j, w, _W_OPEN] * unit
-                    ceiling, shares = entry_order(
-                        price, planned.budget[i], free_cash, limits.collar, numbers.cash_buffer,
-                        days.buy_fee_ppb[t], days.lot[t, i], days.max_shares[t, i],
+                    price_limit, shares = entry_order(
+                        price, budgeted, free_cash, limits.collar, numbers.cash_buffer,
+                        buy_fee_ppb, known.lot[t, i], known.max_shares[t, i],
                         ladder, lower, upper,
                     )  # fmt: skip
                     if shares <= 0:
                         continue
-                    placed = _place(working, n_working, i, 1, shares, ceiling)
-                    found = _note(found, n_found, t, i, 1, shares, ceiling, _TRIGGERED)
+                    placed = _place(working, n_working, i, 1, shares, price_limit)
+                    found = _note(found, n_found, t, i, 1, shares, price_limit, _TRIGGERED)
                     n_found += 1
                 else:
                     top[i] = max(top[i], price)
@@ -504,7 +448,7 @@ def _trade(
                     for w in range(n_working[i]):
                         if working[i, w, _W_SIGN] > 0 or working[i, w, _W_LIMIT] > price:
                             working[i, w, _W_OPEN] = 0
-                    free = free // days.lot[t, i] * days.lot[t, i]
+                    free = free // known.lot[t, i] * known.lot[t, i]
                     if free <= 0:
                         continue
                     exited[i] = terms[i, COOLDOWN]
@@ -521,13 +465,13 @@ def _trade(
                 slippage += more
                 entered[i] |= held[i] > owned and not auction and low != high
                 if owned == 0 and held[i] > 0:
-                    terms[i] = planned.exits[i]
+                    terms[i] = entry_terms[i]
             if state == ACTIVE and k < PRINTS_PER_BAR - 1:
                 now = mark(cash, held, last)
                 if breach(now, start_equity, peak, limits.max_daily_loss, limits.max_drawdown) != 0:
                     state = REDUCING
-                    waiting[:] = False
-                    for i in range(m):
+                    budget[:] = 0
+                    for i in columns:
                         for w in range(n_working[i]):
                             if working[i, w, _W_SIGN] > 0:
                                 working[i, w, _W_OPEN] = 0

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from functools import cached_property, lru_cache
 
@@ -24,18 +24,26 @@ from trading.domain.market import RawPanel
 from trading.domain.order import OrderIntent, Side
 from trading.domain.rules import MarketRules
 from trading.execution.exits import rule_rows
-from trading.execution.orders import OrderSettings, limit_prices
+from trading.execution.mornings import (
+    Mornings,
+    Terms,
+    Window,
+    columns_of,
+    morning_of,
+    mornings,
+)
+from trading.execution.orders import OrderSettings
 from trading.execution.plan import Account, Chosen, Morning, Numbers, Plan, choose, place, plan
 from trading.risk import limits
 from trading.risk.backtests import DemotionSettings, champion_path
 from trading.risk.guards import Law
 from trading.risk.limits import RiskSettings
-from trading.risk.var import VarSettings, forecast_path, name_vars
+from trading.risk.var import VarSettings, forecast_path
 from trading.strategies.base import Evaluation, ExitRules
 
 BOUNDARY_OPEN = "open"
-# KIS accepts 41 registrations a session: 40 symbols and the account's notices.
-MAX_VIEW_SYMBOLS = 40
+# Sessions that are made ready at once.
+_BLOCK = 64
 _STATES = {
     TradingState.ACTIVE: limits.ACTIVE,
     TradingState.REDUCING: limits.REDUCING,
@@ -212,11 +220,15 @@ class Views:
         rules: MarketRules,
         policy: Policy,
     ) -> None:
-        self._evaluation = evaluation
+        self._evaluation = replace(
+            evaluation, returns=np.ascontiguousarray(evaluation.returns, dtype=np.float64)
+        )
         self._raw = raw
         self._rules = rules
         self._policy = policy
         self._champions = _var_champions(evaluation, raw, policy.risk)
+        self._column = {symbol: i for i, symbol in enumerate(raw.symbols)}
+        self._block: Mornings | None = None
 
     def at(self, row: int, *, held: Collection[str] = (), untradable: Collection[str] = ()) -> View:
         """Return the view of the session in ``row`` of the raw panel.
@@ -225,107 +237,76 @@ class Views:
         the most traded first.
         ``untradable`` are names that the venue says it takes no orders for.
         """
-        past = row - 1
         raw, evaluation, policy = self._raw, self._evaluation, self._policy
-        session = raw.sessions[row].astype(date)
-        columns = np.arange(len(raw.symbols))
-        first = max(0, row - policy.risk.adv_sessions)
-        volume = raw.volume[first:row].sum(axis=0) // max(row - first, 1)
-        if len(raw.symbols) > MAX_VIEW_SYMBOLS:
-            kept = [raw.symbols.index(symbol) for symbol in held if symbol in raw.symbols]
-            value = volume * raw.close[past]
-            screened = np.flatnonzero(evaluation.screened[past] & ~np.isin(columns, kept))
-            room = max(0, MAX_VIEW_SYMBOLS - len(kept))
-            chosen = screened[np.argsort(-value[screened], kind="stable")[:room]]
-            columns = np.sort(np.array([*kept, *chosen], dtype=np.int64))
-        exchanges = tuple(raw.exchanges[i] for i in columns)
-        reference = raw.reference[row, columns]
-        sessions = raw.sessions[row : row + 1]
-        lower, upper = self._rules.limit_arrays(exchanges, reference[None, :], sessions)
-        ladders, ladder_of = self._rules.ladder_arrays(exchanges, sessions)
-        lot = self._rules.lot_arrays(exchanges, reference[None, :], sessions)[0]
-        window = slice(max(0, row - policy.risk.var_window_sessions), row)
-        returns = np.ascontiguousarray(evaluation.returns[window][:, columns])
+        known = self._around(row)
+        t, past = row - known.first_row, row - 1
+        is_held = np.zeros(len(raw.symbols), dtype=np.bool_)
+        is_held[[self._column[symbol] for symbol in held if symbol in self._column]] = True
+        columns = columns_of(known, t, is_held)
+        symbols = tuple(raw.symbols[i] for i in columns)
+        morning = Morning(*morning_of(known, t, columns, self.window))
+        refused = [i for i, symbol in enumerate(symbols) if symbol in untradable]
+        morning.tradable[refused] = False
         optimized = policy.allocation.sizing.method.optimized is not None
         length = policy.allocation.optimizer.window_sessions if optimized else 0
         history = evaluation.returns[max(0, row - length) : row][:, columns]
-        per_year = policy.sessions_per_year
-        is_new_month = raw.sessions[past].astype("datetime64[M]") != raw.sessions[row].astype(
-            "datetime64[M]"
-        )
-        regime = evaluation.regime_names[int(evaluation.regime[past])]
-        view = View(
-            session=session,
+        return View(
+            session=raw.sessions[row].astype(date),
             boundary=BOUNDARY_OPEN,
             first_bar=raw.sessions[0].astype(date),
-            symbols=tuple(raw.symbols[i] for i in columns),
-            exchanges=exchanges,
+            symbols=symbols,
+            exchanges=tuple(raw.exchanges[i] for i in columns),
             agents=evaluation.agents,
-            regime=regime,
-            morning=Morning(
-                votes=np.ascontiguousarray(evaluation.votes[past][:, columns]),
-                confidence=np.ascontiguousarray(evaluation.confidence[past][:, columns]),
-                weights=evaluation.weights[past].copy(),
-                triggers=np.ascontiguousarray(evaluation.triggers[past][:, columns]),
-                trigger_confidence=evaluation.trigger_confidence[past].copy(),
-                ceilings=evaluation.ceilings,
-                screened=evaluation.screened[past, columns],
-                tradable=raw.tradable[past, columns]
-                & (reference > 0)
-                & np.array([raw.symbols[i] not in untradable for i in columns], dtype=np.bool_),
-                name_var=name_vars(returns, policy.risk.var_level, policy.risk.var_min_sessions),
-                volatility=evaluation.volatility[past, columns] * math.sqrt(per_year),
-                atr=evaluation.atr[past, columns],
-                expected=evaluation.expected[past, columns] * per_year,
-                expected_error=evaluation.expected_error[past, columns] * per_year,
-                returns=returns,
-                var_champion=int(self._champions[past]),
-                regime_scale=float(regime_scale_of(policy.allocation, regime)),
-                reference=reference,
-                buy_limit=limit_prices(
-                    reference,
-                    policy.orders.entry_band,
-                    1,
-                    ladders,
-                    ladder_of[0],
-                    lower[0],
-                    upper[0],
-                ),
-                sell_limit=limit_prices(
-                    reference,
-                    policy.orders.exit_band,
-                    -1,
-                    ladders,
-                    ladder_of[0],
-                    lower[0],
-                    upper[0],
-                ),
-                lot=lot,
-                max_shares=(volume[columns] * policy.risk.max_adv_share).astype(np.int64),
-                sectors=evaluation.sectors[past, columns],
-                buy_fee_ppb=self._buy_fee_ppb(exchanges, session),
-                resize=bool(policy.allocation.resize == "daily" or is_new_month),
-            ),
+            regime=evaluation.regime_names[int(evaluation.regime[past])],
+            morning=morning,
             history=np.ascontiguousarray(history),
             market_values=evaluation.market_values[past, columns],
-            lower=lower[0],
-            upper=upper[0],
-            ladders=ladders,
-            ladder_of=ladder_of[0],
+            lower=known.lower[t, columns],
+            upper=known.upper[t, columns],
+            ladders=known.ladders,
+            ladder_of=known.ladder_of[t, columns],
         )
-        return view
 
-    def _buy_fee_ppb(self, exchanges: tuple[Exchange, ...], session: date) -> int:
-        """Return the dearest rate a buy may meet, for reserving cash."""
-        rates = [
-            sum(
-                fee.rate_ppb
-                for fee in self._rules.fees(exchange, session, session)
-                if fee.side != "sell"
-            )
-            for exchange in set(exchanges)
-        ]
-        return max(rates, default=0)
+    def between(self, first: int, stop: int) -> Mornings:
+        """Return what is known before the sessions in rows ``first`` to ``stop`` (not included)."""
+        policy, evaluation = self._policy, self._evaluation
+        scales = [regime_scale_of(policy.allocation, name) for name in evaluation.regime_names]
+        return mornings(
+            evaluation,
+            self._raw,
+            self._rules,
+            Terms(
+                adv_sessions=policy.risk.adv_sessions,
+                max_adv_share=policy.risk.max_adv_share,
+                entry_band=policy.orders.entry_band,
+                exit_band=policy.orders.exit_band,
+                sessions_per_year=policy.sessions_per_year,
+                resize_daily=policy.allocation.resize == "daily",
+            ),
+            regime_scales=np.array(scales, dtype=np.float64),
+            champions=self._champions,
+            first=first,
+            stop=stop,
+        )
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Who votes."""
+        return self._evaluation.agents
+
+    @property
+    def window(self) -> Window:
+        """The past returns that risk is measured on."""
+        risk = self._policy.risk
+        return Window(risk.var_window_sessions, risk.var_level, risk.var_min_sessions)
+
+    def _around(self, row: int) -> Mornings:
+        """Return mornings that hold ``row``; the next sessions are made with it, most will be asked."""
+        block = self._block
+        if block is None or not 0 <= row - block.first_row < len(block.weights):
+            last = min(len(self._raw.sessions), len(self._evaluation.votes) + 1)
+            self._block = block = self.between(row, max(row + 1, min(row + _BLOCK, last)))
+        return block
 
 
 def _var_champions(evaluation: Evaluation, raw: RawPanel, risk: RiskSettings) -> IntArray:

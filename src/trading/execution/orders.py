@@ -3,7 +3,6 @@
 from enum import StrEnum
 from typing import Annotated
 
-import numpy as np
 from numba import njit
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,34 +49,6 @@ class ExecutionSettings(BaseModel):
     def for_market(self, market: Market) -> OrderSettings:
         """Return the order policy of ``market``."""
         return self.krx if market is Market.KRX else self.us
-
-
-def limit_prices(
-    reference: IntArray,
-    band: float,
-    sign: int,
-    ladders: IntArray,
-    ladder_of: IntArray,
-    lower: IntArray,
-    upper: IntArray,
-) -> IntArray:
-    """Return the limit price of an order in every instrument of one session.
-
-    All arrays have shape ``(n_instruments,)`` except ``ladders`` of shape
-    ``(n_ladders, n_steps, 2)``; 0 where there is no reference price.
-    """
-    prices = np.zeros(reference.shape[0], dtype=np.int64)
-    for i in range(reference.shape[0]):
-        if reference[i] > 0:
-            prices[i] = limit_price(
-                int(reference[i]),
-                band,
-                sign,
-                ladders[ladder_of[i]],
-                int(lower[i]),
-                int(upper[i]),
-            )
-    return prices
 
 
 @njit(cache=True)

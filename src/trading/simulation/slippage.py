@@ -80,12 +80,12 @@ def impact_scales(
     ----------
     coefficient : float
         ``Y`` of the square-root law.
-    annual_volatility, volume : ndarray of shape (n_instruments,)
+    annual_volatility, volume : ndarray of one shape
         Annualized volatility, and average shares a session. Where one of them is not known there
         is no impact to tell, and nothing is taken off.
     """
     known = (volume > 0) & (annual_volatility > 0.0)
-    scales = np.zeros(volume.shape[0])
+    scales = np.zeros(volume.shape)
     daily = annual_volatility[known] / math.sqrt(sessions_per_year)
     scales[known] = coefficient * daily / np.sqrt(volume[known])
     return scales

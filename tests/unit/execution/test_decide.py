@@ -13,12 +13,12 @@ from trading.domain.instrument import Market
 from trading.domain.market import RawPanel
 from trading.domain.order import Side
 from trading.execution.decide import (
-    MAX_VIEW_SYMBOLS,
     RiskState,
     Views,
     decide,
     regime_scale_of,
 )
+from trading.execution.mornings import MAX_VIEW_SYMBOLS
 
 CASH = 1_000_000_000
 ACTIVE = RiskState(peak=CASH, cooldown=0, state=TradingState.ACTIVE)

@@ -1,11 +1,10 @@
 """Prices of a session's orders, and the settings they come from."""
 
-import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from trading.domain.instrument import Market
-from trading.execution.orders import ExecutionSettings, OrderSettings, limit_prices
+from trading.execution.orders import ExecutionSettings, OrderSettings
 from trading.strategies.base import ExitRules
 
 KRX = OrderSettings(
@@ -13,23 +12,6 @@ KRX = OrderSettings(
 )
 US = KRX.model_copy(update={"preopen_minutes": 5})
 OFF = {"stop_loss": None, "trailing_stop": None, "take_profit": None, "cooldown_sessions": 0}
-
-
-def test_limit_prices():
-    """Each instrument on its own ladder and limits; none without a reference price."""
-    ladders = np.array([[[0, 5], [1_000, 10]], [[0, 1], [0, 1]]], dtype=np.int64)
-
-    prices = limit_prices(
-        np.array([990, 990, 0, 990]),
-        0.10,
-        1,
-        ladders,
-        np.array([0, 1, 0, 1]),
-        np.array([0, 0, 0, 900]),
-        np.array([0, 0, 0, 1_050]),
-    )
-
-    assert list(prices) == [1_080, 1_089, 0, 1_050]
 
 
 def test_each_market_has_its_policy():
