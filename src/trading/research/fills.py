@@ -110,7 +110,8 @@ class _Names:
         """Return the tick ladder of an instrument in a session."""
         day = np.array([session], dtype="datetime64[D]")
         ladders, which = self._rules.ladder_arrays([self.exchanges[symbol]], day)
-        return ladders[which[0, 0]]
+        ladder: IntArray = ladders[which[0, 0]]
+        return ladder
 
 
 def _days(

@@ -12,7 +12,9 @@ from numba import njit
 
 from trading.domain.order import Side
 from trading.simulation.paths import Print
-from trading.simulation.slippage import BASIS_POINTS, Slippage, slipped
+from trading.simulation.slippage import Slippage, slipped
+
+BASIS_POINTS = 10_000
 
 
 @njit(cache=True)

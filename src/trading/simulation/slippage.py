@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from trading.domain.arrays import FloatArray, IntArray
 from trading.simulation.ticks import round_to_tick, tick_at
 
-BASIS_POINTS = 10_000
+_BASIS_POINTS = 10_000
 
 Bps = Annotated[float, Field(ge=0.0, le=1_000.0)]
 
@@ -118,7 +118,7 @@ def slipped(
         Whether the print is the single price of an auction: nobody pays a spread there.
     """
     bps = rates.auction_bps if is_auction else rates.half_spread_bps
-    away = price * (bps / BASIS_POINTS + scale * math.sqrt(traded))
+    away = price * (bps / _BASIS_POINTS + scale * math.sqrt(traded))
     if not is_auction:
         away += rates.half_spread_ticks * tick_at(price, ladder)
     if away <= 0.0:
