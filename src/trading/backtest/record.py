@@ -235,7 +235,7 @@ def record_of(
     fills = tuple(_fills(result))
     intents = [order.intent for day in result.days for order in day.orders]
     decisions = [day.decision for day in result.days if day.decision is not None]
-    universe, index = _benchmarks(raw, adjusted, rows)
+    universe, index = benchmarks(raw, adjusted, rows)
     traded = Counter(fill.symbol for fill in fills)
     charted = sorted(traded, key=lambda symbol: (-traded[symbol], symbol))[:most_charts]
     return RunRecord(
@@ -421,7 +421,7 @@ def _line_of(
     )
 
 
-def _benchmarks(
+def benchmarks(
     raw: RawPanel, adjusted: AdjustedPanel, rows: IntArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return the returns of the universe and of the index at ``rows``, NaN where unknown.

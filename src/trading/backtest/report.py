@@ -167,7 +167,7 @@ def evidence_rows(record: RunRecord, words: Words) -> Iterable[tuple[str, str]]:
     yield (
         words("label.slippage"),
         words("slippage.none")
-        if record.slippage is None
+        if not record.slippage
         else words("slippage.some", money=words.money(record.slippage, record.currency)),
     )
     yield (
@@ -462,8 +462,8 @@ def _costs(record: RunRecord, found: Figures, words: Words) -> Section:
         (text_cell(words("costs.tax")), Cell(text=words.money(-tax, money))),
         (
             text_cell(words("costs.slippage")),
-            Cell(text=UNKNOWN if record.slippage is None else words.money(-record.slippage, money),
-                 small=words("costs.slippage.none") if record.slippage is None else ""),
+            Cell(text=UNKNOWN if not record.slippage else words.money(-record.slippage, money),
+                 small=words("costs.slippage.none") if not record.slippage else ""),
         ),
         (text_cell(words("costs.after")), toned(words.money(profit, money, signed=True), profit)),
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_trades_end_flat_and_never_overlap(record):
     for symbol in {trade.symbol for trade in record.trades}:
         own = sorted((t for t in record.trades if t.symbol == symbol), key=lambda t: t.entry)
         assert all(t.exit is not None and t.reason for t in own[:-1])
-        assert all(a.exit <= b.entry for a, b in zip(own, own[1:], strict=False))
+        assert all(a.exit <= b.entry for a, b in pairwise(own))
     rules = {trade.reason for trade in record.trades}
     assert {"stop_loss", "rebalance"} & rules
     assert {trade.agent for trade in record.trades} <= {
