@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import date
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from trading.terminal import (
     scope,
     table,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 app = KoreanTyper()
 
@@ -87,7 +90,9 @@ ReplayOption = Annotated[
 ]
 SlippageOption = Annotated[
     float | None,
-    typer.Option("--slippage-bps", help="체결마다 호가 차이로 잃는 만큼, 만분율 (기본: 설정 파일)."),
+    typer.Option(
+        "--slippage-bps", help="체결마다 호가 차이로 잃는 만큼, 만분율 (기본: 설정 파일)."
+    ),
 ]
 ImpactOption = Annotated[
     float | None,
@@ -95,7 +100,9 @@ ImpactOption = Annotated[
 ]
 FirstBarOption = Annotated[
     date | None,
-    date_option("--first-bar", "판단에 쓰는 기록의 첫날 (기본: 기록의 처음; 데모는 제 첫날이 있습니다)."),
+    date_option(
+        "--first-bar", "판단에 쓰는 기록의 첫날 (기본: 기록의 처음; 데모는 제 첫날이 있습니다)."
+    ),
 ]
 
 RobustnessOption = Annotated[
@@ -125,8 +132,8 @@ def backtest(
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
-    from trading.research import runs
     from trading.backtest.replay import ReplayKind
+    from trading.research import runs
 
     installation = bootstrap.open_home(State.root)
     with progress_bar("백테스트") as progress:
@@ -188,7 +195,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
-    from trading.research import runs
+    from trading.research import pages, runs
     from trading.research.parameters import grid
 
     installation = bootstrap.open_home(State.root)
@@ -203,10 +210,13 @@ def sweep(
             slippage_bps=slippage_bps,
             impact=impact,
         )
+    if report:
+        result["report"] = pages.write_sweep(installation, result, lang.value)
     if as_json:
         print_json(result)
     else:
         typer.echo(runs.sweep_text(result))
+        _echo_page(result)
 
 
 @app.command(
@@ -240,11 +250,13 @@ def walk_forward(
     market: MarketOption = None,
     dataset: DatasetOption = None,
     workers: WorkersOption = None,
+    report: ReportOption = False,
+    lang: LanguageOption = LanguageName.KO,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
     from trading.backtest.settings import Scheme
-    from trading.research import parameters, walkforward
+    from trading.research import pages, parameters, walkforward
 
     installation = bootstrap.open_home(State.root)
     plan = walkforward.Plan(
@@ -265,10 +277,13 @@ def walk_forward(
             trials=trials,
             workers=workers,
         )
+    if report:
+        result["report"] = pages.write_walk_forward(installation, result, lang.value)
     if as_json:
         print_json(result)
     else:
         typer.echo(walkforward.text(result))
+        _echo_page(result)
 
 
 @app.command(help="매개변수를 스스로 찾습니다. 멈추어도 같은 명령이 이어서 합니다.")
@@ -312,3 +327,38 @@ def optimize(
         print_json(result)
     else:
         typer.echo(study.text(result))
+
+
+@app.command(help="남겨 둔 실행 둘 이상을 나란히 견줍니다 (backtest --report가 남긴 것).")
+def compare(
+    run: Annotated[list[str], typer.Argument(help="실행의 이름, 이름의 앞부분, 또는 폴더.")],
+    report: ReportOption = False,
+    lang: LanguageOption = LanguageName.KO,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.backtest.page import Words
+    from trading.research import compare as comparison
+    from trading.research import pages, records
+
+    installation = bootstrap.open_home(State.root)
+    found = comparison.compare(
+        [records.load(installation, named) for named in run],
+        pages.sampling_of(installation.settings.research.report),
+    )
+    result = comparison.to_json(found)
+    if report:
+        result["report"] = pages.write_comparison(installation, found, lang.value)
+    if as_json:
+        print_json(result)
+        return
+    words = Words("ko")
+    typer.echo(table(*pages.comparison_table(found, words)))
+    for line in pages.comparison_lines(found, words):
+        typer.echo(line)
+    _echo_page(result)
+
+
+def _echo_page(result: "Mapping[str, Any]") -> None:
+    if "report" in result:
+        typer.echo(f"  성적표 {result['report']}")
