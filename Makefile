@@ -104,7 +104,7 @@ bench: setup
 	  $(BIN)/python -m pip install -q -e '.[bench]' || exit 2; }
 	@kept=0; for table in bench decide allocation risk; do \
 	  $(BIN)/python bench/$$table.py || kept=1; done; \
-	for table in features pairs store; do \
+	for table in features pairs store backtest; do \
 	  $(BIN)/python bench/$$table.py $(if $(DATASET),--dataset '$(DATASET)') || kept=1; done; exit $$kept
 
 SECONDS ?= 600

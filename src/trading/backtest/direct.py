@@ -111,6 +111,16 @@ def lawless(open_: IntArray, close: IntArray, volume: IntArray, fees: IntArray) 
     return Bars(open_, close, volume, nothing, nothing, nothing + 1, fees[None], nothing)
 
 
+def above(close: IntArray, fast: int, slow: int) -> SideArray:
+    """Return the wish to hold each instrument while its fast average is above its slow one."""
+    wish = np.empty(close.shape, dtype=np.int8)
+    side = np.empty(len(close), dtype=np.int8)
+    for i in range(close.shape[1]):
+        average_sides(running_sums(np.ascontiguousarray(close[:, i])), fast, slow, side)
+        wish[:, i] = side
+    return wish
+
+
 def run(bars: Bars, wish: SideArray, size: Size, *, cash: int) -> DirectResult:
     """Trade ``wish`` in one compiled loop.
 

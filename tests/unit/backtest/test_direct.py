@@ -26,16 +26,6 @@ def bars(embedded_panels):
     return direct.bars_of(raw, shipped_rules(Market.US), FEES)
 
 
-def wishes(close, fast, slow):
-    """Return the side of the averages of every column."""
-    side = np.empty(close.shape, dtype=np.int8)
-    for i in range(close.shape[1]):
-        column = np.empty(len(close), dtype=np.int8)
-        average_sides(running_sums(np.ascontiguousarray(close[:, i])), fast, slow, column)
-        side[:, i] = column
-    return side
-
-
 def cut(bars, rows, columns):
     """Return some of the bars and instruments."""
     fields = [np.ascontiguousarray(field[rows][:, columns]) for field in bars[:6]]
@@ -69,7 +59,7 @@ def test_the_engine_does_the_same(bars, embedded_market, data):
     )
     cash = data.draw(st.sampled_from([0, 5_000_000, CASH]), "cash")
     fast = data.draw(st.integers(1, 9), "fast")
-    wish = wishes(some.close, fast, data.draw(st.integers(fast + 1, 40), "slow"))
+    wish = direct.above(some.close, fast, data.draw(st.integers(fast + 1, 40), "slow"))
 
     compiled = direct.run(some, wish, size, cash=cash)
 
@@ -79,7 +69,7 @@ def test_the_engine_does_the_same(bars, embedded_market, data):
 
 def test_money_adds_up_in_fractions(bars):
     """Exact fees differ from the booked ones by at most half a unit for each fee charged."""
-    wish = wishes(bars.close, 10, 30)
+    wish = direct.above(bars.close, 10, 30)
 
     made = direct.run(bars, wish, direct.Size(100, 10_000), cash=10**11)
 
@@ -135,7 +125,7 @@ def test_all_cash_is_counted_at_the_close_of_the_wish(bars):
 
 def test_what_comes_later_changes_nothing(bars):
     """A run over fewer bars is the beginning of the run over more."""
-    wish = wishes(bars.close, 5, 20)
+    wish = direct.above(bars.close, 5, 20)
     size = direct.Size(300, 50)
 
     whole = direct.run(bars, wish, size, cash=CASH)
@@ -167,7 +157,7 @@ def test_a_sweep_is_many_runs(bars, shares, bps):
     for i in range(5):
         alone = cut(bars, slice(None), [i])
         for p, (fast, slow) in enumerate(pairs):
-            made = direct.run(alone, wishes(alone.close, fast, slow), size, cash=CASH)
+            made = direct.run(alone, direct.above(alone.close, fast, slow), size, cash=CASH)
             path = np.concatenate(([CASH], made.equity)).astype(float)
             returns = path[1:] / path[:-1] - 1.0
             assert swept[i, p, direct.FINAL_EQUITY] == made.equity[-1]
@@ -203,7 +193,7 @@ def test_a_korean_limit_lock_is_not_traded(shared_data, embedded_market):
         source.daily(Market.KRX, symbols, days[0], days[-1]), (), days, Market.KRX, None
     )
     korean = direct.bars_of(raw, shipped_rules(Market.KRX), FEES)
-    wish, size = wishes(korean.close, 3, 10), direct.Size(205, 300)
+    wish, size = direct.above(korean.close, 3, 10), direct.Size(205, 300)
 
     made = direct.run(korean, wish, size, cash=10**12)
 
@@ -225,7 +215,7 @@ def test_wishes_are_whole_lots():
 
 def test_what_cannot_be_asked(bars):
     """All cash into several names, and a wish of another shape, are refused in a sentence."""
-    wish = wishes(bars.close, 5, 20)
+    wish = direct.above(bars.close, 5, 20)
 
     with pytest.raises(UsageError, match="한 종목"):
         direct.run(bars, wish, direct.Size(0, 10_000), cash=CASH)

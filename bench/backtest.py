@@ -1,0 +1,408 @@
+"""Speed of research: one rule through the compiled loop and through the engine, sweeps, a market.
+
+``python bench/backtest.py [--dataset folder] [--rounds N] [--json]``; part of ``make bench``. The
+workloads are those of ``peers/time_engine.py``, whose engines are measured in turn with ours, each
+in a process of its own, where their environments exist (``make compare-peers`` makes them);
+without them ours and the limit are shown: tight compiled loops that keep no order rules.
+``--ours NAME --workload NAME`` is one such process. Tiled history is good for time only.
+"""
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+from measure import Result, show
+from numba import njit
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = ROOT / "peers"
+CASH = 100_000_000_000
+QUANTITY = 100
+MILLION, N_SYMBOLS, N_DAYS, SHIFT = 1_000_000, 100, 2_500, 21
+PAIRS = np.array([(fast, slow) for fast in range(2, 42) for slow in range(45, 170, 5)])
+# Commission and tax on sales, to the nearest unit.
+FEES = np.array([[0, 0, 150_000, 0, 1, 2, 0], [1, 2, 2_000_000, 0, 1, 2, 0]], dtype=np.int64)
+SINGLE, MANY = ("single", "million", "hundred"), ("sweep", "sweep-hundred")
+EVENT_PEERS = ("backtesting", "bt", "backtrader", "pybroker")
+KRX_FIRST, KRX_LAST, KRX_NAMES = date(2010, 1, 4), date(2019, 12, 30), 900
+
+
+def main() -> int:
+    """Measure and show, or be one of the processes that are measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dataset", type=Path)
+    parser.add_argument("--ours", choices=("compiled", "event", "limit"))
+    parser.add_argument("--workload", choices=(*SINGLE, *MANY, "krx"))
+    asked = parser.parse_args()
+    if asked.ours:
+        sys.stdout.write(json.dumps(_timed(asked.ours, asked.workload, asked.dataset)) + "\n")
+        return 0
+    results = []
+    for workload in SINGLE:
+        results += _single(workload, _rounds(workload, asked.rounds))
+    for workload in MANY:
+        results += _many(workload, _rounds(workload, asked.rounds))
+    if asked.dataset is not None:
+        results += _market(asked.dataset)
+    else:
+        sys.stderr.write("KRX 900종목은 --dataset 으로 기록 폴더를 주면 잽니다.\n")
+    return show(results, as_json=asked.json)
+
+
+def _rounds(workload: str, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Return what every engine needed, engines in turn, several rounds."""
+    ours = ("limit", "compiled") if workload in MANY else ("limit", "compiled", "event")
+    peers = ("vectorbt",) if workload in MANY else ("vectorbt", *EVENT_PEERS)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for number in range(rounds):
+        for name in ours:
+            command = [sys.executable, __file__, "--ours", name, "--workload", workload]
+            found.setdefault(name, []).append(_asked(command))
+        for name in peers if _has_peers() else ():
+            # A minute or more each: once says enough.
+            if number and (workload in ("million", "sweep-hundred")) and name != "vectorbt":
+                continue
+            command = [sys.executable, str(PEERS / "time_engine.py"), "--engine", name]
+            command += ["--workload", workload, "--repeat", "3"]
+            found.setdefault(name, []).append(_asked(command))
+    return found
+
+
+def _asked(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"재지 못했습니다: {' '.join(command[1:])}\n{done.stderr[-2000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def _has_peers() -> bool:
+    sys.path.insert(0, str(PEERS))
+    import environments
+
+    return bool(environments.is_ready())
+
+
+def _single(workload: str, found: dict[str, list[dict[str, Any]]]) -> list[Result]:
+    """Return the lines of one rule over one account."""
+    results = [
+        _result(f"{workload}: {name}", _speed(found, name) / 1e6, None, "백만 봉/초")
+        for name in found
+    ]
+    limit, compiled, event = (_speed(found, name) for name in ("limit", "compiled", "event"))
+    if workload == "single":
+        bars = found["compiled"][0]["bars"]
+        results.append(_result("single: 컴파일, 한 번", bars / compiled * 1e3, 0.5, "ms"))
+        results.append(_result("single: 이벤트 엔진, 한 번", bars / event * 1e3, 15.0, "ms"))
+        return results
+    share = {"million": 0.40, "hundred": 0.30}[workload]
+    results.append(_result(f"{workload}: 컴파일 ÷ 한계", compiled / limit, share, "배", True))
+    extra = median(one["extra_mb"] for one in found["compiled"])
+    results.append(_result(f"{workload}: 컴파일이 자료 위에 쓴 메모리", extra, 200.0, "MB"))
+    if "vectorbt" in found:
+        times = {"million": 4.5, "hundred": 4.0}[workload]
+        ratio = compiled / _speed(found, "vectorbt")
+        results.append(_result(f"{workload}: 컴파일 ÷ vectorbt", ratio, times, "배", True))
+        fastest = max(EVENT_PEERS, key=lambda name: _speed(found, name))
+        times = {"million": 1.8, "hundred": 2.9}[workload]
+        ratio = event / _speed(found, fastest)
+        name = f"{workload}: 이벤트 엔진 ÷ 가장 빠른 이벤트 방식 ({fastest})"
+        results.append(_result(name, ratio, times, "배", True))
+    owed = {"million": 0.3, "hundred": 0.8}[workload]
+    results.append(_result(f"{workload}: 이벤트 엔진", event / 1e6, owed, "백만 봉/초", True))
+    return results
+
+
+def _many(workload: str, found: dict[str, list[dict[str, Any]]]) -> list[Result]:
+    """Return the lines of a thousand pairs of averages."""
+    seconds = {name: min(map(_seconds, runs)) for name, runs in found.items()}
+    results = [
+        _result(f"{workload}: {name}", value * 1e3, None, "ms") for name, value in seconds.items()
+    ]
+    limit = {"sweep": 15.0, "sweep-hundred": 2_500.0}[workload]
+    results.append(_result(f"{workload}: 1,000쌍", seconds["compiled"] * 1e3, limit, "ms"))
+    results.append(
+        _result(f"{workload}: 1,000쌍 ÷ 한계", seconds["compiled"] / seconds["limit"], 2.3, "배")
+    )
+    peak = max(one["peak_mb"] for one in found["compiled"])
+    results.append(_result(f"{workload}: 최대 메모리", peak, 350.0, "MB"))
+    if "vectorbt" in seconds:
+        ratio = seconds["vectorbt"] / seconds["compiled"]
+        results.append(_result(f"{workload}: vectorbt ÷ 1,000쌍", ratio, 25.0, "배", True))
+    return results
+
+
+def _market(dataset: Path) -> list[Result]:
+    """Return the lines of 900 Korean shares over ten years."""
+    command = [sys.executable, __file__, "--workload", "krx", "--dataset", str(dataset), "--ours"]
+    compiled, event = _asked([*command, "compiled"]), _asked([*command, "event"])
+    if compiled["equity"] != event["equity"] or compiled["orders"] != event["orders"]:
+        raise SystemExit(f"두 길의 답이 다릅니다: {compiled} ≠ {event}")
+    name = f"krx: {compiled['symbols']}종목 × {compiled['sessions']:,}거래일"
+    peak = max(compiled["peak_mb"], event["peak_mb"]) / 1024
+    return [
+        _result(f"{name}, 전략 평가 (읽기 제외)", compiled["evaluated_seconds"], None, "s"),
+        _result(f"{name}, 컴파일", compiled["seconds"], 2.0, "s"),
+        _result(f"{name}, 이벤트 엔진", event["seconds"], 30.0, "s"),
+        _result(f"{name}, 최대 메모리 (읽기와 평가 포함)", peak, 3.0, "GiB"),
+    ]
+
+
+def _result(name: str, value: float, limit: float | None, unit: str, more: bool = False) -> Result:
+    return Result(name=name, value=value, limit=limit, unit=unit, at_least=more, spreads={})
+
+
+def _speed(found: dict[str, list[dict[str, Any]]], name: str) -> float:
+    """Return bars a second, of the best round."""
+    return max(float(one["bars"]) / _seconds(one) for one in found[name])
+
+
+def _seconds(one: dict[str, Any]) -> float:
+    # What the processor did: on a shared machine the wall says what others did.
+    return float(one["processor_seconds"])
+
+
+def _timed(engine: str, workload: str, dataset: Path | None) -> dict[str, Any]:
+    """Return what one engine of ours needs for one workload, the best of several times."""
+    if workload == "krx":
+        return _krx(engine, dataset)
+    open_, close, volume = _history(
+        {"sweep": "single", "sweep-hundred": "hundred"}.get(workload, workload)
+    )
+    call = (_swept if workload in MANY else _run)(engine, open_, close, volume)
+    small = tuple(np.ascontiguousarray(field[:60, :1]) for field in (open_, close, volume))
+    (_swept if workload in MANY else _run)(engine, *small)()
+    loaded, times = _peak_mb(), []
+    for _ in range(3 if engine == "event" or workload == "sweep-hundred" else 9):
+        spent = process_time()
+        equity, orders = call()
+        times.append(process_time() - spent)
+    bars = close.size * (len(PAIRS) if workload in MANY else 1)
+    return {
+        "bars": bars, "processor_seconds": min(times), "equity": equity, "orders": orders,
+        "peak_mb": _peak_mb(), "extra_mb": _peak_mb() - loaded,
+    }  # fmt: skip
+
+
+def _history(name: str) -> tuple[Any, Any, Any]:
+    """Return open, close and volume of GOOG as a workload; the peers' own history where it is."""
+    stored = PEERS.parent / ".venv-peers-main" / "goog.npz"
+    if stored.is_file():
+        with np.load(stored) as fields:
+            whole = [fields[key] for key in ("open", "close", "volume")]
+    else:
+        from trading.domain.instrument import Market
+        from trading.store.datasets import EmbeddedSource
+
+        source = EmbeddedSource()
+        days = source.sessions(Market.US)
+        frame = source.daily(Market.US, ["GOOG"], days[0], days[-1])
+        whole = [frame[key].to_numpy() for key in ("open", "close", "volume")]
+        if whole[0].dtype != np.int64:
+            whole[:2] = [np.rint(prices * 10_000).astype(np.int64) for prices in whole[:2]]
+    count = len(whole[0])
+    rows = np.arange(count)[:, None]
+    if name == "million":
+        rows = (np.arange(MILLION) % count)[:, None]
+    elif name == "hundred":
+        rows = (np.arange(N_DAYS)[:, None] + SHIFT * np.arange(N_SYMBOLS)) % count
+    opened, closed, volume = (np.ascontiguousarray(f[rows].astype(np.int64)) for f in whole)
+    return opened, closed, volume
+
+
+def _run(engine: str, open_: Any, close: Any, volume: Any) -> Callable[[], tuple[float, int]]:
+    """Return a call from arrays in memory to the equity after every bar, averages included."""
+    if engine == "limit":
+        prices = open_ / 1e4, close / 1e4
+        return lambda: _limit(*prices, 10, 30, float(QUANTITY), CASH / 1e4, 0.00015, 0.002)
+    from trading.backtest import direct
+
+    size = direct.Size(QUANTITY, 10_000)
+    symbols = [f"S{i}" for i in range(close.shape[1])]
+    policy = _policy() if engine == "event" else None
+
+    def call() -> tuple[float, int]:
+        bars = direct.lawless(open_, close, volume, FEES)
+        wish = direct.above(close, 10, 30)
+        if policy is None:
+            made = direct.run(bars, wish, size, cash=CASH)
+        else:
+            made = direct.replay(bars, wish, size, cash=CASH, policy=policy, symbols=symbols)
+        return made.equity[-1] / 1e4, len(made.fills)
+
+    return call
+
+
+def _swept(engine: str, open_: Any, close: Any, volume: Any) -> Callable[[], tuple[float, int]]:
+    if engine == "limit":
+        prices = tuple(np.ascontiguousarray(field.T) for field in (open_ / 1e4, close / 1e4))
+        return lambda: _limit_sweep(*prices, PAIRS, CASH / 1e4, 0.00015, 0.002)
+    from trading.backtest import direct
+
+    def call() -> tuple[float, int]:
+        bars = direct.lawless(open_, close, volume, FEES)
+        out = direct.sweep(bars, PAIRS, direct.Size(0, 10_000), cash=CASH, periods_per_year=252)
+        return out[0, :, direct.FINAL_EQUITY].max() / 1e4, int(out[:, :, direct.ORDERS].sum())
+
+    return call
+
+
+def _policy() -> Any:
+    from trading.bootstrap import policy_of
+    from trading.config import load_settings
+    from trading.domain.instrument import Market
+    from trading.sessions import SessionCalendar
+
+    return policy_of(load_settings(ROOT), Market.US, SessionCalendar(Market.US))
+
+
+def _krx(engine: str, dataset: Path | None) -> dict[str, Any]:
+    """Trade the rank of the factors of 900 Korean shares, resized monthly, under every rule."""
+    import pandas as pd
+
+    from trading import bootstrap
+    from trading.backtest import runner, sweep
+    from trading.domain.instrument import Market
+    from trading.research.history import Scope, load_history, views_of
+    from trading.research.parameters import with_params
+
+    if dataset is None:
+        raise SystemExit("--dataset 이 필요합니다.")
+    listed = pd.read_parquet(dataset / "krx_symbols.parquet")
+    whole = (listed["first_date"].astype(str) <= "2009-01-05") & (
+        listed["last_date"].astype(str) >= str(KRX_LAST)
+    )
+    names = sorted(listed.loc[whole, "symbol"])[:KRX_NAMES]
+    installation = bootstrap.open_home(ROOT)
+    settings = installation.settings
+    # The recorded prices are adjusted by the vendor: time is measured here, and nothing else.
+    data = settings.app.data.model_copy(
+        update={"require_raw": {**settings.app.data.require_raw, Market.KRX: False}}
+    )
+    app = settings.app.model_copy(update={"data": data})
+    installation = replace(installation, settings=settings.model_copy(update={"app": app}))
+    history = load_history(
+        installation,
+        Scope(market=Market.KRX, symbols=names, first=KRX_FIRST, last=KRX_LAST, dataset=dataset),
+    )
+    # Value, quality and growth were not recorded in those years: momentum is the one factor.
+    strategies = with_params(
+        settings.strategies, "factor", {"min_factors": 1}, settings.execution.exits
+    )
+    began = perf_counter()
+    views = views_of(installation, history, ("factor",), strategies)
+    evaluated = perf_counter() - began
+    what = (
+        views, history.raw, history.actions, history.calendar, history.rules, history.policy,
+    )  # fmt: skip
+    span = {"cash": 1_000_000_000, "first": history.first, "last": history.last}
+    times = []
+    for _ in range(3 if engine == "compiled" else 1):
+        spent = process_time()
+        made = sweep.run(*what, **span) if engine == "compiled" else runner.run(*what, **span)
+        times.append(process_time() - spent)
+    orders = len(made.orders) if engine == "compiled" else sum(len(day.orders) for day in made.days)
+    return {
+        "symbols": len(names), "sessions": len(made.sessions), "seconds": min(times),
+        "evaluated_seconds": evaluated, "equity": made.equity[-1], "orders": orders,
+        "peak_mb": _peak_mb(),
+    }  # fmt: skip
+
+
+def _peak_mb() -> float:
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1024 if sys.platform != "darwin" else 1024 * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+@njit
+def _limit(open_, close, fast, slow, quantity, cash, commission, tax):  # type: ignore[no-untyped-def]
+    """The limit: averages, orders at the next open and the equity, without a single rule."""
+    n, m = open_.shape
+    quick, calm, held, wanted = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
+    equity = np.empty(n)
+    orders = 0
+    for t in range(n):
+        value = 0.0
+        for i in range(m):
+            change = wanted[i] - held[i]
+            if change != 0.0:
+                amount = change * open_[t, i]
+                rate = commission if change > 0.0 else commission + tax
+                cash -= amount + abs(amount) * rate
+                held[i] = wanted[i]
+                orders += 1
+            price = close[t, i]
+            quick[i] += price
+            calm[i] += price
+            if t >= fast:
+                quick[i] -= close[t - fast, i]
+            if t >= slow:
+                calm[i] -= close[t - slow, i]
+            if t >= slow - 1:
+                above, below = quick[i] / fast, calm[i] / slow
+                if above > below:
+                    wanted[i] = quantity
+                elif above < below:
+                    wanted[i] = 0.0
+            value += held[i] * price
+        equity[t] = cash + value
+    return equity[-1], orders
+
+
+@njit
+def _limit_sweep(open_, close, pairs, cash, commission, tax):  # type: ignore[no-untyped-def]
+    """The limit of a sweep: all cash in fractions of shares, drawdown and Sharpe ratio."""
+    m, n = close.shape
+    best, orders = 0.0, 0
+    for i in range(m):
+        sums = np.zeros(n + 1)
+        for t in range(n):
+            sums[t + 1] = sums[t] + close[i, t]
+        for p in range(len(pairs)):
+            fast, slow = pairs[p]
+            money, held, wanted = cash, 0.0, False
+            before, peak, deepest, total, squares = cash, cash, 0.0, 0.0, 0.0
+            for t in range(n):
+                if wanted and held == 0.0:
+                    held = money / (open_[i, t] * (1.0 + commission))
+                    money = 0.0
+                    orders += 1
+                elif not wanted and held > 0.0:
+                    money = held * open_[i, t] * (1.0 - commission - tax)
+                    held = 0.0
+                    orders += 1
+                if t >= slow - 1:
+                    above = (sums[t + 1] - sums[t + 1 - fast]) / fast
+                    wanted = above > (sums[t + 1] - sums[t + 1 - slow]) / slow
+                equity = money + held * close[i, t]
+                change = equity / before - 1.0
+                total += change
+                squares += change * change
+                before = equity
+                if equity > peak:
+                    peak = equity
+                else:
+                    deepest = max(deepest, 1.0 - equity / peak)
+            variance = squares / n - (total / n) ** 2
+            sharpe = total / n / math.sqrt(variance) if variance > 0.0 else 0.0
+            if i == 0 and deepest < 1.0 and sharpe > -9.0:
+                best = max(best, before)
+    return best, orders
+
+
+if __name__ == "__main__":
+    sys.exit(main())
