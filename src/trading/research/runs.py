@@ -8,14 +8,16 @@ import numpy as np
 
 from trading import measures
 from trading.backtest import figures, runner
+from trading.backtest.record import benchmarks
 from trading.backtest.replay import ReplayKind
 from trading.backtest.runner import BacktestResult
 from trading.backtest.workers import open_workers
 from trading.bootstrap import Installation
-from trading.domain.arrays import IntArray
+from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.decision import Verdict
 from trading.domain.instrument import Market
 from trading.research import records, robustness
+from trading.research.evidence import choice_lines, evidence_of_choice
 from trading.research.history import (
     Scope,
     agents_of,
@@ -127,12 +129,14 @@ def sweep(
     history = with_slippage(load_history(installation, scope), slippage_bps, impact)
     trader = Trader.of(installation, history, strategy)
     runs: list[dict[str, Any]] = []
+    returns: list[FloatArray] = []
     # Before any of them is traded: one that cannot be is told at once.
     for params in grid:
         trader.settings_of(params)
     with open_trials(installation) as ledger, open_workers(workers, trader) as hands:
         for made in hands.map(trade, grid):
             ledger.record(trader.trial("sweep", made.params, made.returns))
+            returns.append(made.returns)
             runs.append(
                 {
                     "params": made.params,
@@ -147,6 +151,7 @@ def sweep(
             if progress is not None:
                 progress(len(runs), len(grid))
         trials = ledger.count(trader.market)
+    universe, _ = benchmarks(trader.raw, trader.adjusted, np.array(trader.rows))
     return {
         "strategy": strategy,
         "market": str(trader.market),
@@ -154,6 +159,7 @@ def sweep(
         **trader.evidence,
         "runs": runs,
         "trials": trials.to_json(),
+        **evidence_of_choice(returns, universe, installation.settings.research),
     }
 
 
@@ -222,7 +228,8 @@ def sweep_text(result: Mapping[str, Any]) -> str:
         f"({percent_text(run['metrics']['total_return'])}), 주문 {run['orders']:,}건"
         for run in ranked
     ]
-    return "\n".join([*lines, trials_line(result["trials"]), *evidence_lines(result)])
+    told = (trials_line(result["trials"]), *choice_lines(result), *evidence_lines(result))
+    return "\n".join([*lines, *told])
 
 
 def _figures(result: BacktestResult, record: "RunRecord") -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""Whether the best of a sweep is more than the luck of having tried so many."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trading import measures
+from trading.backtest import validation
+from trading.backtest.settings import ResearchSettings
+from trading.domain.arrays import FloatArray
+from trading.domain.wording import percent_text
+from trading.research.optimize import overfitting
+
+
+def evidence_of_choice(
+    returns: Sequence[FloatArray], universe: FloatArray, settings: ResearchSettings
+) -> dict[str, Any]:
+    """Return ``overfitting`` and ``superiority`` of configurations that traded the same sessions.
+
+    ``superiority`` holds each one against the universe in equal parts, with as much of it as its
+    beta: an account that is half in cash is not better for being out of a falling market. ``None``
+    for what cannot be said.
+    """
+    return {
+        "overfitting": overfitting(returns, settings.walk_forward.blocks),
+        "superiority": _superiority(np.stack(returns, axis=1), universe, settings)
+        if returns
+        else None,
+    }
+
+
+def _superiority(
+    returns: FloatArray, universe: FloatArray, settings: ResearchSettings
+) -> dict[str, Any] | None:
+    if not np.isfinite(universe).all():
+        return None
+    betas = [measures.regression(r, universe, periods_per_year=1).beta for r in returns.T]
+    excess = returns - np.outer(universe, np.nan_to_num(betas))
+    found = validation.superiority(
+        excess,
+        np.zeros(len(excess)),
+        size=1.0 - settings.report.level,
+        repetitions=settings.report.repetitions,
+        rng=np.random.default_rng(settings.report.seed),
+    )
+    if math.isnan(found.p_value):
+        return None
+    return {
+        "p_value": found.p_value,
+        "p_lower": found.p_lower,
+        "p_upper": found.p_upper,
+        "superior": list(found.superior),
+        "size": found.size,
+        "block": found.block,
+    }
+
+
+def choice_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return what ``evidence_of_choice`` found, as a user reads it."""
+    chosen, better = result["overfitting"], result["superiority"]
+    lines = []
+    if chosen is not None:
+        lines.append(
+            f"  과최적화 확률(PBO) {percent_text(chosen['pbo'], signed=False, digits=0)}: "
+            "기록의 절반에서 가장 나았던 조합이 나머지 절반에서 중간에도 못 든 비율"
+        )
+    if better is not None:
+        count = len(better["superior"])
+        verdict = f"조합 {count:,}개가 나음" if count else "나은 조합이 있다고 할 수 없음"
+        lines.append(
+            f"  같은 종목을 베타만큼 든 것과 견주면: {verdict} "
+            f"(여럿 가운데 고른 운까지 셈한 p = {better['p_value']:.3f}, SPA)"
+        )
+    return lines

@@ -1,0 +1,64 @@
+"""Whether the best of a sweep is more than luck, over recorded returns."""
+
+import numpy as np
+import pytest
+
+from trading import measures
+from trading.backtest.settings import ReportSettings, ResearchSettings
+from trading.research.evidence import choice_lines, evidence_of_choice
+
+SETTINGS = ResearchSettings(report=ReportSettings(repetitions=200))
+
+
+@pytest.fixture(scope="module")
+def universe(embedded_panels):
+    """Returns of the S&P 500, 2000-03-01 to 2013-03-01, in the place of the universe."""
+    _, adjusted = embedded_panels
+    return measures.returns_of(adjusted.benchmark)
+
+
+@pytest.fixture(scope="module")
+def single(embedded_panels):
+    """Returns of IBM, the same sessions."""
+    _, adjusted = embedded_panels
+    return measures.returns_of(adjusted.close[:, adjusted.symbols.index("IBM")])
+
+
+def test_more_or_less_of_the_market_is_no_skill(universe, single):
+    """Half a market, and cash, are their beta; what earns 20 bp a session beside it is more."""
+    found = evidence_of_choice([0.5 * universe, 0.0 * universe, single], universe, SETTINGS)
+    better = evidence_of_choice([0.5 * universe, single + 0.002], universe, SETTINGS)
+
+    assert found["superiority"]["superior"] == []
+    assert found["superiority"]["p_value"] > 0.05
+    assert better["superiority"]["superior"] == [1]
+    assert better["superiority"]["p_value"] == pytest.approx(1 / 201)
+
+
+def test_copies_were_not_chosen(universe, single):
+    """Of equals none is the best: a probability of one half."""
+    found = evidence_of_choice([single, single, single], universe, SETTINGS)
+
+    assert found["overfitting"]["pbo"] == 0.5
+    assert any("PBO) 50 %" in line for line in choice_lines(found))
+
+
+def test_what_cannot_be_said_is_not_said(universe, single):
+    """One configuration was not chosen; an unknown universe, short spans and nothing say nothing."""
+    alone = evidence_of_choice([single], universe, SETTINGS)
+    holes = evidence_of_choice([single, universe], np.full(len(single), np.nan), SETTINGS)
+    short = evidence_of_choice([single[:10], universe[:10]], universe[:10], SETTINGS)
+    nothing = evidence_of_choice([], universe, SETTINGS)
+
+    assert alone["overfitting"] is None
+    assert alone["superiority"] is not None
+    assert holes["superiority"] is None
+    assert short == nothing == {"overfitting": None, "superiority": None}
+    assert choice_lines(nothing) == []
+
+
+def test_the_same_returns_say_the_same(universe, single):
+    """The seed of the settings is the only chance."""
+    first, second = (evidence_of_choice([single, universe], universe, SETTINGS) for _ in range(2))
+
+    assert first == second
