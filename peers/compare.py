@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve().parent
 WORKERS = 2
 # Everything that floats lose over a run stays far below one minor unit, a hundredth of a cent.
 FLOAT_MINOR = 1.0
-PACKAGES = {"backtesting": "backtesting.py", "numba": "numba 루프"}
+NAMES = {"backtesting": "backtesting.py", "numba": "numba 루프"}
 RECORDED = ("backtesting", "backtrader", "vectorbt", "bt")
 
 
@@ -347,11 +347,11 @@ def _report(findings: Sequence[Finding], checks: Sequence[Check]) -> str:
 
 
 def _name(engine: str) -> str:
-    return PACKAGES.get(engine, engine)
+    return NAMES.get(engine, engine)
 
 
 def _versioned(engine: str) -> str:
-    package = {"pybroker": "lib-pybroker"}.get(engine, engine)
+    package = environments.PACKAGES.get(engine, engine)
     place = environments.folder(environments.ENGINES[engine])
     found = {
         one.metadata["Name"]: one.version

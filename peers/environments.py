@@ -1,13 +1,14 @@
 """The environments of the peers, made once for each list of versions.
 
 Each lives in ``.venv-peers-NAME/`` beside ours; ``installed.txt`` in it, written last, is the list
-that it was made from. Standard library only.
+that it was made from. ``environments.py NAME …`` makes those named, as ``nautilus``, which is only
+timed. Standard library only.
 """
 
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -22,7 +23,11 @@ ENGINES: Mapping[str, str] = {
     "callback": "main",
     "vectorbt": "vbt",
     "pybroker": "vbt",
+    "nautilus": "nautilus",
 }
+
+# Where the package is called otherwise than the engine.
+PACKAGES = {"pybroker": "lib-pybroker", "nautilus": "nautilus_trader"}
 
 
 def folder(name: str) -> Path:
@@ -40,14 +45,14 @@ def goog() -> Path:
     return folder("main") / "goog.npz"
 
 
-def is_ready() -> bool:
-    """Whether every environment is what the lists of today say."""
-    return all(_is_made(name) for name in ENVIRONMENTS)
+def is_ready(names: Sequence[str] = ENVIRONMENTS) -> bool:
+    """Whether the environments are what the lists of today say."""
+    return all(_is_made(name) for name in names)
 
 
-def ensure() -> None:
+def ensure(names: Sequence[str] = ENVIRONMENTS) -> None:
     """Make what is missing; ends the program with 2 and one sentence when that is not possible."""
-    missing = [name for name in ENVIRONMENTS if not _is_made(name)]
+    missing = [name for name in names if not _is_made(name)]
     for number, name in enumerate(missing, start=1):
         _make(name, f"[{number}/{len(missing)}] 비교할 라이브러리를 설치합니다 ({name})")
 
@@ -112,3 +117,7 @@ def _tell(title: str, log: Path) -> None:
         doing = ", 설치하는 중" if "Installing collected" in text else ""
         sys.stderr.write(f"\r{title}: 받은 패키지 {text.count('Collecting '):,}개{doing} ")
         sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    ensure(sys.argv[1:] or ENVIRONMENTS)

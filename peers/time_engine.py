@@ -116,7 +116,7 @@ def _peak_mb() -> float:
 
 def _version(engine: str) -> str | None:
     try:
-        return version({"pybroker": "lib-pybroker"}.get(engine, engine))
+        return version(environments.PACKAGES.get(engine, engine))
     except PackageNotFoundError:
         return None
 
