@@ -12,9 +12,10 @@ from trading.errors import UsageError
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings
 from trading.models.base import ModelSettings
+from trading.strategies.base import ExitRules
 from trading.strategies.calibration import hit_rate
 from trading.strategies.catalog import AGENTS, ConfidenceSettings, StrategySettings
-from trading.strategies.evaluation import evaluate
+from trading.strategies.evaluation import evaluate, survey, vote
 
 AAPL, FB, GOOG, IBM, MSFT = range(5)
 
@@ -145,3 +146,34 @@ def test_shipped_yaml_is_the_default(name, model, request):
     text = (request.config.rootpath / "config" / f"{name}.yaml").read_text(encoding="utf-8")
 
     assert model.model_validate(yaml.safe_load(text)) == model()
+
+
+def test_one_ground_serves_any_parameters(embedded_panels):
+    """Whatever was asked before, and with every line forgotten, it says what a fresh one says."""
+    raw, panel = embedded_panels
+    panel = panel.until(900)
+    shipped, features = StrategySettings(), FeatureSettings()
+    names = ("ma_crossover", "rsi", "volatility_breakout")
+    asked = [
+        shipped.model_copy(update={name: getattr(shipped, name).model_copy(update=changed)})
+        for name, changed in (
+            ("ma_crossover", {"fast": 5}),
+            ("ma_crossover", {"fast": 5, "exits": ExitRules(stop_loss=0.1), "weight": 2.0}),
+            ("rsi", {"window": 9}),
+            ("volatility_breakout", {"k": 0.8}),
+            ("ma_crossover", {}),
+            ("ma_crossover", {"fast": 5}),
+        )
+    ]
+    ground = survey(panel, raw, features=features, screening=shipped.screener[panel.market])
+
+    for settings in asked:
+        got = vote(ground, settings, names).evaluation
+        fresh = evaluate(panel, raw, features=features, strategies=settings, agents=names)
+        for name in got.__slots__:
+            np.testing.assert_array_equal(getattr(got, name), getattr(fresh.evaluation, name))
+        ground.bars.forget(0)
+    # A weight and an exit rule are no new question: the second asked nobody.
+    voice = ground.voices["ma_crossover"]
+    assert vote(ground, asked[1], names).evaluation.weights[0].tolist() == [2.0, 1.0, 1.0]
+    assert ground.voices["ma_crossover"] is voice
