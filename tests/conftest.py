@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from trading.backtest.record import RunRecord
     from trading.domain.actions import CorporateAction
     from trading.domain.market import AdjustedPanel, RawPanel
     from trading.domain.rules import MarketRules
@@ -124,6 +126,56 @@ def embedded_market(embedded_panels: "tuple[RawPanel, AdjustedPanel]") -> Embedd
             strategies=settings.strategies,
             agents=("ma_crossover", "rsi", "bollinger_mfi", "momentum"),
         ).evaluation,
+    )
+
+
+@pytest.fixture(scope="session")
+def embedded_run(
+    embedded_market: EmbeddedMarket, embedded_panels: "tuple[RawPanel, AdjustedPanel]"
+) -> "RunRecord":
+    """Return the record of three years of an ensemble that enters on any agreement."""
+    from trading.backtest import runner
+    from trading.backtest.record import Evidence, Trials, record_of
+
+    allocation = embedded_market.policy.allocation
+    ensemble = allocation.ensemble.model_copy(
+        update={"entry_forecast": 0.0, "min_confidence": 0.0, "exit_forecast": -0.5}
+    )
+    policy, views = embedded_market.views(
+        allocation=allocation.model_copy(update={"ensemble": ensemble}),
+        exits=embedded_market.policy.exits.model_copy(
+            update={"stop_loss": 0.12, "trailing_stop": 0.25, "take_profit": 1.0}
+        ),
+    )
+    result = runner.run(
+        views,
+        embedded_market.raw,
+        embedded_market.actions,
+        embedded_market.calendar,
+        embedded_market.rules,
+        policy,
+        cash=1_000_000_000,
+        first=date(2003, 6, 2),
+        last=date(2006, 6, 30),
+    )
+    return record_of(
+        result,
+        embedded_market.raw,
+        embedded_panels[1],
+        embedded_market.actions,
+        strategy="ensemble",
+        params={"window": 20},
+        sessions_per_year=policy.sessions_per_year,
+        policy_hash=policy.hash,
+        evidence=Evidence(
+            price_basis=embedded_market.raw.basis,
+            survivorship="biased",
+            survivorship_text="있음 <다섯> 종목만",
+            are_sectors_of_today=True,
+            replayed={"daily": len(result.sessions)},
+        ),
+        most_charts=3,
+        trials=Trials(raw=12, distinct=8, effective=2.5),
     )
 
 

@@ -100,7 +100,7 @@ def sweep_page(result: Mapping[str, Any], words: Words) -> Page:
         meta=words(
             "sweep.meta", market=words.code("market", result["market"]), count=f"{len(runs):,}"
         ),
-        answer=_best_or_luck(ranked, words),
+        answer=_chosen(result, ranked, words),
         tiles=(),
         sections=(
             *_maps(runs, words),
@@ -227,33 +227,49 @@ def _sharpe(run: Mapping[str, Any]) -> float:
     return math.nan if value is None else float(value)
 
 
-def _best_or_luck(ranked: Sequence[Mapping[str, Any]], words: Words) -> Answer:
-    """Return the best combination beside the best of as many worthless ones."""
-    ratios = np.array([_sharpe(run) for run in ranked])
-    ratios = ratios[np.isfinite(ratios)]
+def _chosen(result: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]], words: Words) -> Answer:
+    """Return whether any combination is more than the benchmark and the luck of choosing."""
     if len(ranked) < 2:
         return Answer(kind="unknown", head=words("sweep.one.head"), sentences=())
-    if len(ratios) < 2:
-        return Answer(kind="unknown", head=words("sweep.unknown.head"), sentences=())
-    # Worthless trials that resemble each other vary less than one of them would by chance.
-    by_chance = min(float(run["metrics"]["sharpe_error"] or 0.0) for run in ranked) ** 2
-    variance = max(float(np.var(ratios, ddof=1)), by_chance)
-    lucky = measures.expected_max_sharpe(len(ratios), variance=variance)
-    is_skill = bool(ratios[0] > lucky)
-    return Answer(
-        kind="same",
-        head=words("sweep.skill.head" if is_skill else "sweep.luck.head"),
-        sentences=(
+    ratios = np.array([_sharpe(run) for run in ranked])
+    ratios = ratios[np.isfinite(ratios)]
+    sentences = []
+    if len(ratios) > 1:
+        # Worthless trials that resemble each other vary less than one of them would by chance.
+        by_chance = min(float(run["metrics"]["sharpe_error"] or 0.0) for run in ranked) ** 2
+        variance = max(float(np.var(ratios, ddof=1)), by_chance)
+        lucky = measures.expected_max_sharpe(len(ratios), variance=variance)
+        sentences = [
             words(
                 "sweep.best",
                 params=_params_text(ranked[0]["params"], words),
                 best=words.number(float(ratios[0])),
-            ),
-            words("sweep.luck", count=f"{len(ratios):,}", lucky=words.number(lucky)),
-            *((words("sweep.market"),) if is_skill else ()),
-            words("sweep.advice"),
-        ),
-    )
+                count=f"{len(ratios):,}",
+                lucky=words.number(lucky),
+            )
+        ]
+    better = result["superiority"]
+    kind = "unknown" if better is None else "better" if better["superior"] else "same"
+    if better is not None:
+        sentences.append(
+            words(
+                f"sweep.{kind}",
+                names="; ".join(
+                    _params_text(result["runs"][i]["params"], words)
+                    for i in better["superior"][:_SHOWN_MAPS]
+                ),
+                p=words.number(better["p_value"], 3),
+            )
+        )
+    sentences += [_pbo(result, words), words("sweep.advice")]
+    return Answer(kind=kind, head=words(f"sweep.{kind}.head"), sentences=tuple(sentences))
+
+
+def _pbo(result: Mapping[str, Any], words: Words) -> str:
+    luck = result["overfitting"]
+    if luck is None:
+        return words("folds.pbo.none")
+    return words("folds.pbo", pbo=words.percent(luck["pbo"], signed=False, digits=0))
 
 
 def _maps(runs: Sequence[Mapping[str, Any]], words: Words) -> Iterable[Section]:
@@ -448,13 +464,7 @@ def _out_of_sample(
         kind = figures.verdict(span)
     else:
         span, kind = None, "unknown"
-    luck = result["overfitting"]
-    after = (
-        words("folds.how"),
-        words("folds.pbo", pbo=words.percent(luck["pbo"], signed=False, digits=0))
-        if luck is not None
-        else words("folds.pbo.none"),
-    )
+    after = (words("folds.how"), _pbo(result, words))
     if span is None or not math.isfinite(span.low):
         sentences = (words("folds.unknown"), *after)
         return Answer(kind="unknown", head=words("folds.unknown.head"), sentences=sentences)

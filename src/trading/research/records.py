@@ -120,15 +120,15 @@ def load(installation: Installation, named: str) -> RunRecord:
 
 
 def _find(installation: Installation, named: str) -> Path:
-    path = Path(named).expanduser()
-    if path.is_dir():
-        return path / _FILE
-    if path.is_file():
-        return path
     folder = runs_dir(installation)
     known = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if named in known:
         return folder / named / _FILE
+    path = Path(named).expanduser()
+    if (path / _FILE).is_file():
+        return path / _FILE
+    if path.is_file():
+        return path
     found = [name for name in known if named and name.startswith(named)]
     if len(found) == 1:
         return folder / found[0] / _FILE

@@ -9,56 +9,35 @@ import numpy as np
 import pytest
 
 from trading.backtest import figures, runner
-from trading.backtest.record import Evidence, Trials, dumped, loaded, record_of
+from trading.backtest.record import Trials, dumped, loaded, record_of
 from trading.domain.actions import ActionKind
-from trading.domain.market import PriceBasis
 from trading.domain.order import Side
 
 CASH = 1_000_000_000
-FIRST, LAST = date(2003, 6, 2), date(2006, 6, 30)
-EVIDENCE = Evidence(
-    price_basis=PriceBasis.RAW,
-    survivorship="biased",
-    survivorship_text="있음",
-    are_sectors_of_today=True,
-    replayed={"daily": 777},
-)
+FIRST = date(2003, 6, 2)
 
 
-def eager(market):
-    """Return policy and views of an ensemble that enters on any agreement and stops early."""
-    policy = market.policy
-    ensemble = policy.allocation.ensemble.model_copy(
-        update={"entry_forecast": 0.0, "min_confidence": 0.0, "exit_forecast": -0.5}
-    )
-    return market.views(
-        allocation=policy.allocation.model_copy(update={"ensemble": ensemble}),
-        exits=policy.exits.model_copy(
-            update={"stop_loss": 0.12, "trailing_stop": 0.25, "take_profit": 1.0}
-        ),
-    )
-
-
-def trade(market, *, first=FIRST, last=LAST, cash=CASH):
-    policy, views = eager(market)
+def traded(market, *, first, last, cash=CASH):
+    """Trade the embedded history by the shipped policy."""
+    policy, views = market.views()
     return runner.run(
         views, market.raw, market.actions, market.calendar, market.rules, policy,
         cash=cash, first=first, last=last,
     )  # fmt: skip
 
 
-def recorded(market, panels, result, **changes):
+def recorded(market, panels, result, like, **changes):
     return record_of(
         result,
         market.raw,
         panels[1],
         market.actions,
         **{
-            "strategy": "ensemble",
-            "params": {"window": 20},
-            "sessions_per_year": 252,
-            "policy_hash": market.policy.hash,
-            "evidence": EVIDENCE,
+            "strategy": like.strategy,
+            "params": like.params,
+            "sessions_per_year": like.sessions_per_year,
+            "policy_hash": like.policy_hash,
+            "evidence": like.evidence,
             "most_charts": 2,
         }
         | changes,
@@ -66,23 +45,17 @@ def recorded(market, panels, result, **changes):
 
 
 @pytest.fixture(scope="module")
-def result(embedded_market):
+def record(embedded_run):
     """Three years with trades, splits and dividends."""
-    return trade(embedded_market)
-
-
-@pytest.fixture(scope="module")
-def record(embedded_market, embedded_panels, result):
-    return recorded(embedded_market, embedded_panels, result)
+    return embedded_run
 
 
 def test_it_comes_back_the_same(record):
     """JSON and back is the same value, and the same bytes again."""
-    known = replace(record, trials=Trials(raw=9, distinct=7, effective=3.5))
-    again = loaded(dumped(known))
+    again = loaded(dumped(record))
 
-    assert again == known
-    assert dumped(again) == dumped(known)
+    assert again == record
+    assert dumped(again) == dumped(record)
     assert again.sessions[0] == FIRST
 
 
@@ -112,15 +85,12 @@ def test_another_version_is_refused(record):
         loaded(dumped(replace(record, version=99)))
 
 
-def test_the_id_says_what_was_run(record, embedded_market, embedded_panels, result):
+def test_the_id_says_what_was_run(record):
     """Strategy, market and dates are in it; other parameters are another run, trials are not."""
-    other = recorded(embedded_market, embedded_panels, result, params={"window": 21})
-
     assert record.run_id.startswith("ensemble-us-20030602-20060630-")
     assert len(record.run_id.rsplit("-", 1)[1]) == 8
-    assert recorded(embedded_market, embedded_panels, result).run_id == record.run_id
-    assert replace(record, trials=Trials(raw=1, distinct=1, effective=1.0)).run_id == record.run_id
-    assert other.run_id != record.run_id
+    assert replace(record, trials=None, robustness={}).run_id == record.run_id
+    assert replace(record, params={"window": 21}).run_id != record.run_id
 
 
 def test_trades_add_up_to_the_profit(record):
@@ -190,7 +160,7 @@ def test_prices_are_restated_for_splits(record, embedded_market):
     """Over the AAPL split of 2005-02-28 the line has no jump, and a fill lies within its day."""
     raw = embedded_market.raw
     lines = {line.symbol: line for line in record.prices}
-    assert len(lines) == 2
+    assert len(lines) == 3
     line = lines["AAPL"]
     at = record.sessions.index(date(2005, 2, 28))
 
@@ -202,10 +172,10 @@ def test_prices_are_restated_for_splits(record, embedded_market):
         assert raw.low[row, i] <= fill.price <= raw.high[row, i]
 
 
-def test_a_run_without_trades_has_a_record(embedded_market, embedded_panels):
+def test_a_run_without_trades_has_a_record(embedded_market, embedded_panels, record):
     """An account that may buy nothing keeps its cash; what it cannot say is None, never 0."""
-    still = trade(embedded_market, cash=10_000, last=date(2003, 7, 31))
-    record = recorded(embedded_market, embedded_panels, still)
+    still = traded(embedded_market, cash=10_000, first=FIRST, last=date(2003, 7, 31))
+    record = recorded(embedded_market, embedded_panels, still, record)
     found = figures.run_figures(record)
 
     assert record.fills == () and record.trades == () and record.prices == ()
@@ -215,10 +185,10 @@ def test_a_run_without_trades_has_a_record(embedded_market, embedded_panels):
         assert found[name] is None, name
 
 
-def test_one_session_has_a_record(embedded_market, embedded_panels):
+def test_one_session_has_a_record(embedded_market, embedded_panels, record):
     """One session: totals, and nothing annual."""
-    short = trade(embedded_market, first=date(2003, 6, 2), last=date(2003, 6, 2))
-    record = recorded(embedded_market, embedded_panels, short)
+    short = traded(embedded_market, first=FIRST, last=FIRST)
+    record = recorded(embedded_market, embedded_panels, short, record)
     found = figures.run_figures(record)
 
     assert found["returns"] == 1
@@ -230,7 +200,8 @@ def test_one_session_has_a_record(embedded_market, embedded_panels):
 def test_figures_are_those_of_their_definitions(record):
     """Turnover, costs, exposure and the benchmark's figures, recomputed from the record."""
     found = figures.run_figures(record)
-    years = len(record.sessions) / 252
+    per_year = record.sessions_per_year
+    years = len(record.sessions) / per_year
     traded = sum(fill.amount for fill in record.fills)
     paid = sum(fill.commission + fill.tax for fill in record.fills)
     apart = record.returns() - record.matched_returns()
@@ -240,8 +211,8 @@ def test_figures_are_those_of_their_definitions(record):
     assert found["exposure"] == pytest.approx(
         np.mean(1 - np.array(record.cash) / np.array(record.equity))
     )
-    assert found["excess_return"] == pytest.approx(252 * np.mean(apart))
-    assert found["tracking_error"] == pytest.approx(np.std(apart, ddof=1) * np.sqrt(252))
+    assert found["excess_return"] == pytest.approx(per_year * np.mean(apart))
+    assert found["tracking_error"] == pytest.approx(np.std(apart, ddof=1) * np.sqrt(per_year))
     assert found["benchmark_total_return"] == pytest.approx(
         np.prod(1 + record.matched_returns()) - 1
     )
@@ -255,7 +226,7 @@ def test_luck_is_allowed_for(record):
     one = figures.run_figures(replace(record, trials=Trials(raw=1, distinct=1, effective=1.0)))
     many = figures.run_figures(replace(record, trials=Trials(raw=99, distinct=50, effective=5.0)))
 
-    assert figures.run_figures(record)["deflated_sharpe"] is None
+    assert figures.run_figures(replace(record, trials=None))["deflated_sharpe"] is None
     assert one["deflated_sharpe"] == pytest.approx(one["psr"])
     assert many["deflated_sharpe"] < many["deflated_sharpe_effective"] < many["psr"]
 

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from dataclasses import replace
-from datetime import date
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,11 +10,8 @@ import pytest
 
 from trading.backtest import figures, page, report
 from trading.backtest.page import Cell, Grid, Page, Section, Words, grid_html, render
-from trading.backtest.record import Evidence, Trials, record_of
-from trading.backtest.runner import run
 from trading.backtest.settings import ReportSettings
 from trading.domain.instrument import Currency
-from trading.domain.market import PriceBasis
 
 QUICK = ReportSettings(repetitions=100)
 
@@ -47,40 +43,9 @@ class Html(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def record(embedded_market, embedded_panels):
+def record(embedded_run):
     """Three years of an eager ensemble on the embedded history."""
-    policy = embedded_market.policy
-    ensemble = policy.allocation.ensemble.model_copy(
-        update={"entry_forecast": 0.0, "min_confidence": 0.0, "exit_forecast": -0.5}
-    )
-    policy, views = embedded_market.views(
-        allocation=policy.allocation.model_copy(update={"ensemble": ensemble}),
-        exits=policy.exits.model_copy(update={"stop_loss": 0.12, "trailing_stop": 0.25}),
-    )
-    result = run(
-        views, embedded_market.raw, embedded_market.actions, embedded_market.calendar,
-        embedded_market.rules, policy,
-        cash=1_000_000_000, first=date(2003, 6, 2), last=date(2006, 6, 30),
-    )  # fmt: skip
-    return record_of(
-        result,
-        embedded_market.raw,
-        embedded_panels[1],
-        embedded_market.actions,
-        strategy="ensemble",
-        params={},
-        sessions_per_year=252,
-        policy_hash=policy.hash,
-        evidence=Evidence(
-            price_basis=PriceBasis.RAW,
-            survivorship="biased",
-            survivorship_text="있음 <다섯> 종목만",
-            are_sectors_of_today=True,
-            replayed={"daily": len(result.sessions)},
-        ),
-        most_charts=3,
-        trials=Trials(raw=12, distinct=8, effective=2.5),
-    )
+    return embedded_run
 
 
 def page_of(record, language="ko"):
