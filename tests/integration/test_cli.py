@@ -21,6 +21,7 @@ COMMANDS = (
     ("run",),
     ("backtest",),
     ("sweep",),
+    ("fills",),
     ("walk-forward",),
     ("optimize",),
     ("parity",),
@@ -88,10 +89,21 @@ def test_help_is_quick():
         (("sweep", "ma_crossover", "--param", "fastt=3"), USAGE, "없는 매개변수입니다: fastt"),
         (("sweep", "ma_crossover", "--param", "fast=x"), USAGE, "쓸 수 없는 값입니다: fast=x"),
         (("sweep", "ma_crossover", "--param", "fast"), USAGE, "이름=값"),
+        (("sweep", "ma_crossover", "--workers", "many"), USAGE, "dask://주소:포트"),
+        (("sweep", "ma_crossover", "--workers", "dask://127.0.0.1:1"), USAGE, "스케줄러에 연결"),
+        (("walk-forward", "nope"), USAGE, "없는 전략입니다: nope"),
+        (("walk-forward", "rsi", "--objective", "luck"), USAGE, "없는 기준입니다: luck"),
+        (("walk-forward", "rsi", "--train", "9999"), USAGE, "시험할 날이 없습니다"),
+        (("optimize", "forest"), USAGE, "탐색 범위를 적어"),
         (("backtest", "rsi", "--from", "2020-01-02"), FAILURE, "2000-03-01 ~ 2013-03-01"),
         (("backtest", "rsi", "--from", "2009-01-02", "--to", "2005-01-03"), USAGE, "늦습니다"),
         (("backtest", "rsi", "--market", "krx"), FAILURE, "--dataset"),
         (("backtest", "rsi", "--dataset", "/no/such"), USAGE, "자료 폴더가 없음: /no/such"),
+        (("backtest", "rsi", "--replay", "minute"), FAILURE, "분봉 기록이 있는 날: 없음"),
+        (("backtest", "rsi", "--replay", "hourly"), USAGE, "daily"),
+        (("backtest", "rsi", "--slippage-bps", "-1"), USAGE, "--slippage-bps"),
+        (("backtest", "rsi", "--impact", "nan"), USAGE, "--impact"),
+        (("fills",), FAILURE, "--dataset"),
         (("demo", "--no-prefect", "--dataset", "/no/such"), USAGE, "자료 폴더가 없음: /no/such"),
         (("demo", "--no-prefect", "--start", "2020-01-02"), FAILURE, "2000-03-01 ~ 2013-03-01"),
         (("demo", "--no-prefect", "--start", "2000-03-06"), USAGE, "거래일의 기록뿐입니다"),
@@ -235,6 +247,25 @@ def test_import_status_and_check(home):
     assert [d["rows"] for d in clean] == [124 * 3]
     assert re.search(r"^us +clean +daily +372 +3 ", shown.out, re.MULTILINE)
     assert all(f["severity"] != "error" for f in check.json["findings"])
+
+
+def test_a_study_and_a_walk_forward_as_typed(home):
+    """One JSON object each, what they keep under the home, and a study that goes on."""
+    span = ("--symbols", "AAPL,IBM,MSFT", "--from", "2005-06-01", "--to", "2006-03-01")
+
+    first = trading(home, "optimize", "ma_crossover", *span, "--trials", "4", "--name", "s")
+    more = trading(home, "optimize", "ma_crossover", *span, "--trials", "6", "--name", "s")
+    walked = trading(
+        home, "walk-forward", "ma_crossover", *span, "--train", "60", "--test", "40",
+        "--param", "fast=5,10", "--scheme", "rolling",
+    )  # fmt: skip
+
+    assert (first.code, more.code, walked.code) == (0, 0, 0), first.err + more.err + walked.err
+    assert (first.json["asked"], more.json["asked"], more.json["new"]) == (4, 6, 2)
+    assert walked.json["trials"]["raw"] == more.json["trials"]["raw"] + 3
+    assert len(walked.json["sessions"]) == len(walked.json["equity"])
+    for path in (more.json["page"], more.json["table"], walked.json["path"]):
+        assert Path(path).is_relative_to(home / "data" / "research")
 
 
 def test_sweep_equals_backtest_as_typed(home):

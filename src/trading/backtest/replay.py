@@ -56,7 +56,7 @@ class IntradayReplay:
         self._recording = recording
         # Names with an intraday record in each session, and those without, as first replayed.
         self._replayed: dict[date, tuple[int, int]] = {}
-        self._kept: tuple[date | None, Mapping[str, list[Print]]] = (None, {})
+        self._kept: tuple[date | None, tuple[str, ...], Mapping[str, list[Print]]] = None, (), {}
 
     @property
     def sessions(self) -> dict[str, int]:
@@ -101,9 +101,10 @@ class IntradayReplay:
         return merged(self._raw, row, view, start, prints)
 
     def _prints(self, start: SessionStart, view: View) -> Mapping[str, list[Print]]:
-        if self._kept[0] != start.session:
-            self._kept = start.session, self._recording(start, view.symbols)
-        return self._kept[1]
+        if self._kept[:2] != (start.session, view.symbols):
+            recorded = self._recording(start, view.symbols)
+            self._kept = start.session, view.symbols, recorded
+        return self._kept[2]
 
 
 def merged(

@@ -240,6 +240,29 @@ def test_purchases_end_where_a_loss_limit_breaks(embedded_market):
     assert not any(day.denied for day in result.days)
 
 
+def test_the_other_bound(embedded_market):
+    """Where a bar held a loss and a profit, a second run takes the profit; else there is none."""
+    policy, _ = eager(embedded_market)
+    narrow, views = embedded_market.views(
+        allocation=policy.allocation,
+        exits=policy.exits.model_copy(
+            update={"stop_loss": 0.015, "take_profit": 0.015, "cooldown_sessions": 0}
+        ),
+    )
+    market, span = embedded_market, {"cash": CASH, "first": FIRST, "last": date(2004, 6, 30)}
+    asked = market.raw, market.actions, market.calendar, market.rules
+
+    both = runner.run_both(views, *asked, narrow, **span)
+    calm = runner.run_both(eager(market)[1], *asked, policy, **span)
+
+    other = run(market, chosen=(narrow, views), favourable=True, last=span["last"])
+    assert both.ambiguous_fills > 0
+    assert both.optimistic_equity == other.equity
+    assert both.optimistic_equity[-1] > both.equity[-1]
+    assert calm.ambiguous_fills == 0
+    assert calm.optimistic_equity == calm.equity
+
+
 def test_nothing_to_trade(embedded_market):
     """A range without a recorded session is a usage error; progress is told."""
     with pytest.raises(UsageError, match="1999"):
