@@ -306,7 +306,8 @@ def _fault(
     """Return the first thing that the peer's habits do not explain."""
     different = referee.first_difference(fills, theirs)
     if different is not None:
-        return f"체결이 다름: 설명대로면 {different[0]}, 상대는 {different[1]}"
+        expected_fill, their_fill = (_as_text(case, fill) for fill in different)
+        return f"체결이 다름: 설명대로면 {expected_fill}, 상대는 {their_fill}"
     if np.abs(answer.prices * case.minor_per_unit - theirs[:, referee.PRICE]).max(initial=0) > 1e-3:
         return "체결가가 기록된 값이 아님"
     if answer.equity.shape != expected.gross.shape:
@@ -314,8 +315,24 @@ def _fault(
     off = np.abs(answer.equity * case.minor_per_unit - expected.path())
     if not (off <= FLOAT_MINOR).all():
         row = int(np.argmax(~(off <= FLOAT_MINOR)))
-        return f"평가금액이 {row}번째 봉부터 {off[row] / case.minor_per_unit:,.4f} 다름"
+        amount = off[row] / case.minor_per_unit
+        return f"평가금액이 {_at(case, row)} 봉부터 {amount:,.4f} 다름"
     return None
+
+
+def _as_text(case: Case, fill: list[int] | None) -> str:
+    if fill is None:
+        return "없음"
+    row, column, sign, shares, price = fill
+    side = "매수" if sign > 0 else "매도"
+    amount = price / case.minor_per_unit
+    return f"{_at(case, row)} {case.symbols[column]} {side} {shares:,}주 {amount:,.2f}"
+
+
+def _at(case: Case, row: int) -> str:
+    """Return the time of a bar: its date, and the minute where it has one."""
+    time_of_day = case.times[row] != case.times[row].astype("datetime64[D]")
+    return str(np.datetime_as_string(case.times[row], unit="m" if time_of_day else "D"))
 
 
 # --- the report ---------------------------------------------------------------------------------

@@ -52,6 +52,10 @@ def is_ready(names: Sequence[str] = ENVIRONMENTS) -> bool:
 
 def ensure(names: Sequence[str] = ENVIRONMENTS) -> None:
     """Make what is missing; ends the program with 2 and one sentence when that is not possible."""
+    unknown = [name for name in names if not _requirements(name).is_file()]
+    if unknown:
+        sys.stderr.write(f"그런 환경은 없습니다: {', '.join(unknown)}\n")
+        raise SystemExit(2)
     missing = [name for name in names if not _is_made(name)]
     for number, name in enumerate(missing, start=1):
         _make(name, f"[{number}/{len(missing)}] 비교할 라이브러리를 설치합니다 ({name})")

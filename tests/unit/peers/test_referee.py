@@ -155,6 +155,7 @@ def test_same_result_has_no_fault(market):
 def test_every_deviation_is_a_fault(market):
     """A later fill, a share less, another price, a cent in the middle, a bar too few, no number."""
     fills, exact = market.ours.fills, as_answer(market).equity
+    days = market.case.times.astype("datetime64[D]")
     late, fewer, dearer = fills.copy(), fills.copy(), fills.copy()
     late[0, 0] += 1
     fewer[0, 3] -= 1
@@ -174,10 +175,11 @@ def test_every_deviation_is_a_fault(market):
     ]  # fmt: skip
 
     assert [fault.split(":")[0] for fault in faults[:4]] == ["체결이 다름"] * 4
-    assert faults[4] == "평가금액이 1000번째 봉부터 0.0100 다름"
+    assert faults[3].endswith(", 상대는 없음")
+    assert faults[4] == f"평가금액이 {days[1_000]} 봉부터 0.0100 다름"
     assert faults[5].startswith("평가금액이 2,014봉")
-    assert faults[6].startswith("평가금액이 500번째 봉부터")
-    assert faults[7].startswith("평가금액이 2014번째 봉부터")
+    assert faults[6].startswith(f"평가금액이 {days[500]} 봉부터")
+    assert faults[7].startswith(f"평가금액이 {days[-1]} 봉부터")
     assert faults[8].startswith("평가금액이 0봉")
 
 
