@@ -184,7 +184,10 @@ def _correlation(returns: FloatArray) -> FloatArray:
 
 
 def _apart(runs: Sequence[RunRecord]) -> dict[str, tuple[Any, ...]]:
-    """Return by name what was set or read differently; ``None`` where a run has no such thing."""
+    """Return by name what was set or read differently.
+
+    What only some runs have is left out: other strategies have other parameters.
+    """
     told = [
         {
             "strategy": run.strategy,
@@ -200,8 +203,8 @@ def _apart(runs: Sequence[RunRecord]) -> dict[str, tuple[Any, ...]]:
         }
         for run in runs
     ]
-    names = dict.fromkeys(name for one in told for name in one)
-    rows = {name: tuple(one.get(name) for one in told) for name in names}
+    names = [name for name in told[0] if all(name in one for one in told)]
+    rows = {name: tuple(one[name] for one in told) for name in names}
     return {name: values for name, values in rows.items() if len({*map(str, values)}) > 1}
 
 

@@ -191,7 +191,7 @@ def comparison_lines(found: Comparison, words: Words) -> list[str]:
                 words("compare.moved", name=found.names[i], other=found.names[j], value=value)
             )
     for name, values in found.apart.items():
-        told = " / ".join(UNKNOWN if v is None else _told(name, v, words) for v in values)
+        told = " / ".join(_told(name, v, words) for v in values)
         lines.append(f"{words.code('differing', name)}: {told}")
     if found.is_cut:
         lines.append(words("compare.cut", sessions=f"{len(found.sessions):,}"))
@@ -758,7 +758,7 @@ def _set_apart(found: Comparison, words: Words) -> Section:
             rows=tuple(
                 (
                     text_cell(words.code("differing", name)),
-                    *(text_cell(UNKNOWN if v is None else _told(name, v, words)) for v in values),
+                    *(text_cell(_told(name, v, words)) for v in values),
                 )
                 for name, values in found.apart.items()
             ),
@@ -768,6 +768,8 @@ def _set_apart(found: Comparison, words: Words) -> Section:
 
 
 def _told(name: str, value: Any, words: Words) -> str:
+    if value is None:
+        return UNKNOWN
     if name in ("market", "survivorship", "price_basis"):
         return words.code(name, str(value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -35,7 +35,8 @@ def record_run(
     trials: Count,
 ) -> RunRecord:
     """Return the record of a run by the configured parameters of ``strategy``."""
-    settings = installation.settings.strategies
+    strategies = installation.settings.strategies.model_dump(mode="json")
+    policy = history.policy
     told = evidence_of(history)
     return record_of(
         result,
@@ -43,9 +44,16 @@ def record_run(
         history.adjusted,
         history.actions,
         strategy=strategy,
-        params=settings.model_dump(mode="json").get(strategy, {}),
-        sessions_per_year=history.policy.sessions_per_year,
-        policy_hash=history.policy.hash,
+        # All that decided, so that two runs can be told apart by what was set.
+        params={
+            **strategies.get(strategy, strategies),
+            "allocation": policy.allocation.model_dump(mode="json"),
+            "risk": policy.risk.model_dump(mode="json"),
+            "orders": policy.orders.model_dump(mode="json"),
+            "default_exits": policy.exits.model_dump(mode="json"),
+        },
+        sessions_per_year=policy.sessions_per_year,
+        policy_hash=policy.hash,
         evidence=Evidence(
             price_basis=history.raw.basis,
             survivorship=told["survivorship"],
