@@ -1,0 +1,93 @@
+"""What every shipped strategy orders on recorded history, as one JSON object; a process of its own.
+
+``shipped_orders.py HOME`` trades the embedded history, ``shipped_orders.py HOME FOLDER`` wider
+universes from a folder of recorded data, where strategies rank, pair and compare that have too few
+names in the embedded one.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from trading import bootstrap
+from trading.backtest import runner, sweep
+from trading.domain.instrument import Market
+from trading.research.history import ENSEMBLE, Scope, agents_of, load_history, views_of
+from trading.strategies.catalog import AGENTS
+
+# A strategy alone seldom reaches the thresholds that an ensemble is held to.
+EAGER = {"entry_forecast": 0.0, "min_confidence": 0.0, "max_entry_var": 1.0}
+CASH = 1_000_000_000
+# Over AAPL's split and MSFT's dividend, and over FB's first months.
+EMBEDDED = (
+    (date(2004, 11, 1), date(2006, 6, 30)),
+    (date(2012, 1, 3), date(2013, 3, 1)),
+)
+# Wider than one feed carries: each morning only the most traded are looked at.
+KRX_NAMES = 80
+
+
+def scopes(folder: Path | None) -> Iterator[Scope]:
+    """Yield what is traded."""
+    if folder is None:
+        for first, last in EMBEDDED:
+            yield Scope(market=Market.US, first=first, last=last)
+        return
+    from trading.store.datasets import RecordedSource
+
+    source = RecordedSource(folder)
+    day = date(2024, 3, 11)
+    american = source.daily(Market.US, None, day, day)["symbol"].tolist()
+    yield Scope(
+        market=Market.US, symbols=american, first=date(2018, 1, 2), last=date(2018, 12, 31),
+        dataset=folder, first_bar=date(2015, 1, 2),
+    )  # fmt: skip
+    day = date(2022, 1, 4)
+    listed = source.daily(Market.KRX, None, day, day)
+    raw = sorted(listed.loc[listed["basis"] == "raw", "symbol"])
+    yield Scope(
+        market=Market.KRX, symbols=raw[:KRX_NAMES], first=date(2022, 1, 4), last=date(2022, 12, 29),
+        dataset=folder, first_bar=date(2020, 1, 2),
+    )  # fmt: skip
+
+
+def orders(home: Path, folder: Path | None) -> dict[str, list[dict[str, object]]]:
+    """Return for each strategy and scope the orders and the equity, by the engine and the sweep."""
+    installation = bootstrap.open_home(home, console=False)
+    strategies = installation.settings.strategies
+    found: dict[str, list[dict[str, object]]] = {name: [] for name in (*AGENTS, ENSEMBLE)}
+    for scope in scopes(folder):
+        history = load_history(installation, scope)
+        allocation = history.policy.allocation
+        ensemble = allocation.ensemble.model_copy(update=EAGER)
+        eager = replace(
+            history.policy, allocation=allocation.model_copy(update={"ensemble": ensemble})
+        )
+        for name, runs in found.items():
+            traded = history if name == ENSEMBLE else replace(history, policy=eager)
+            views = views_of(installation, traded, agents_of(name, strategies), strategies)
+            asked = (
+                views, traded.raw, traded.actions, traded.calendar, traded.rules, traded.policy,
+            )  # fmt: skip
+            span = {"cash": CASH, "first": traded.first, "last": traded.last}
+            engine, swept = runner.run(*asked, **span), sweep.run(*asked, **span)
+            intents = [order.intent for day in engine.days for order in day.orders]
+            runs.append(
+                {
+                    "engine": [len(intents), runner.orders_hash(intents), engine.equity[-1]],
+                    "sweep": [
+                        len(swept.orders), runner.orders_hash(swept.orders), swept.equity[-1],
+                    ],
+                    "decisions": runner.decision_hash(d.decision for d in engine.days if d.decision),
+                    "equity": list(engine.equity),
+                }
+            )  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    chosen = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    print(json.dumps(orders(Path(sys.argv[1]), chosen)))  # noqa: T201
