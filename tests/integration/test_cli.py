@@ -251,7 +251,7 @@ def test_import_status_and_check(home):
 
 def test_a_study_and_a_walk_forward_as_typed(home):
     """One JSON object each, what they keep under the home, and a study that goes on."""
-    span = ("--symbols", "AAPL,IBM,MSFT", "--from", "2005-06-01", "--to", "2006-03-01")
+    span = ("--symbols", "AAPL,IBM,MSFT", "--from", "2005-06-01", "--to", "2006-03-01", "--json")
 
     first = trading(home, "optimize", "ma_crossover", *span, "--trials", "4", "--name", "s")
     more = trading(home, "optimize", "ma_crossover", *span, "--trials", "6", "--name", "s")

@@ -62,8 +62,8 @@ def optimize(
         raise UsageError(f"연구의 이름에는 글자, 숫자, 점, 밑줄, 붙임표만 쓸 수 있습니다: {name}")
     folder = research_dir(installation.home) / FOLDER
     with (
-        open_trials(installation) as ledger,
         open_workers(workers, trader) as hands,
+        open_trials(installation) as ledger,
         open_study(wanted, settings, folder=folder, name=name, asked=asked) as study,
     ):
         judge = _Judge(trader=trader, hands=hands, ledger=ledger, spans=spans, objectives=wanted)

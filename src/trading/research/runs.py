@@ -133,7 +133,7 @@ def sweep(
     # Before any of them is traded: one that cannot be is told at once.
     for params in grid:
         trader.settings_of(params)
-    with open_trials(installation) as ledger, open_workers(workers, trader) as hands:
+    with open_workers(workers, trader) as hands, open_trials(installation) as ledger:
         for made in hands.map(trade, grid):
             ledger.record(trader.trial("sweep", made.params, made.returns))
             returns.append(made.returns)

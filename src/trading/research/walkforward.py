@@ -78,7 +78,7 @@ def walk_forward(
         if any(candidates):
             raise UsageError("--param과 --trials는 함께 쓸 수 없습니다.")
         space = space_of(trader, research.spaces)
-    with open_trials(installation) as ledger, open_workers(workers, trader) as hands:
+    with open_workers(workers, trader) as hands, open_trials(installation) as ledger:
         pool = _Pool(trader, hands, ledger)
         if space is None:
             pool.trade(candidates, progress)
