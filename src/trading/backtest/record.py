@@ -28,6 +28,8 @@ from trading.execution.engine import Applied
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+# The name of the whole policy, where a strategy is asked for.
+ENSEMBLE = "ensemble"
 # Raised when an old record can no longer be read by what writes new ones.
 VERSION = 1
 

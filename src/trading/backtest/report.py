@@ -31,11 +31,13 @@ from trading.backtest.page import (
     tone,
     toned,
 )
-from trading.backtest.record import PriceLine, RunRecord, TradeLine
+from trading.backtest.record import ENSEMBLE, PriceLine, RunRecord, TradeLine
 from trading.backtest.settings import ReportSettings
 from trading.charts import Line, Mark, bands_of, histogram, line_chart
 from trading.domain.arrays import FloatArray
+from trading.domain.decision import Verdict
 from trading.domain.order import Side
+from trading.domain.wording import VERDICT_TEXT
 from trading.measures import Interval
 
 # The figures of the table, by group: name, how it is written, and its benchmark's name.
@@ -132,6 +134,7 @@ def run_page(record: RunRecord, words: Words, settings: ReportSettings) -> Page:
             _robustness(record, words),
             _trades(record, words, settings.trades),
             _charts(record, words, settings.open_charts),
+            _verdicts(record, words),
         ),
         footer=(
             words("run.footer", run_id=record.run_id),
@@ -161,6 +164,8 @@ def evidence_rows(record: RunRecord, words: Words) -> Iterable[tuple[str, str]]:
         words("label.sectors"),
         words("sectors.today" if evidence.are_sectors_of_today else "sectors.dated"),
     )
+    if record.strategy == ENSEMBLE:
+        yield words("label.learned"), words("learned.abstain")
     yield words("label.ambiguous"), _ambiguous(record, words)
     yield words("label.trials"), _trials(record, words)
     yield words("label.benchmark"), words("benchmark.how")
@@ -746,6 +751,36 @@ def _charts(record: RunRecord, words: Words, most_open: int) -> Section:
         charts=tuple(drawn[:most_open]),
         folds=tuple(Fold(title=symbol, html=chart) for symbol, chart in drawn[most_open:]),
         notes=(words("charts.left", count=left),) if left else (),
+    )
+
+
+def _verdicts(record: RunRecord, words: Words) -> Section:
+    """Return how often each verdict fell: why what was bought was bought, and the rest was not."""
+    total = sum(record.verdicts.values())
+    rows = [
+        (
+            text_cell(
+                VERDICT_TEXT[Verdict[name]]
+                if words.language == "ko"
+                else name.replace("_", " ").lower()
+            ),
+            Cell(text=f"{count:,}"),
+            Cell(text=words.percent(count / total, signed=False, digits=1)),
+        )
+        for name, count in record.verdicts.items()
+    ]
+    return Section(
+        title=words("verdicts.title"),
+        lead=words("verdicts.lead"),
+        grid=Grid(
+            heads=tuple(words(f"verdicts.{head}") for head in ("name", "count", "share")),
+            rows=tuple(rows),
+            groups={},
+            kind="labels",
+        )
+        if rows
+        else None,
+        notes=() if rows else (words("verdicts.none"),),
     )
 
 

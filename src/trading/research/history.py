@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trading import bootstrap
+from trading.backtest.record import ENSEMBLE
 from trading.bootstrap import Installation
 from trading.domain.actions import CorporateAction
 from trading.domain.arrays import IntArray
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from trading.backtest.replay import IntradayReplay, ReplayKind
     from trading.store.universe import Survivorship
     from trading.strategies.catalog import StrategySettings
-
-ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,14 @@ import numpy as np
 from trading import measures
 from trading.backtest import validation, walkforward
 from trading.backtest.optimize import Found, Progress, State, open_study
+from trading.backtest.record import ENSEMBLE
 from trading.backtest.settings import Objective, Range
 from trading.backtest.trials import Trial, TrialLedger
 from trading.backtest.workers import Workers, open_workers
 from trading.bootstrap import Installation, research_dir
 from trading.domain.arrays import FloatArray, IntArray
 from trading.errors import UsageError
-from trading.research.history import ENSEMBLE, Scope, evidence_lines, load_history
+from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.parameters import Params, key_of
 from trading.research.studies import OBJECTIVE_TEXT, STATE_TEXT, publish
 from trading.research.trader import Trader, open_trials, trials_line

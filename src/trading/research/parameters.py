@@ -8,9 +8,10 @@ from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
+from trading.backtest.record import ENSEMBLE
 from trading.backtest.settings import Objective
 from trading.errors import UsageError
-from trading.research.history import ENSEMBLE, agents_of
+from trading.research.history import agents_of
 from trading.strategies.base import AgentSettings, ExitRules
 from trading.strategies.catalog import AGENTS, StrategySettings
 
