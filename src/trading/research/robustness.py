@@ -186,7 +186,9 @@ class _Reruns:
 
 
 def lines(found: Mapping[str, Any], currency: Currency) -> list[str]:
-    """Return what ``measure`` found, as a user reads it."""
+    """Return what ``measure`` found, as a user reads it; without annual returns, whole ones."""
+    is_long = all(one["annual_return"] is not None for one in found["costs"])
+    name, what = ("annual_return", "연 수익률") if is_long else ("total_return", "수익률")
     return [
         "견고성 (조건만 바꾸어 다시 거래한 결과)",
         *(
@@ -198,17 +200,19 @@ def lines(found: Mapping[str, Any], currency: Currency) -> list[str]:
             f"  {one['name']} ({one['first']} ~ {one['last']}): " + _stretch_text(one)
             for one in found["crises"]
         ),
-        "  비용을 바꾸면 (연 수익률): "
-        + ", ".join(
-            f"{one['multiple']:g}배 {percent_text(one['annual_return'])}" for one in found["costs"]
-        ),
+        f"  비용을 바꾸면 ({what}): "
+        + ", ".join(f"{one['multiple']:g}배 {percent_text(one[name])}" for one in found["costs"]),
         *_break_even_lines(found["break_even"]),
-        "  늦게 판단하면 (연 수익률): "
+        f"  늦게 판단하면 ({what}): "
         + ", ".join(
-            f"{one['sessions']}거래일 {percent_text(one['annual_return'])}"
-            for one in found["delays"]
+            f"{one['sessions']}거래일 {percent_text(one[name])}" for one in found["delays"]
         ),
-        *_capacity_lines(found["capacity"], currency),
+        *(
+            f"  자금 {money_text(one['capital'], currency)}: {what} {percent_text(one[name])}, "
+            f"주문의 {percent_text(one['filled'], signed=False, digits=0)} 체결"
+            for one in found["capacity"]["points"]
+        ),
+        _capacity_line(found["capacity"], currency),
     ]
 
 
@@ -241,18 +245,13 @@ def _break_even_lines(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _capacity_lines(found: Mapping[str, Any], currency: Currency) -> list[str]:
-    lines = [
-        f"  자금 {money_text(one['capital'], currency)}: 연 {percent_text(one['annual_return'])}, "
-        f"주문의 {percent_text(one['filled'], signed=False, digits=0)} 체결"
-        for one in found["points"]
-    ]
+def _capacity_line(found: Mapping[str, Any], currency: Currency) -> str:
     if found["capital"] is not None:
         half = money_text(found["capital"], currency)
-        return [*lines, f"  수용 규모: {half}에서 연 수익률이 절반이 됨"]
+        return f"  수용 규모: {half}에서 연 수익률이 절반이 됨"
     if found["is_beyond"]:
-        return [*lines, "  수용 규모: 시험한 자금보다 큼"]
-    return [*lines, "  수용 규모: 벌지 못해 말할 수 없음"]
+        return "  수용 규모: 시험한 자금보다 큼"
+    return "  수용 규모: 벌지 못했거나 기록이 짧아 말할 수 없음"
 
 
 def _stretches(found: Sequence[Stretch]) -> list[dict[str, Any]]:
