@@ -1,7 +1,4 @@
-"""Recorded minutes over the wire and in a backtest: the same orders, decisions and money.
-
-On some of the recorded Korean names, so that the day's preparation takes seconds.
-"""
+"""Sessions over the wire and in a backtest: the same orders, decisions and money, by day and by minute."""
 
 import json
 import sqlite3
@@ -33,7 +30,10 @@ SAME = ("orders", "fills", "final_equity", "orders_hash", "decision_hash", "ambi
 
 @pytest.fixture
 def some(shared_data: Path, tmp_path: Path) -> Path:
-    """Return a folder with the recorded rows of a few names that have minutes, and some that have none."""
+    """Return a folder with the recorded rows of a few names that have minutes, and some that have none.
+
+    With so few the preparation of a day takes seconds.
+    """
     folder = tmp_path / "some"
     folder.mkdir()
     minutes = pq.read_table(shared_data / "krx_minute.parquet", columns=["ts_kst", "symbol"])
@@ -63,7 +63,7 @@ def test_minutes_over_the_wire_and_in_process(some, tmp_path):
 
     backtest = trading(
         root, "backtest", "ensemble", "--market", "krx", "--dataset", str(some), "--from", FIRST,
-        "--to", LAST, "--replay", "minute", "--first-bar", _first_bar(root), "--json", timeout=900,
+        "--to", LAST, "--replay", "minute", "--first-bar", _first_bar(root, "krx"), "--json", timeout=900,
     )  # fmt: skip
 
     assert backtest.code == 0, backtest.err[-3000:]
@@ -79,9 +79,33 @@ def test_minutes_over_the_wire_and_in_process(some, tmp_path):
     assert in_process["replayed_names"]["daily"] > 0
 
 
-def _first_bar(root: Path) -> str:
+def test_days_over_the_wire_and_in_process(tmp_path):
+    """A demo over three embedded sessions and the backtest of them are one, over MSFT's dividend too."""
+    changes = {**EAGER, "execution": {**EAGER["execution"], "exits": {"stop_loss": 0.005}}}
+    root = configure(tmp_path / "home", changes)
+    demo = trading(
+        root, "demo", "--start", "2004-11-11", "--sessions", "3", "--no-prefect", "--json",
+        timeout=900,
+    )  # fmt: skip
+    assert demo.code == 0, demo.err[-3000:]
+
+    backtest = trading(
+        root, "backtest", "ensemble", "--from", "2004-11-11", "--to", "2004-11-15",
+        "--first-bar", _first_bar(root, "us"), "--json", timeout=900,
+    )  # fmt: skip
+
+    assert backtest.code == 0, backtest.err[-3000:]
+    assert {k: backtest.json[k] for k in SAME} == {k: demo.json[k] for k in SAME}
+    assert demo.json["last_session"] == "2004-11-15"
+    assert demo.json["orders"] >= 4
+    assert backtest.json["replayed_sessions"] == {"daily": 3}
+    # Nobody asked for slippage, and none was taken.
+    assert backtest.json["slippage"] == 0
+
+
+def _first_bar(root: Path, market: str) -> str:
     """Return where the demo's panels begin, as its ledger says."""
-    path = root / "data" / "ledger" / "demo-krx.db"
+    path = root / "data" / "ledger" / f"demo-{market}.db"
     with sqlite3.connect(path) as db:
         ((body,),) = db.execute("SELECT body FROM journal WHERE kind = 'run'").fetchall()
     return str(json.loads(body)["first_bar"])
