@@ -19,6 +19,9 @@ from trading.risk.scenarios import CrisisWindow
 from trading.strategies.base import Evaluation
 
 BASIS_POINT = 1e-4
+# A cost of more than a fifth of every amount is no cost that anyone asks about, and the integers of
+# the account would not hold the largest.
+_MOST_BPS = 2_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,8 @@ class BreakEven:
     ``extra_bps`` is what could be paid beside the costs that were: the profit over all that was
     traded, if the orders stayed as they are; negative where it is lost already. ``rerun_bps`` is
     where reruns, whose orders shrink with the account, came closest, and ``left`` what they had
-    left there as a fraction of the starting capital; NaN without a profit to begin with.
+    left there as a fraction of the starting capital; NaN without a profit to begin with, or where
+    the cost would be more than a fifth of every amount.
     """
 
     extra_bps: float
@@ -140,7 +144,7 @@ def break_even(
     if traded <= 0:
         return BreakEven(extra_bps=math.nan, rerun_bps=math.nan, left=math.nan)
     extra = profit / traded / BASIS_POINT
-    if profit <= 0:
+    if not 0 < extra <= _MOST_BPS:
         return BreakEven(extra_bps=extra, rerun_bps=math.nan, left=math.nan)
     known: list[tuple[float, int]] = [(0.0, profit)]
     at = extra
@@ -150,7 +154,7 @@ def break_even(
         if y1 == 0 or y1 == y0:
             break
         at = x1 - y1 * (x1 - x0) / (y1 - y0)
-        if not at > 0:
+        if not 0 < at <= _MOST_BPS:
             break
     best, left = min(known[1:], key=lambda point: abs(point[1]))
     return BreakEven(extra_bps=extra, rerun_bps=best, left=left / starting_cash)

@@ -100,10 +100,10 @@ class ReportSettings(_Strict):
 class RobustnessSettings(_Strict):
     """What a backtest is put to: other costs, later decisions, more capital, bad times."""
 
-    cost_multiples: tuple[Annotated[float, Field(ge=0)], ...] = (0, 1, 2, 4, 8)
+    cost_multiples: tuple[Annotated[float, Field(ge=0, le=100)], ...] = (0, 1, 2, 4, 8)
     break_even_reruns: int = Field(default=4, ge=1)
     delays: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 3, 4, 5)
-    capital_multiples: tuple[Annotated[int, Field(ge=1)], ...] = (1, 10, 100, 1000)
+    capital_multiples: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (1, 10, 100, 1000)
     crises: tuple[CrisisWindow, ...] = ()
 
 

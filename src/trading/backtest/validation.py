@@ -23,6 +23,8 @@ MAX_BLOCKS = 16
 _GRAIN = 1e9
 # Sessions below which a test of superiority says nothing.
 _LEAST_SESSIONS = 20
+# Returns that deviate less than this from the benchmark's differ by rounding only.
+_LEAST_DEVIATION = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -227,8 +229,9 @@ def superiority(
     if block is None:
         block = max(1, round(measures.block_length(excess)))
     deviation = np.array([_deviation(column, block) for column in excess.T])
-    # One that is the benchmark has no deviation, and is 0 in every draw: never superior.
-    scaled = np.divide(excess, deviation, out=np.zeros_like(excess), where=deviation > 0)
+    # One that is the benchmark is 0 in every draw: never superior.
+    is_apart = deviation > _LEAST_DEVIATION
+    scaled = np.divide(excess, deviation, out=np.zeros_like(excess), where=is_apart)
     mean = scaled.mean(axis=0)
     drawn = _redrawn_means(scaled, block, repetitions, rng)
     # Hansen's three ways to treat what is worse than the benchmark: it cannot win however lucky,

@@ -64,7 +64,7 @@ class _Reruns:
         record, settings = self._record, self._settings
         returns, matched = record.returns(), record.matched_returns()
         per_year = record.sessions_per_year
-        body: dict[str, Any] = {
+        return {
             "regimes": _stretches(
                 robustness.by_regime(
                     record.sessions, record.regimes, returns, matched, periods_per_year=per_year
@@ -76,7 +76,10 @@ class _Reruns:
                 )
             ),
             "costs": [
-                {"multiple": multiple, **self._figures(self._equity(self._costing(multiple)))}
+                {
+                    "multiple": multiple,
+                    **self._figures(self._equity(self._trader.rules.costing(multiple=multiple))),
+                }
                 for multiple in settings.cost_multiples
             ],
             "break_even": self._break_even(),
@@ -93,10 +96,6 @@ class _Reruns:
             ],
             "capacity": self._capacity(),
         }
-        return body
-
-    def _costing(self, multiple: float) -> MarketRules:
-        return self._trader.rules.costing(multiple=multiple)
 
     def _equity(self, rules: MarketRules, evaluation: Evaluation | None = None) -> Sequence[int]:
         """Return the account of a rerun, from its starting cash on."""
@@ -238,9 +237,10 @@ def _break_even_lines(found: Mapping[str, Any]) -> list[str]:
         if one["extra_bps"] <= 0:
             lines.append(f"  손익분기 비용: 이미 {what}보다 못함")
             continue
+        rerun = one["rerun_bps"]
+        confirmed = f" (다시 거래해 보면 {rerun:,.1f}bp)" if rerun is not None else ""
         lines.append(
-            f"  손익분기 비용: {one['extra_bps']:.1f}bp를 더 내면 {with_it} 같음 "
-            f"(다시 거래해 보면 {one['rerun_bps']:.1f}bp)"
+            f"  손익분기 비용: {one['extra_bps']:,.1f}bp를 더 내면 {with_it} 같음{confirmed}"
         )
     return lines
 

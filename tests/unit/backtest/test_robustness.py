@@ -75,9 +75,12 @@ def test_break_even_when_orders_shrink():
     assert len(asked) == 4
 
 
-@pytest.mark.parametrize(("profit", "traded"), [(-300, 100_000), (0, 100_000), (500, 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("profit", "traded"), [(-300, 100_000), (0, 100_000), (500, 0), (0, 0), (30_000, 100_000)]
+)
 def test_break_even_of_nothing(profit, traded):
-    """A loss has no cost that it could bear, and no trade none at all: nothing is run again."""
+    """A loss has no cost that it could bear, no trade none at all, and 30 % of every amount is no
+    cost: nothing is run again."""
 
     def never(bps):
         raise AssertionError(bps)
@@ -85,8 +88,10 @@ def test_break_even_of_nothing(profit, traded):
     found = robustness.break_even(profit, traded, 10_000, never, reruns=4)
 
     assert math.isnan(found.rerun_bps)
-    assert found.extra_bps == pytest.approx(-30.0) if profit < 0 else True
-    assert math.isnan(found.extra_bps) == (traded == 0)
+    if traded:
+        assert found.extra_bps == pytest.approx(profit / traded * 10_000)
+    else:
+        assert math.isnan(found.extra_bps)
 
 
 def test_capacity_by_hand():
