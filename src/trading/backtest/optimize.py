@@ -136,13 +136,12 @@ class Study:
         for k in range(len(self._objectives)):
             if len({found.values[k] for found in complete}) < 2:
                 return None
-            shares.append(
-                get_param_importances(
-                    self._study,
-                    evaluator=FanovaImportanceEvaluator(seed=self._settings.seed),
-                    target=lambda trial, k=k: trial.values[k],  # type: ignore[misc]
-                )
+            found_shares = get_param_importances(
+                self._study,
+                evaluator=FanovaImportanceEvaluator(seed=self._settings.seed),
+                target=lambda trial, k=k: trial.values[k],  # type: ignore[misc]
             )
+            shares.append({name: float(share) for name, share in found_shares.items()})
         return shares
 
     def _repair(self) -> None:

@@ -25,6 +25,7 @@ from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.optimize import overfitting, refusal_of, space_of
 from trading.research.parameters import Params, key_of
 from trading.research.runs import Progress, performance
+from trading.research.studies import OBJECTIVE_TEXT
 from trading.research.trader import Traded, Trader, open_trials, trade, trials_line
 from trading.store.parts import make_durably, write_durably
 
@@ -63,10 +64,10 @@ def walk_forward(
     research = installation.settings.research
     settings = research.walk_forward
     trader = Trader.of(installation, load_history(installation, scope), strategy)
-    objective = plan.objective or settings.objective
+    objective, scheme = plan.objective or settings.objective, plan.scheme or settings.scheme
     parts = walkforward.folds(
         len(trader.sessions),
-        scheme=plan.scheme or settings.scheme,
+        scheme=scheme,
         train=plan.train or settings.train_sessions,
         test=plan.test or settings.test_sessions,
         purge=settings.purge_sessions if plan.purge is None else plan.purge,
@@ -91,8 +92,9 @@ def walk_forward(
         # Taught anew for each test, by what was known where its training range ends.
         models = [trader.model_at(trader.rows[fold.train[1] - 1]) for fold in parts]
         made = _chained(trader, parts, choices, models)
+        # The way in which parameters are chosen was chosen too.
         chosen = {
-            "scheme": plan.scheme or settings.scheme,
+            "scheme": scheme,
             "objective": objective,
             "folds": [[*fold.train, *fold.test] for fold in parts],
             "candidates": [dict(params) for params in candidates],
@@ -114,7 +116,7 @@ def walk_forward(
         "market": str(trader.market),
         "currency": str(trader.market.currency),
         "policy_hash": trader.policy.hash,
-        "scheme": chosen["scheme"],
+        "scheme": scheme,
         "objective": objective,
         "purge": parts[0].test[0] - parts[0].train[1],
         **trader.evidence,
@@ -305,7 +307,8 @@ def text(result: Mapping[str, Any]) -> str:
     scheme = "학습 구간을 늘려 가며" if result["scheme"] == "anchored" else "학습 구간을 밀고 가며"
     equity = result["equity"][-1]
     lines = [
-        f"{result['strategy']}: {scheme} {len(folds)}번, 고르는 기준 {result['objective']}",
+        f"{result['strategy']}: {scheme} {len(folds)}번, "
+        f"고르는 기준 {OBJECTIVE_TEXT[result['objective']]}",
         *rows,
         f"표본 밖 {result['sessions'][0]} ~ {result['sessions'][-1]} "
         f"({len(result['sessions']):,}거래일, 한 계좌로 이어서 거래)",
