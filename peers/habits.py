@@ -26,7 +26,7 @@ class Habit:
 
 
 def _late_start(case: Case, wish: SideArray) -> SideArray:
-    """Take away the wish of the first bar of which there is one to take."""
+    """Drop the wish of the first bar on which both averages exist."""
     out = wish.copy()
     if case.rule.kind == "above":
         out[case.rule.slow - 1] = 0
