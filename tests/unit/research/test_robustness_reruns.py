@@ -5,9 +5,11 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
+from typer.testing import CliRunner
 
 from trading import bootstrap
 from trading.backtest.settings import RobustnessSettings
+from trading.cli import app
 from trading.domain.instrument import Currency, Market
 from trading.research import robustness, runs
 from trading.research.history import Scope, load_history
@@ -110,3 +112,19 @@ def test_a_run_without_trades_says_so(installation):
     assert found["capacity"]["capital"] is None
     assert found["capacity"]["points"][0]["filled"] is None
     assert "거래가 없어" in runs.text(result)
+
+
+def test_the_command_asks_for_it(home):
+    """``trading backtest --robustness --json`` has the key, and without the option it has not."""
+    asked = ["--root", str(home), "backtest", "rsi", "--symbols", "IBM,MSFT", "--from",
+             "2012-11-01", "--to", "2012-11-30", "--json"]  # fmt: skip
+
+    plain, told = (CliRunner().invoke(app, [*asked, *more]) for more in ([], ["--robustness"]))
+
+    assert (plain.exit_code, told.exit_code) == (0, 0)
+    assert "robustness" not in json.loads(plain.stdout)
+    found = json.loads(told.stdout)["robustness"]
+    assert [one["multiple"] for one in found["costs"]] == [0, 1, 2, 4, 8]
+    assert [one["sessions"] for one in found["delays"]] == [0, 1, 2, 3, 4, 5]
+    assert len(found["capacity"]["points"]) == 4
+    assert found["crises"] == []
