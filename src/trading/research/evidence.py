@@ -11,7 +11,6 @@ from trading.backtest import validation
 from trading.backtest.settings import ResearchSettings
 from trading.domain.arrays import FloatArray
 from trading.domain.wording import percent_text
-from trading.research.optimize import overfitting
 
 
 def evidence_of_choice(
@@ -28,6 +27,25 @@ def evidence_of_choice(
         "superiority": _superiority(np.stack(returns, axis=1), universe, settings)
         if returns
         else None,
+    }
+
+
+def overfitting(returns: Sequence[FloatArray], blocks: int) -> dict[str, Any] | None:
+    """Return how likely the best of these accounts was luck; ``None`` where nothing was chosen."""
+    if len(returns) < 2:
+        return None
+    found = validation.overfitting(np.stack(returns, axis=1), blocks=blocks)
+    if not math.isfinite(found.pbo):
+        return None
+    numbers = {
+        "pbo": found.pbo,
+        "loss_probability": found.loss,
+        "degradation_slope": found.slope,
+    }
+    return {
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        "configurations": len(returns),
+        "blocks": blocks,
     }
 
 

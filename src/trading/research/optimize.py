@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trading import measures
-from trading.backtest import validation, walkforward
+from trading.backtest import walkforward
 from trading.backtest.optimize import Found, Progress, State, open_study
 from trading.backtest.record import ENSEMBLE
 from trading.backtest.settings import Objective, Range
@@ -19,6 +19,7 @@ from trading.backtest.workers import Workers, open_workers
 from trading.bootstrap import Installation, research_dir
 from trading.domain.arrays import FloatArray, IntArray
 from trading.errors import UsageError
+from trading.research.evidence import overfitting
 from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.parameters import Params, key_of
 from trading.research.studies import OBJECTIVE_TEXT, STATE_TEXT, publish
@@ -172,25 +173,6 @@ def refusal_of(trader: Trader, params: Params) -> str | None:
     except UsageError as error:
         return str(error)
     return None
-
-
-def overfitting(returns: Sequence[FloatArray], blocks: int) -> dict[str, Any] | None:
-    """Return how likely the best of these accounts was luck; ``None`` where nothing was chosen."""
-    if len(returns) < 2:
-        return None
-    found = validation.overfitting(np.stack(returns, axis=1), blocks=blocks)
-    if not math.isfinite(found.pbo):
-        return None
-    numbers = {
-        "pbo": found.pbo,
-        "loss_probability": found.loss,
-        "degradation_slope": found.slope,
-    }
-    return {
-        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
-        "configurations": len(returns),
-        "blocks": blocks,
-    }
 
 
 def _luck(returns: Sequence[FloatArray], trader: Trader) -> dict[str, Any] | None:

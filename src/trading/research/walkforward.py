@@ -21,8 +21,9 @@ from trading.bootstrap import Installation, research_dir
 from trading.errors import UsageError
 from trading.measures import returns_of
 from trading.models.inference import ForestModel
+from trading.research.evidence import overfitting
 from trading.research.history import Scope, evidence_lines, load_history
-from trading.research.optimize import overfitting, refusal_of, space_of
+from trading.research.optimize import refusal_of, space_of
 from trading.research.parameters import Params, key_of
 from trading.research.runs import Progress, performance
 from trading.research.studies import OBJECTIVE_TEXT
