@@ -95,7 +95,7 @@ class _Processes:
         self._is_warm = False
 
     def map(self, task: Task[A, B], items: Sequence[A]) -> Iterator[B]:
-        if not self._is_warm:
+        if items and not self._is_warm:
             # One is done here first: what it compiles is on disk when the others look for it.
             for item in items[:1]:
                 yield task(self._shared, item)
