@@ -6,6 +6,7 @@ the pages: ``reporting`` and ``backtest.report``.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -209,8 +210,11 @@ def _places(n: int, low: float, high: float) -> tuple[Place, Place]:
 def _plot(svg: Sequence[str], html: Sequence[str], title: str, size: str) -> str:
     from markupsafe import escape
 
+    # The margin is as wide as the longest number of the axis.
+    numbers = re.findall(r'class="y"[^>]*>([^<]*)', "".join(html))
+    longest = max(map(len, numbers), default=0)
     return (
-        f'<div class="plot {size}"><svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none" '
+        f'<div class="plot {size}" style="--axis:{longest}"><svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none" '
         f'role="img" aria-label="{escape(title)}">{"".join(svg)}</svg>{"".join(html)}</div>'
     )
 

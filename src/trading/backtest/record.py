@@ -131,13 +131,14 @@ class RunRecord:
     market's index, from the close before; ``None`` where nothing was recorded.
     ``optimistic_equity`` is the account had every ambiguous bar gone its way, ``None`` when that
     was not computed. ``regimes`` are what was known before each session, "" where nothing was
-    decided.
+    decided. ``names`` are those of the symbols that were traded, where the record has them.
     """
 
     strategy: str
     params: Mapping[str, Any]
     market: Market
     symbols: tuple[str, ...]
+    names: Mapping[str, str]
     sessions: tuple[date, ...]
     sessions_per_year: int
     starting_cash: int
@@ -164,6 +165,10 @@ class RunRecord:
     trials: Trials | None = None
     robustness: Mapping[str, Any] | None = None
     version: int = VERSION
+
+    def name_of(self, symbol: str) -> str:
+        """Return a symbol with the name of what it stands for, where that is known."""
+        return f"{symbol} {self.names[symbol]}" if symbol in self.names else symbol
 
     @property
     def currency(self) -> Currency:
@@ -225,6 +230,7 @@ def record_of(
     policy_hash: str,
     evidence: Evidence,
     most_charts: int,
+    names: Mapping[str, str] | None = None,
     trials: Trials | None = None,
     slippage: int | None = None,
     optimistic_equity: tuple[int, ...] | None = None,
@@ -245,6 +251,7 @@ def record_of(
         params=dict(params),
         market=raw.market,
         symbols=raw.symbols,
+        names={s: name for s, name in (names or {}).items() if s in traded},
         sessions=result.sessions,
         sessions_per_year=sessions_per_year,
         starting_cash=result.starting_cash,

@@ -489,7 +489,9 @@ def _costs(record: RunRecord, found: Figures, words: Words) -> Section:
                 "costs.income",
                 income=words.money(record.income, money),
                 withheld=words.money(record.withheld, money),
-            ),
+            )
+            if record.income
+            else words("costs.no_income"),
         ),
         is_narrow=True,
     )
@@ -728,7 +730,7 @@ def _trade_row(trade: TradeLine, record: RunRecord, words: Words) -> tuple[Cell,
     reason = words.code("reason", trade.reason) if trade.reason else words("trades.still")
     held = words("sessions", count=f"{trade.sessions:,}")
     return (
-        text_cell(trade.symbol, f"{trade.entry} → {ended}"),
+        text_cell(record.name_of(trade.symbol), f"{trade.entry} → {ended}"),
         toned(
             words.money(trade.profit, record.currency, signed=True),
             trade.profit,
@@ -743,7 +745,9 @@ def _trade_row(trade: TradeLine, record: RunRecord, words: Words) -> tuple[Cell,
 def _charts(record: RunRecord, words: Words, most_open: int) -> Section:
     if not record.prices:
         return Section(title=words("charts.title"), notes=(words("trades.none"),))
-    drawn = [(line.symbol, _price_chart(record, line, words)) for line in record.prices]
+    drawn = [
+        (record.name_of(line.symbol), _price_chart(record, line, words)) for line in record.prices
+    ]
     left = len({fill.symbol for fill in record.fills}) - len(drawn)
     return Section(
         title=words("charts.title"),

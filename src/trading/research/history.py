@@ -65,6 +65,7 @@ class History:
     survivorship: "Survivorship"
     first: date
     last: date
+    names: Mapping[str, str]
 
 
 def load_history(installation: Installation, scope: Scope) -> History:
@@ -152,6 +153,7 @@ def load_history(installation: Installation, scope: Scope) -> History:
         ),
         first=first,
         last=last,
+        names={symbol: item.name for symbol, item in instruments.items() if item.name},
     )
 
 

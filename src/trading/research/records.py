@@ -63,6 +63,7 @@ def record_run(
         ),
         most_charts=installation.settings.research.report.charts,
         trials=Trials(raw=trials.raw, distinct=trials.distinct, effective=trials.effective),
+        names=history.names,
         slippage=result.slippage,
         optimistic_equity=result.optimistic_equity,
     )
