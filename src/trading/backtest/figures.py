@@ -1,6 +1,6 @@
 """Every figure of an equity path and of a run, by name; ``None`` for what cannot be computed.
 
-What each name means is in docs/measures.md and, for people, beside the figure on the page. The
+What each name means stands beside the figure on the page, in ``_templates/tearsheet.yaml``; the
 formulas are those of ``measures``.
 """
 
