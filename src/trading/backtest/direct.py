@@ -181,7 +181,9 @@ def sweep(
     m, n_pairs = bars.close.shape[1], len(pairs)
     out = np.empty((m, n_pairs, 4))
     for i in range(m):
-        alone = Bars(*(_column(field, i) for field in bars[:6]), bars.fees, _column(bars.fee_of, i))
+        open_, close, volume, lower, upper, lot = (_column(field, i) for field in bars[:6])
+        fee_of = _column(bars.fee_of, i)
+        alone = Bars(open_, close, volume, lower, upper, lot, bars.fees, fee_of)
         _sweep(alone, pairs, size.shares, size.participation_bps, cash, periods_per_year, out[i])
     return out
 

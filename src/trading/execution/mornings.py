@@ -141,7 +141,7 @@ def mornings(
         lot=rules.lot_arrays(raw.exchanges, reference, sessions),
         max_shares=(volume * terms.max_adv_share).astype(np.int64),
         sectors=np.ascontiguousarray(evaluation.sectors[past]),
-        buy_rate_ppb=_buy_rates(raw.exchanges, sessions.astype(object), rules),
+        buy_rate_ppb=_buy_rates(raw.exchanges, sessions.tolist(), rules),
         resize=terms.resize_daily | (months[1:] != months[:-1]),
         volume=volume,
         value=volume * raw.close[past],

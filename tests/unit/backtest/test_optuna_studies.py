@@ -23,7 +23,7 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_optimize import SETTINGS, SPACE, Valley
+from test_optuna_studies import SETTINGS, SPACE, Valley
 from trading.backtest.optimize import open_study
 
 class Telling(Valley):
