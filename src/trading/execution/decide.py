@@ -244,7 +244,14 @@ class Views:
         is_held[[self._column[symbol] for symbol in held if symbol in self._column]] = True
         columns = columns_of(known, t, is_held)
         symbols = tuple(raw.symbols[i] for i in columns)
-        morning = Morning(*morning_of(known, t, columns, self.window))
+        found = morning_of(known, t, columns, self.window)
+        # Plain numbers, also where compilation is off: books and guards count with them.
+        morning = Morning(*found)._replace(
+            regime_scale=float(found.regime_scale),
+            var_champion=int(found.var_champion),
+            buy_fee_ppb=int(found.buy_fee_ppb),
+            resize=bool(found.resize),
+        )
         refused = [i for i, symbol in enumerate(symbols) if symbol in untradable]
         morning.tradable[refused] = False
         optimized = policy.allocation.sizing.method.optimized is not None

@@ -12,6 +12,9 @@ from trading.errors import MissingDataError
 from trading.research import fills
 from trading.research.history import Scope
 
+# Whole runs: as plain Python they would take minutes.
+pytestmark = pytest.mark.compiled_only
+
 # AAPL on 2005-05-27, in cents of a dollar: open, low, high, close.
 DAY = ([4_059, 4_004, 4_072, 4_056], 1_000)
 CENTS = np.array([[0, 1]])

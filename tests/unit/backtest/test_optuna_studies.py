@@ -11,6 +11,9 @@ from trading.backtest.optimize import State, open_study
 from trading.backtest.settings import OptimizeSettings, Range
 from trading.errors import DataError, UsageError
 
+# Whole runs: as plain Python they would take minutes.
+pytestmark = pytest.mark.compiled_only
+
 SPACE = {
     "x": Range(low=-10.0, high=10.0),
     "n": Range(low=1, high=20),

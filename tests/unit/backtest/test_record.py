@@ -13,6 +13,9 @@ from trading.backtest.record import Trials, dumped, loaded, record_of
 from trading.domain.actions import ActionKind
 from trading.domain.order import Side
 
+# Whole runs: as plain Python they would take minutes.
+pytestmark = pytest.mark.compiled_only
+
 CASH = 1_000_000_000
 FIRST = date(2003, 6, 2)
 

@@ -15,6 +15,9 @@ from trading.execution.engine import SessionStart
 from trading.research.history import Scope, load_history, replay_of, views_of
 from trading.simulation.paths import DayPrices, Print, refusal
 
+# Whole runs: as plain Python they would take minutes.
+pytestmark = pytest.mark.compiled_only
+
 DAY = date(2005, 5, 27)
 
 

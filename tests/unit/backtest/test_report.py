@@ -13,6 +13,9 @@ from trading.backtest.page import Cell, Grid, Page, Section, Words, grid_html, r
 from trading.backtest.settings import ReportSettings
 from trading.domain.instrument import Currency
 
+# Whole runs: as plain Python they would take minutes.
+pytestmark = pytest.mark.compiled_only
+
 QUICK = ReportSettings(repetitions=100)
 
 

@@ -11,6 +11,9 @@ from trading.backtest import robustness, runner
 from trading.execution.decide import Views
 from trading.risk.scenarios import CrisisWindow
 
+# Whole runs: as plain Python they would take minutes.
+pytestmark = pytest.mark.compiled_only
+
 DAYS = [date(2008, 1, day) for day in (2, 3, 4, 7, 8, 9)]
 RETURNS = np.array([0.10, -0.20, 0.05, 0.0, 0.10, -0.10])
 BENCHMARK = np.array([0.0, -0.10, 0.0, 0.10, np.nan, 0.0])

@@ -22,6 +22,9 @@ from trading.errors import UsageError
 from trading.measures import max_drawdown, sharpe
 from trading.strategies.base import ExitRules
 
+# Whole runs: as plain Python they would take minutes.
+pytestmark = pytest.mark.compiled_only
+
 
 def test_folds_follow_each_other_to_the_last_session():
     """Anchored ranges begin on the first session, rolling ones are equally long; purged between."""
