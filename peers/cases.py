@@ -78,13 +78,7 @@ def wishes(case: Case) -> SideArray:
     """Return what the package's own strategy wishes at every close: 1 hold, -1 hold none."""
     rule = case.rule
     if rule.kind == "above":
-        out = np.empty(case.close.shape, dtype=np.int8)
-        for i in range(out.shape[1]):
-            sums = technical.running_sums(np.ascontiguousarray(case.close[:, i]))
-            side = np.empty(len(out), dtype=np.int8)
-            technical.average_sides(sums, rule.fast, rule.slow, side)
-            out[:, i] = side
-        return out
+        return direct.above(case.close, rule.fast, rule.slow)
     inputs = Inputs(bars=Bars(_panel(case)), features=FeatureSettings())
     if rule.kind == "crossing":
         votes = technical.ma_crossover(

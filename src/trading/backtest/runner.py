@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 
 from trading.domain.actions import CorporateAction, in_effect_order
@@ -454,6 +454,7 @@ def actions_by_session(
     return {day: tuple(group) for day, group in found.items()}
 
 
+@lru_cache(maxsize=8)
 def fees_of(rules: MarketRules, calendar: SessionCalendar) -> Callable[[Exchange, date], IntArray]:
     """Return the fee array of a trade, by exchange and session, looked up once each."""
 

@@ -145,6 +145,8 @@ class MarketRules:
         ]
         self._multiple = 1.0
         self._extra_ppb = 0
+        # A sweep asks for the same days once for each set of parameters.
+        self._known_fees: dict[tuple[Exchange, date, date], tuple[FeeRule, ...]] = {}
 
     def costing(self, *, multiple: float = 1.0, extra_ppb: int = 0) -> "MarketRules":
         """Return the same law with other costs, to see what would be left of a result.
@@ -155,6 +157,7 @@ class MarketRules:
         rules = copy(self)
         rules._multiple = multiple
         rules._extra_ppb = extra_ppb
+        rules._known_fees = {}
         return rules
 
     def tick_ladder(self, exchange: Exchange, day: date) -> Ladder:
@@ -197,6 +200,14 @@ class MarketRules:
         self, exchange: Exchange, trade_date: date, settlement_date: date
     ) -> tuple[FeeRule, ...]:
         """Return every fee of ``exchange``; taxes and the SEC fee go by settlement date."""
+        asked = (exchange, trade_date, settlement_date)
+        if asked not in self._known_fees:
+            self._known_fees[asked] = self._fees_of(*asked)
+        return self._known_fees[asked]
+
+    def _fees_of(
+        self, exchange: Exchange, trade_date: date, settlement_date: date
+    ) -> tuple[FeeRule, ...]:
         fees = tuple(
             by_exchange[exchange].at(settlement_date if by == "settlement_date" else trade_date)
             for by, by_exchange in self._fees

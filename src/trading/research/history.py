@@ -78,7 +78,7 @@ def load_history(installation: Installation, scope: Scope) -> History:
     UsageError
         If a symbol is not recorded, or the dates are the wrong way round.
     """
-    from trading.store.facts import facts_from
+    from trading.store.facts import facts_from, rows_of
     from trading.store.panels import assemble_panels
     from trading.store.universe import standings, survivorship
 
@@ -144,7 +144,7 @@ def load_history(installation: Installation, scope: Scope) -> History:
         policy=bootstrap.policy_of(settings, market, calendar),
         facts=facts_from(source, market, raw.sessions, raw.symbols),
         standing=standings(
-            source.table("listings", market, raw.symbols, recorded[0], last),
+            rows_of(source, "listings", market, raw.symbols, recorded[0], last),
             raw.sessions,
             raw.symbols,
         ),

@@ -119,7 +119,7 @@ def text(result: Mapping[str, Any]) -> str:
         lines.append("  끝까지 시험한 조합이 없습니다.")
     if result["luck"] is not None:
         lines.append(
-            f"  샤프 지수: 최고 {result['luck']['best_sharpe']:.2f}, 쓸모없는 조합을 그만큼 시험했을 때 "
+            f"  샤프 비율: 최고 {result['luck']['best_sharpe']:.2f}, 쓸모없는 조합을 그만큼 시험했을 때 "
             f"운만으로 기대되는 최고 {result['luck']['expected_best_sharpe']:.2f}"
         )
     if result["overfitting"] is not None:

@@ -189,7 +189,7 @@ def text(result: Mapping[str, Any]) -> str:
         f"최대 낙폭 {percent_text(-metrics['max_drawdown'])}",
     ]
     if "sharpe" in metrics and metrics["sharpe"] is not None:
-        lines.append(f"  샤프 지수 {metrics['sharpe']:.2f}")
+        lines.append(f"  샤프 비율 {metrics['sharpe']:.2f}")
     currency = Currency(result["currency"])
     if result["ambiguous_fills"]:
         lines.append(

@@ -19,7 +19,7 @@ from trading.domain.wording import MARKET_TEXT
 from trading.store.parts import write_durably
 
 OBJECTIVE_TEXT: Mapping[Objective, str] = {
-    "sharpe": "샤프 지수",
+    "sharpe": "샤프 비율",
     "sortino": "소르티노 지수",
     "calmar": "칼마 지수",
     "total_return": "총수익률",

@@ -318,7 +318,7 @@ def text(result: Mapping[str, Any]) -> str:
         f"최대 낙폭 {percent_text(-metrics['max_drawdown'])}",
     ]
     if metrics.get("sharpe") is not None:
-        lines.append(f"  샤프 지수 {metrics['sharpe']:.2f}")
+        lines.append(f"  샤프 비율 {metrics['sharpe']:.2f}")
     luck = result["overfitting"]
     if luck is not None:
         lines.append(

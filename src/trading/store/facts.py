@@ -13,6 +13,7 @@ import numpy as np
 from trading.domain.arrays import DateArray, FloatArray, IntArray
 from trading.domain.instrument import Instrument, Market
 from trading.domain.market import Facts, PriceBasis
+from trading.store import schema
 from trading.store.fundamentals import known
 from trading.store.universe import SEEN_WITHIN
 
@@ -119,9 +120,9 @@ def facts_from(
         return Facts.none(0, len(symbols))
     last = days[-1].item()
     return _facts(
-        source.table("fundamentals", market, symbols, date.min, last),
-        source.table("listings", market, symbols, days[0].item() - SEEN_WITHIN, last),
-        source.table("sectors", market, symbols, date.min, last) if scheme is not None else None,
+        rows_of(source, "fundamentals", market, symbols, date.min, last),
+        rows_of(source, "listings", market, symbols, days[0].item() - SEEN_WITHIN, last),
+        rows_of(source, "sectors", market, symbols, date.min, last) if scheme is not None else None,
         source.instruments(market),
         days,
         symbols,
@@ -129,6 +130,20 @@ def facts_from(
         scheme,
         lambda day, names: source.daily(market, names, day, day),
     )
+
+
+def rows_of(
+    source: "BulkSource",
+    kind: str,
+    market: Market,
+    symbols: Sequence[str],
+    first: date,
+    last: date,
+) -> "pa.Table":
+    """Return the rows of a kind that nothing hangs on; none where the source lacks it."""
+    if kind not in source.kinds(market):
+        return schema.kind_named(kind).arrow().empty_table()
+    return source.table(kind, market, symbols, first, last)
 
 
 def _facts(

@@ -241,3 +241,20 @@ def test_recorded_figures_count_from_their_day(shared_data):
     assert days[public[0]] == date(2022, 4, 22)
     assert public.tolist() == list(range(public[0], len(days)))
     assert (ends[: public[0]] == number(date(2020, 12, 31))).all()
+
+
+def test_a_folder_without_figures_is_no_error(shared_data, tmp_path):
+    """What else a recording has is used; figures that it lacks are absent, and said by nobody."""
+    from trading.store.datasets import RecordedSource
+
+    for file in shared_data.glob("*.parquet"):
+        if file.name not in ("krx_fundamentals.parquet", "krx_sectors.parquet"):
+            (tmp_path / file.name).symlink_to(file)
+
+    facts = facts_from(RecordedSource(tmp_path), KRX, [date(2022, 3, 2)], ["005930"])
+
+    assert not any(
+        np.isfinite(grid).any()
+        for name, grid in facts.fundamentals.items()
+        if not name.startswith("market_value")
+    )
