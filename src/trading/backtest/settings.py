@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,6 +35,14 @@ class WalkForwardSettings(_Strict):
     purge_sessions: int = Field(default=5, ge=0)
     objective: Objective = "sharpe"
     blocks: int = Field(default=16, ge=2, le=16, multiple_of=2)
+    groups: int = Field(default=6, ge=2, le=12)
+    tested_groups: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if self.tested_groups >= self.groups:
+            raise ValueError("tested_groups 는 groups 보다 작아야 합니다")
+        return self
 
 
 class OptimizeSettings(_Strict):

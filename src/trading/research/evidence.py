@@ -8,7 +8,7 @@ import numpy as np
 
 from trading import measures
 from trading.backtest import validation
-from trading.backtest.settings import ResearchSettings
+from trading.backtest.settings import ResearchSettings, WalkForwardSettings
 from trading.domain.arrays import FloatArray
 from trading.domain.wording import percent_text
 
@@ -46,6 +46,46 @@ def overfitting(returns: Sequence[FloatArray], blocks: int) -> dict[str, Any] | 
         **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         "configurations": len(returns),
         "blocks": blocks,
+    }
+
+
+def dispersion(
+    returns: Sequence[FloatArray], settings: WalkForwardSettings, *, periods_per_year: int
+) -> dict[str, Any] | None:
+    """Return how far the outcome hangs on which sessions the choice was made on (CPCV).
+
+    The best of these accounts by Sharpe ratio is chosen on all groups of sessions but some, and
+    takes the returns of those; every way to do so, recombined to whole paths. The spread of the
+    paths says something, their level does not: no path was ahead of its own future. ``None``
+    where nothing was chosen, or a choice has nothing to go by.
+    """
+    if len(returns) < 2 or len(returns[0]) < settings.groups:
+        return None
+    accounts = np.stack(returns, axis=1)
+    splits = validation.combinatorial_splits(
+        len(accounts),
+        groups=settings.groups,
+        tested=settings.tested_groups,
+        horizon=settings.purge_sessions,
+        embargo=settings.purge_sessions,
+    )
+    found = []
+    for split in splits:
+        values = [measures.period_sharpe(account) for account in accounts[split.train].T]
+        if not np.isfinite(values).any():
+            return None
+        found.append(accounts[split.test, int(np.nanargmax(values))])
+    paths = validation.recombined(len(accounts), splits, found)
+    ratios = np.array([measures.sharpe(path, periods_per_year=periods_per_year) for path in paths])
+    if not np.isfinite(ratios).all():
+        return None
+    return {
+        "groups": settings.groups,
+        "tested_groups": settings.tested_groups,
+        "paths": len(paths),
+        "sharpe_least": float(ratios.min()),
+        "sharpe_median": float(np.median(ratios)),
+        "sharpe_most": float(ratios.max()),
     }
 
 

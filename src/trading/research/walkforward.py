@@ -21,7 +21,7 @@ from trading.bootstrap import Installation, research_dir
 from trading.errors import UsageError
 from trading.measures import returns_of
 from trading.models.inference import ForestModel
-from trading.research.evidence import overfitting
+from trading.research.evidence import dispersion, overfitting
 from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.optimize import refusal_of, space_of
 from trading.research.parameters import Params, key_of
@@ -130,6 +130,11 @@ def walk_forward(
         "metrics": performance([made.starting_cash, *made.equity], trader.market),
         "trials": counted.to_json(),
         "overfitting": overfitting([one.returns for one in pool.made], settings.blocks),
+        "dispersion": dispersion(
+            [one.returns for one in pool.made],
+            settings,
+            periods_per_year=trader.policy.sessions_per_year,
+        ),
     }
     return {**body, "path": str(_keep(research_dir(installation.home) / FOLDER, body))}
 
@@ -322,7 +327,15 @@ def text(result: Mapping[str, Any]) -> str:
     luck = result["overfitting"]
     if luck is not None:
         lines.append(
-            f"  과최적화 확률(PBO) {luck['pbo']:.0%}: 과거에 가장 좋던 설정이 다른 때에는 중간보다 못한 비율"
+            f"  과최적화 확률(PBO) {percent_text(luck['pbo'], signed=False, digits=0)}: 과거에 가장 좋던 "
+            "설정이 다른 때에는 중간보다 못한 비율"
+        )
+    spread = result["dispersion"]
+    if spread is not None:
+        lines.append(
+            f"  고르는 날을 달리하면 (CPCV 경로 {spread['paths']}개): 샤프 비율 "
+            f"{spread['sharpe_least']:.2f} ~ {spread['sharpe_most']:.2f}, 가운데 "
+            f"{spread['sharpe_median']:.2f}. 얼마나 흔들리는지만 말하며, 앞날을 모르고 고른 값이 아닙니다"
         )
     return "\n".join(
         [

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from trading import measures
-from trading.backtest.settings import ReportSettings, ResearchSettings
-from trading.research.evidence import choice_lines, evidence_of_choice
+from trading.backtest.settings import ReportSettings, ResearchSettings, WalkForwardSettings
+from trading.research.evidence import choice_lines, dispersion, evidence_of_choice
 
 SETTINGS = ResearchSettings(report=ReportSettings(repetitions=200))
 
@@ -64,3 +64,34 @@ def test_the_same_returns_say_the_same(universe, single):
     first, second = (evidence_of_choice([single, universe], universe, SETTINGS) for _ in range(2))
 
     assert first == second
+
+
+def test_a_choice_that_is_always_the_same_does_not_spread(universe, single):
+    """What is best on any sessions is chosen by every path, which then is the account itself."""
+    better = single + 0.002
+    found = dispersion([single, better], WalkForwardSettings(), periods_per_year=252)
+
+    expected = measures.sharpe(better, periods_per_year=252)
+    assert found["paths"] == 5  # C(6, 2) splits of two groups each over six groups
+    assert found["sharpe_least"] == pytest.approx(expected, rel=1e-12)
+    assert found["sharpe_most"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_choice_among_the_like_spreads(embedded_panels, universe):
+    """Where the best changes with the sessions (Microsoft or the index), the paths differ."""
+    _, adjusted = embedded_panels
+    like = measures.returns_of(adjusted.close[:, adjusted.symbols.index("MSFT")])
+    found = dispersion([universe, like], WalkForwardSettings(), periods_per_year=252)
+
+    assert found["sharpe_least"] <= found["sharpe_median"] <= found["sharpe_most"]
+    assert found["sharpe_least"] < found["sharpe_most"]
+
+
+def test_nothing_was_chosen(universe):
+    """One account, accounts that never moved, or fewer sessions than groups tell no spread."""
+    settings = WalkForwardSettings()
+
+    assert dispersion([universe], settings, periods_per_year=252) is None
+    still = [0.0 * universe, 0.0 * universe]
+    assert dispersion(still, settings, periods_per_year=252) is None
+    assert dispersion([universe[:5], universe[:5]], settings, periods_per_year=252) is None
