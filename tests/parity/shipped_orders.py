@@ -2,7 +2,8 @@
 
 ``shipped_orders.py HOME`` trades the embedded history, ``shipped_orders.py HOME FOLDER`` wider
 universes from a folder of recorded data, where strategies rank, pair and compare that have too few
-names in the embedded one.
+names in the embedded one. The forest votes by a model file that is kept beside this one, taught on
+what was known before the first session here; ``shipped_orders.py HOME pin`` writes it anew.
 """
 
 import json
@@ -14,9 +15,15 @@ from pathlib import Path
 
 from trading import bootstrap
 from trading.backtest import runner, sweep
+from trading.backtest.record import ENSEMBLE
+from trading.bootstrap import Installation
 from trading.domain.instrument import Market
-from trading.research.history import ENSEMBLE, Scope, agents_of, load_history, views_of
+from trading.execution.decide import Views
+from trading.mlops.train import train
+from trading.models import inference
+from trading.research.history import History, Scope, agents_of, load_history, views_of
 from trading.strategies.catalog import AGENTS
+from trading.strategies.evaluation import evaluate
 
 # A strategy alone seldom reaches the thresholds that an ensemble is held to.
 EAGER = {"entry_forecast": 0.0, "min_confidence": 0.0, "max_entry_var": 1.0}
@@ -26,6 +33,8 @@ EMBEDDED = (
     (date(2004, 11, 1), date(2006, 6, 30)),
     (date(2012, 1, 3), date(2013, 3, 1)),
 )
+LEARNED = "forest"
+PINNED = Path(__file__).parent / "pinned_forest"
 # Wider than one feed carries: each morning only the most traded are looked at.
 KRX_NAMES = 80
 
@@ -68,7 +77,10 @@ def orders(home: Path, folder: Path | None) -> dict[str, list[dict[str, object]]
         )
         for name, runs in found.items():
             traded = history if name == ENSEMBLE else replace(history, policy=eager)
-            views = views_of(installation, traded, agents_of(name, strategies), strategies)
+            if name == LEARNED and folder is None:
+                views = learned(installation, traded)
+            else:
+                views = views_of(installation, traded, agents_of(name, strategies), strategies)
             asked = (
                 views, traded.raw, traded.actions, traded.calendar, traded.rules, traded.policy,
             )  # fmt: skip
@@ -88,6 +100,31 @@ def orders(home: Path, folder: Path | None) -> dict[str, list[dict[str, object]]
     return found
 
 
+def learned(installation: Installation, history: History) -> Views:
+    """Return the views by the votes of the pinned model."""
+    found = evaluate(
+        history.adjusted, history.raw, features=installation.settings.features,
+        strategies=installation.settings.strategies, facts=history.facts,
+        standing=history.standing, agents=(LEARNED,), model=inference.load(PINNED),
+    )  # fmt: skip
+    return Views(found.evaluation, history.raw, history.rules, history.policy)
+
+
+def pin(home: Path) -> None:
+    """Teach the forest on the embedded history before the first session, and keep it."""
+    installation = bootstrap.open_home(home, console=False)
+    first = EMBEDDED[0][0]
+    history = load_history(installation, Scope(market=Market.US, first=first, last=first))
+    past = history.adjusted.until(history.raw.row_of(first))
+    settings = installation.settings
+    train(
+        past, settings.features, settings.models, history.facts.until(len(past.sessions))
+    ).model.save(PINNED)
+
+
 if __name__ == "__main__":
+    if sys.argv[2:] == ["pin"]:
+        pin(Path(sys.argv[1]))
+        sys.exit()
     chosen = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     print(json.dumps(orders(Path(sys.argv[1]), chosen)))  # noqa: T201
