@@ -14,7 +14,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -292,8 +291,7 @@ def _krx(engine: str, dataset: Path | None) -> dict[str, Any]:
     data = settings.app.data.model_copy(
         update={"require_raw": {**settings.app.data.require_raw, Market.KRX: False}}
     )
-    app = settings.app.model_copy(update={"data": data})
-    installation = replace(installation, settings=settings.model_copy(update={"app": app}))
+    settings.app = settings.app.model_copy(update={"data": data})
     history = load_history(
         installation,
         Scope(market=Market.KRX, symbols=names, first=KRX_FIRST, last=KRX_LAST, dataset=dataset),

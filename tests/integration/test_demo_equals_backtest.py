@@ -52,6 +52,7 @@ def some(shared_data: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_minutes_over_the_wire_and_in_process(some, tmp_path):
     """A demo over three sessions of Korean minutes and the backtest of them are one, to the won."""
     root = configure(tmp_path / "home", TRADED)

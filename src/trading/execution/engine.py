@@ -303,6 +303,8 @@ class TradingEngine:
                     self.last_price[symbol] = price
             case Fill():
                 return self._on_fill(event)
+            case Accepted():
+                return self._on_accepted(event)
             case Wish():
                 return self._on_wish(event)
             case MarketStatus():
@@ -313,8 +315,6 @@ class TradingEngine:
                 return self._check(event.ts)
             case Timer(view=View() as view):
                 return self._decide(event.ts, view)
-            case Accepted():
-                return self._on_accepted(event)
             case Refused():
                 self._move(event.intent_id, OrderStatus.REJECTED, event.reason)
             case Lost():
