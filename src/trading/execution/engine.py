@@ -587,10 +587,11 @@ class TradingEngine:
 
     def _on_wish(self, wish: Wish) -> list[Command]:
         commands: list[Command] = []
+        made_of = f"{self.policy.market}:{wish.session}:{BOUNDARY_WISH}"
         for symbol, exchange, change in wish.changes:
             side = Side.BUY if change > 0 else Side.SELL
             intent = OrderIntent(
-                intent_id=f"{self.policy.market}:{wish.session}:{BOUNDARY_WISH}:{symbol}:{side}",
+                intent_id=f"{made_of}:{symbol}:{side}",
                 session=wish.session,
                 boundary=BOUNDARY_WISH,
                 symbol=symbol,
@@ -793,7 +794,7 @@ class TradingEngine:
 
     def _admitted(self, intent: OrderIntent, code: GuardCode | None) -> Submit | Deny:
         if code is None:
-            self.orders[intent.intent_id] = Order(intent=intent).moved(OrderStatus.SUBMITTED)
+            self.orders[intent.intent_id] = Order(intent=intent, status=OrderStatus.SUBMITTED)
             return Submit(intent=intent)
         if code is not GuardCode.DUPLICATE:
             denied = Order(intent=intent).moved(OrderStatus.DENIED, reason=code)
