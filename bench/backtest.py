@@ -3,13 +3,13 @@
 ``python bench/backtest.py [--dataset folder] [--rounds N] [--json]``; part of ``make bench``. The
 workloads are those of ``peers/time_engine.py``, whose engines are measured in turn with ours, each
 in a process of its own, where their environments exist (``make compare-peers`` makes them);
-without them ours and the limit are shown: tight compiled loops that keep no order rules.
-``--ours NAME --workload NAME`` is one such process. The table is also kept in docs/benchmarks.md. Tiled history is good for time only.
+without them ours and the limit are shown: the tight loops of ``peers/engines/with_numba.py``.
+``--ours NAME --workload NAME`` is one such process. The table is also kept in docs/benchmarks.md.
+Tiled history is good for time only.
 """
 
 import argparse
 import json
-import math
 import resource
 import subprocess
 import sys
@@ -22,14 +22,16 @@ from typing import Any
 
 import numpy as np
 from measure import Result, show
-from numba import njit
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "peers"
-CASH = 100_000_000_000
-QUANTITY = 100
-MILLION, N_SYMBOLS, N_DAYS, SHIFT = 1_000_000, 100, 2_500, 21
-PAIRS = np.array([(fast, slow) for fast in range(2, 42) for slow in range(45, 170, 5)])
+sys.path.insert(0, str(PEERS))
+
+import environments  # noqa: E402 # of the folder that was just named
+from engines import with_numba, workloads  # noqa: E402
+from engines.case import Case  # noqa: E402
+
+BASIS_POINTS = 10_000
 # Commission and tax on sales, to the nearest unit.
 FEES = np.array([[0, 0, 150_000, 0, 1, 2, 0], [1, 2, 2_000_000, 0, 1, 2, 0]], dtype=np.int64)
 SINGLE, MANY = ("single", "million", "hundred"), ("sweep", "sweep-hundred")
@@ -88,7 +90,7 @@ def _rounds(workload: str, rounds: int) -> dict[str, list[dict[str, Any]]]:
         for name in ours:
             command = [sys.executable, __file__, "--ours", name, "--workload", workload]
             found.setdefault(name, []).append(_asked(command))
-        for name in peers if _has_peers() else ():
+        for name in peers if environments.is_ready() else ():
             # A minute or more each: once says enough.
             if number and (workload in ("million", "sweep-hundred")) and name != "vectorbt":
                 continue
@@ -104,13 +106,6 @@ def _asked(command: list[str]) -> dict[str, Any]:
         raise SystemExit(f"재지 못했습니다: {' '.join(command[1:])}\n{done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
-
-
-def _has_peers() -> bool:
-    sys.path.insert(0, str(PEERS))
-    import environments
-
-    return bool(environments.is_ready())
 
 
 def _single(workload: str, found: dict[str, list[dict[str, Any]]]) -> list[Result]:
@@ -196,83 +191,90 @@ def _timed(engine: str, workload: str, dataset: Path | None) -> dict[str, Any]:
     """Return what one engine of ours needs for one workload, the best of several times."""
     if workload == "krx":
         return _krx(engine, dataset)
-    open_, close, volume = _history(
-        {"sweep": "single", "sweep-hundred": "hundred"}.get(workload, workload)
-    )
-    call = (_swept if workload in MANY else _run)(engine, open_, close, volume)
-    small = tuple(np.ascontiguousarray(field[:60, :1]) for field in (open_, close, volume))
-    (_swept if workload in MANY else _run)(engine, *small)()
+    case = _case({"sweep": "single", "sweep-hundred": "hundred"}.get(workload, workload))
+    make = _swept if workload in MANY else _run
+    # Compiles, and makes the prices of the limit: no part of the work.
+    make(engine, case)()
     loaded, times = _peak_mb(), []
     for _ in range(3 if engine == "event" or workload == "sweep-hundred" else 9):
         spent = process_time()
-        equity, orders = call()
+        equity, orders = make(engine, case)()
         times.append(process_time() - spent)
-    bars = close.size * (len(PAIRS) if workload in MANY else 1)
+    bars = case.close.size * (len(workloads.PAIRS) if workload in MANY else 1)
     return {
         "bars": bars, "processor_seconds": min(times), "equity": equity, "orders": orders,
         "peak_mb": _peak_mb(), "extra_mb": _peak_mb() - loaded,
     }  # fmt: skip
 
 
-def _history(name: str) -> tuple[Any, Any, Any]:
-    """Return open, close and volume of GOOG as a workload; the peers' own history where it is."""
-    stored = PEERS.parent / ".venv-peers-main" / "goog.npz"
-    if stored.is_file():
-        with np.load(stored) as fields:
-            whole = [fields[key] for key in ("open", "close", "volume")]
-    else:
-        from trading.domain.instrument import Market
-        from trading.store.datasets import EmbeddedSource
-
-        source = EmbeddedSource()
-        days = source.sessions(Market.US)
-        frame = source.daily(Market.US, ["GOOG"], days[0], days[-1])
-        whole = [frame[key].to_numpy() for key in ("open", "close", "volume")]
-        if whole[0].dtype != np.int64:
-            whole[:2] = [np.rint(prices * 10_000).astype(np.int64) for prices in whole[:2]]
-    count = len(whole[0])
-    rows = np.arange(count)[:, None]
-    if name == "million":
-        rows = (np.arange(MILLION) % count)[:, None]
-    elif name == "hundred":
-        rows = (np.arange(N_DAYS)[:, None] + SHIFT * np.arange(N_SYMBOLS)) % count
-    opened, closed, volume = (np.ascontiguousarray(f[rows].astype(np.int64)) for f in whole)
-    return opened, closed, volume
+def _case(name: str) -> Case:
+    """Return a workload of the peers on their own history; on the embedded one where they are not."""
+    goog = environments.goog()
+    if not goog.is_file():
+        goog = ROOT / "build" / "goog.npz"
+        goog.parent.mkdir(exist_ok=True)
+        _export(goog)
+    return workloads.reference(name, goog)
 
 
-def _run(engine: str, open_: Any, close: Any, volume: Any) -> Callable[[], tuple[float, int]]:
+def _export(path: Path) -> None:
+    """Write the embedded GOOG as ``engines.workloads`` reads it."""
+    from trading.domain.instrument import Market
+    from trading.store.datasets import EmbeddedSource
+
+    source = EmbeddedSource()
+    days = source.sessions(Market.US)
+    frame = source.daily(Market.US, ["GOOG"], days[0], days[-1])
+    fields = {name: frame[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
+    np.savez(path, times=np.array(frame["session"], dtype="datetime64[s]"), **fields)
+
+
+def _run(engine: str, case: Case) -> Callable[[], tuple[float, int]]:
     """Return a call from arrays in memory to the equity after every bar, averages included."""
+    rule = case.rule
     if engine == "limit":
-        prices = open_ / 1e4, close / 1e4
-        return lambda: _limit(*prices, 10, 30, float(QUANTITY), CASH / 1e4, 0.00015, 0.002)
+
+        def limit() -> tuple[float, int]:
+            found = with_numba.run(case, path=False)
+            return float(found.equity[-1]), len(found.orders)
+
+        return limit
     from trading.backtest import direct
 
-    size = direct.Size(QUANTITY, 10_000)
-    symbols = [f"S{i}" for i in range(close.shape[1])]
+    size = direct.Size(case.quantity, BASIS_POINTS)
     policy = _policy() if engine == "event" else None
 
     def call() -> tuple[float, int]:
-        bars = direct.lawless(open_, close, volume, FEES)
-        wish = direct.above(close, 10, 30)
+        bars = direct.lawless(case.open, case.close, case.volume, FEES)
+        wish = direct.above(case.close, rule.fast, rule.slow)
+        cash = case.cash * case.minor_per_unit
         if policy is None:
-            made = direct.run(bars, wish, size, cash=CASH)
+            made = direct.run(bars, wish, size, cash=cash)
         else:
-            made = direct.replay(bars, wish, size, cash=CASH, policy=policy, symbols=symbols)
-        return made.equity[-1] / 1e4, len(made.fills)
+            made = direct.replay(bars, wish, size, cash=cash, policy=policy, symbols=case.symbols)
+        return made.equity[-1] / case.minor_per_unit, len(made.fills)
 
     return call
 
 
-def _swept(engine: str, open_: Any, close: Any, volume: Any) -> Callable[[], tuple[float, int]]:
+def _swept(engine: str, case: Case) -> Callable[[], tuple[float, int]]:
     if engine == "limit":
-        prices = tuple(np.ascontiguousarray(field.T) for field in (open_ / 1e4, close / 1e4))
-        return lambda: _limit_sweep(*prices, PAIRS, CASH / 1e4, 0.00015, 0.002)
+
+        def limit() -> tuple[float, int]:
+            out = with_numba.sweep(case, workloads.PAIRS)
+            return float(out[0, :, 0].max()), int(out[:, :, 3].sum())
+
+        return limit
     from trading.backtest import direct
 
     def call() -> tuple[float, int]:
-        bars = direct.lawless(open_, close, volume, FEES)
-        out = direct.sweep(bars, PAIRS, direct.Size(0, 10_000), cash=CASH, periods_per_year=252)
-        return out[0, :, direct.FINAL_EQUITY].max() / 1e4, int(out[:, :, direct.ORDERS].sum())
+        out = direct.sweep(
+            direct.lawless(case.open, case.close, case.volume, FEES), workloads.PAIRS,
+            direct.Size(0, BASIS_POINTS), cash=case.cash * case.minor_per_unit,
+            periods_per_year=252,
+        )  # fmt: skip
+        best = out[0, :, direct.FINAL_EQUITY].max() / case.minor_per_unit
+        return best, int(out[:, :, direct.ORDERS].sum())
 
     return call
 
@@ -293,8 +295,8 @@ def _krx(engine: str, dataset: Path | None) -> dict[str, Any]:
     from trading import bootstrap
     from trading.backtest import runner, sweep
     from trading.domain.instrument import Market
-    from trading.research.history import Scope, load_history, views_of
-    from trading.research.parameters import with_params
+    from trading.research.history import Scope, load_history
+    from trading.research.trader import Trader
 
     if dataset is None:
         raise SystemExit("--dataset 이 필요합니다.")
@@ -315,11 +317,9 @@ def _krx(engine: str, dataset: Path | None) -> dict[str, Any]:
         Scope(market=Market.KRX, symbols=names, first=KRX_FIRST, last=KRX_LAST, dataset=dataset),
     )
     # Value, quality and growth were not recorded in those years: momentum is the one factor.
-    strategies = with_params(
-        settings.strategies, "factor", {"min_factors": 1}, settings.execution.exits
-    )
+    trader = Trader.of(installation, history, "factor")
     began = perf_counter()
-    views = views_of(installation, history, ("factor",), strategies)
+    views = trader.views(trader.evaluation_of(trader.settings_of({"min_factors": 1})))
     evaluated = perf_counter() - began
     what = (
         views, history.raw, history.actions, history.calendar, history.rules, history.policy,
@@ -348,82 +348,6 @@ def _peak_mb() -> float:
     # Kilobytes on Linux, bytes on macOS.
     unit = 1024 if sys.platform != "darwin" else 1024 * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-@njit
-def _limit(open_, close, fast, slow, quantity, cash, commission, tax):  # type: ignore[no-untyped-def]
-    """The limit: averages, orders at the next open and the equity, without a single rule."""
-    n, m = open_.shape
-    quick, calm, held, wanted = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
-    equity = np.empty(n)
-    orders = 0
-    for t in range(n):
-        value = 0.0
-        for i in range(m):
-            change = wanted[i] - held[i]
-            if change != 0.0:
-                amount = change * open_[t, i]
-                rate = commission if change > 0.0 else commission + tax
-                cash -= amount + abs(amount) * rate
-                held[i] = wanted[i]
-                orders += 1
-            price = close[t, i]
-            quick[i] += price
-            calm[i] += price
-            if t >= fast:
-                quick[i] -= close[t - fast, i]
-            if t >= slow:
-                calm[i] -= close[t - slow, i]
-            if t >= slow - 1:
-                above, below = quick[i] / fast, calm[i] / slow
-                if above > below:
-                    wanted[i] = quantity
-                elif above < below:
-                    wanted[i] = 0.0
-            value += held[i] * price
-        equity[t] = cash + value
-    return equity[-1], orders
-
-
-@njit
-def _limit_sweep(open_, close, pairs, cash, commission, tax):  # type: ignore[no-untyped-def]
-    """The limit of a sweep: all cash in fractions of shares, drawdown and Sharpe ratio."""
-    m, n = close.shape
-    best, orders = 0.0, 0
-    for i in range(m):
-        sums = np.zeros(n + 1)
-        for t in range(n):
-            sums[t + 1] = sums[t] + close[i, t]
-        for p in range(len(pairs)):
-            fast, slow = pairs[p]
-            money, held, wanted = cash, 0.0, False
-            before, peak, deepest, total, squares = cash, cash, 0.0, 0.0, 0.0
-            for t in range(n):
-                if wanted and held == 0.0:
-                    held = money / (open_[i, t] * (1.0 + commission))
-                    money = 0.0
-                    orders += 1
-                elif not wanted and held > 0.0:
-                    money = held * open_[i, t] * (1.0 - commission - tax)
-                    held = 0.0
-                    orders += 1
-                if t >= slow - 1:
-                    above = (sums[t + 1] - sums[t + 1 - fast]) / fast
-                    wanted = above > (sums[t + 1] - sums[t + 1 - slow]) / slow
-                equity = money + held * close[i, t]
-                change = equity / before - 1.0
-                total += change
-                squares += change * change
-                before = equity
-                if equity > peak:
-                    peak = equity
-                else:
-                    deepest = max(deepest, 1.0 - equity / peak)
-            variance = squares / n - (total / n) ** 2
-            sharpe = total / n / math.sqrt(variance) if variance > 0.0 else 0.0
-            if i == 0 and deepest < 1.0 and sharpe > -9.0:
-                best = max(best, before)
-    return best, orders
 
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@ import numpy as np
 from measure import Result, Spread, show, time_calls
 
 from trading import bootstrap
+from trading.backtest.record import ENSEMBLE
 from trading.domain.account import Portfolio, Position
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.execution.decide import RiskState, View, decide
-from trading.research.history import Scope, load_history, views_of
+from trading.research.history import Scope, load_history
+from trading.research.trader import Trader
 
 SYMBOLS = 200
 CASH = 1_000_000_000
@@ -32,8 +34,8 @@ def main() -> int:
     asked = parser.parse_args()
     installation = bootstrap.open_home(Path(__file__).parents[1])
     history = load_history(installation, Scope(market=Market.US))
-    strategies = installation.settings.strategies
-    views = views_of(installation, history, strategies.enabled(), strategies)
+    trader = Trader.of(installation, history, ENSEMBLE)
+    views = trader.views(trader.evaluation_of(trader.strategies))
     results = []
     for day in DAYS:
         view = _wide(views.at(history.raw.row_of(day)))

@@ -135,7 +135,8 @@ def embedded_run(
 ) -> "RunRecord":
     """Return the record of three years of an ensemble that enters on any agreement."""
     from trading.backtest import runner
-    from trading.backtest.record import Evidence, Trials, record_of
+    from trading.backtest.record import Evidence, record_of
+    from trading.backtest.trials import Count
 
     allocation = embedded_market.policy.allocation
     ensemble = allocation.ensemble.model_copy(
@@ -175,7 +176,7 @@ def embedded_run(
             replayed={"daily": len(result.sessions)},
         ),
         most_charts=3,
-        trials=Trials(raw=12, distinct=8, effective=2.5),
+        trials=Count(raw=12, distinct=8, effective=2.5),
     )
 
 

@@ -16,14 +16,12 @@ from pathlib import Path
 from trading import bootstrap
 from trading.backtest import runner, sweep
 from trading.backtest.record import ENSEMBLE
-from trading.bootstrap import Installation
 from trading.domain.instrument import Market
-from trading.execution.decide import Views
 from trading.mlops.train import train
 from trading.models import inference
-from trading.research.history import History, Scope, agents_of, load_history, views_of
+from trading.research.history import Scope, load_history
+from trading.research.trader import Trader
 from trading.strategies.catalog import AGENTS
-from trading.strategies.evaluation import evaluate
 
 # A strategy alone seldom reaches the thresholds that an ensemble is held to.
 EAGER = {"entry_forecast": 0.0, "min_confidence": 0.0, "max_entry_var": 1.0}
@@ -77,10 +75,9 @@ def orders(home: Path, folder: Path | None) -> dict[str, list[dict[str, object]]
         )
         for name, runs in found.items():
             traded = history if name == ENSEMBLE else replace(history, policy=eager)
-            if name == LEARNED and folder is None:
-                views = learned(installation, traded)
-            else:
-                views = views_of(installation, traded, agents_of(name, strategies), strategies)
+            model = inference.load(PINNED) if name == LEARNED and folder is None else None
+            trader = Trader.of(installation, traded, name)
+            views = trader.views(trader.evaluation_of(strategies, model))
             asked = (
                 views, traded.raw, traded.actions, traded.calendar, traded.rules, traded.policy,
             )  # fmt: skip
@@ -98,16 +95,6 @@ def orders(home: Path, folder: Path | None) -> dict[str, list[dict[str, object]]
                 }
             )  # fmt: skip
     return found
-
-
-def learned(installation: Installation, history: History) -> Views:
-    """Return the views by the votes of the pinned model."""
-    found = evaluate(
-        history.adjusted, history.raw, features=installation.settings.features,
-        strategies=installation.settings.strategies, facts=history.facts,
-        standing=history.standing, agents=(LEARNED,), model=inference.load(PINNED),
-    )  # fmt: skip
-    return Views(found.evaluation, history.raw, history.rules, history.policy)
 
 
 def pin(home: Path) -> None:

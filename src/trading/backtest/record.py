@@ -18,6 +18,7 @@ import numpy as np
 from trading import measures
 from trading.backtest import runner
 from trading.backtest.runner import BacktestResult
+from trading.backtest.trials import Count
 from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.instrument import Currency, Market
@@ -111,24 +112,12 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trials:
-    """How much was tried on this market before this run was shown, itself included.
-
-    ``raw`` counts evaluations, ``distinct`` configurations, ``effective`` the independent ones that
-    these are worth; see ``trials``.
-    """
-
-    raw: int
-    distinct: int
-    effective: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """One run. Money in minor units; everything a session has one value of each, after its close.
 
     ``universe`` are the returns of all tradable names in equal parts, ``index`` those of the
     market's index, from the close before; ``None`` where nothing was recorded.
+    ``trials`` is how much was tried on this market before this run was shown, itself included.
     ``optimistic_equity`` is the account had every ambiguous bar gone its way, ``None`` when that
     was not computed. ``regimes`` are what was known before each session, "" where nothing was
     decided. ``names`` are those of the symbols that were traded, where the record has them.
@@ -153,7 +142,7 @@ class RunRecord:
     prices: tuple[PriceLine, ...]
     income: int
     withheld: int
-    slippage: int | None
+    slippage: int
     ambiguous_fills: int
     optimistic_equity: tuple[int, ...] | None
     verdicts: Mapping[str, int]
@@ -162,7 +151,7 @@ class RunRecord:
     decision_hash: str
     orders_hash: str
     orders: int
-    trials: Trials | None = None
+    trials: Count | None = None
     robustness: Mapping[str, Any] | None = None
     version: int = VERSION
 
@@ -231,9 +220,7 @@ def record_of(
     evidence: Evidence,
     most_charts: int,
     names: Mapping[str, str] | None = None,
-    trials: Trials | None = None,
-    slippage: int | None = None,
-    optimistic_equity: tuple[int, ...] | None = None,
+    trials: Count | None = None,
 ) -> RunRecord:
     """Return the record of a run over both panels of its market.
 
@@ -256,7 +243,7 @@ def record_of(
         sessions_per_year=sessions_per_year,
         starting_cash=result.starting_cash,
         equity=result.equity,
-        cash=tuple(_cash(result)),
+        cash=tuple(day.cash for day in result.days),
         universe=_told(universe),
         index=_told(index),
         index_name=adjusted.benchmark_name,
@@ -266,9 +253,9 @@ def record_of(
         prices=tuple(_prices(raw, rows, charted, tuple(actions))),
         income=sum(applied.effect.cash for applied in result.applied),
         withheld=sum(applied.effect.withheld for applied in result.applied),
-        slippage=slippage,
+        slippage=result.slippage,
         ambiguous_fills=result.ambiguous_fills,
-        optimistic_equity=optimistic_equity,
+        optimistic_equity=result.optimistic_equity,
         verdicts=_verdicts(result),
         evidence=evidence,
         policy_hash=policy_hash,
@@ -338,18 +325,6 @@ def _fills(result: BacktestResult) -> Iterable[FillLine]:
             )
 
 
-def _cash(result: BacktestResult) -> Iterable[int]:
-    """Yield the cash after each session: from the first unit through every fill and action."""
-    applied = _applied(result)
-    cash = result.starting_cash
-    for day in result.days:
-        cash += sum(one.effect.cash for one in applied[day.session])
-        for booked in day.booked:
-            cash -= booked.intent.side.sign * booked.fill.amount
-            cash -= booked.booking.commission + booked.booking.tax
-        yield cash
-
-
 def _applied(result: BacktestResult) -> dict[date, list[Applied]]:
     """Return what actions did, by the session that began with it, in order."""
     found: dict[date, list[Applied]] = defaultdict(list)
@@ -406,7 +381,7 @@ def _trades(result: BacktestResult, raw: RawPanel, rows: IntArray) -> list[Trade
                 close(symbol, at, booked.intent.reason)
     last = len(result.sessions) - 1
     for symbol, holding in sorted(open_.items()):
-        value = holding.held * int(raw.close[rows[-1], raw.symbols.index(symbol)])
+        value = holding.held * int(raw.close[rows[-1], raw.columns[symbol]])
         found.append(_line_of(symbol, holding, result.sessions, last, "", value))
     return found
 
@@ -464,7 +439,7 @@ def _prices(
             ex_date = np.datetime64(action.ex_date, "D")
             if action.symbol == symbol and action.kind is ActionKind.SPLIT and ex_date <= days[-1]:
                 scale[days < ex_date] *= action.denominator / action.numerator
-        close = raw.close[rows, raw.symbols.index(symbol)] * scale
+        close = raw.close[rows, raw.columns[symbol]] * scale
         yield PriceLine(
             symbol=symbol,
             close=tuple(float(price) if price > 0 else None for price in close),

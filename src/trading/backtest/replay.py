@@ -77,7 +77,7 @@ class IntradayReplay:
         raw, prints = self._raw, self._prints(start, view)
         found = set()
         for i, symbol in enumerate(view.symbols):
-            j = raw.symbols.index(symbol)
+            j = raw.columns[symbol]
             day = DayPrices(
                 open=int(raw.open[row, j]),
                 high=int(raw.high[row, j]),
@@ -118,9 +118,8 @@ def merged(
     by_instant: dict[datetime, list[Print]] = {}
     for ts, daily in daily_instants(raw, row, view, start):
         by_instant.setdefault(ts, []).extend(p for p in daily if p.symbol not in prints)
-    column = {symbol: i for i, symbol in enumerate(raw.symbols)}
     for symbol in view.symbols:
-        if symbol not in prints or not raw.tradable[row, column[symbol]]:
+        if symbol not in prints or not raw.tradable[row, raw.columns[symbol]]:
             continue
         for trade in prints[symbol]:
             by_instant.setdefault(trade.ts, []).append(trade)

@@ -460,7 +460,7 @@ def _costs(record: RunRecord, found: Figures, words: Words) -> Section:
     money = record.currency
     profit = record.equity[-1] - record.starting_cash
     commission, tax = (int(found[name] or 0) for name in ("commission", "tax"))
-    before = profit + commission + tax + (record.slippage or 0)
+    before = profit + commission + tax + record.slippage
     rows = [
         (text_cell(words("costs.before")), toned(words.money(before, money, signed=True), before)),
         (text_cell(words("costs.commission")), Cell(text=words.money(-commission, money))),

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import Any, Protocol
 
 from trading.domain.actions import CorporateAction, in_effect_order
-from trading.domain.arrays import FloatArray, IntArray
+from trading.domain.arrays import IntArray
 from trading.domain.decision import Decision, TradingState
 from trading.domain.instrument import Exchange
 from trading.domain.market import RawPanel, Tick
@@ -75,6 +75,7 @@ class SessionResult:
     booked: tuple[Booked, ...]
     denied: tuple[Deny, ...]
     equity: int
+    cash: int
     ambiguous_fills: int = 0
     slippage: int = 0
 
@@ -141,13 +142,7 @@ def run(
     holds both a loss and a profit as the profit: the other bound.
     """
     by_session = actions_by_session(actions)
-    rows = [
-        row
-        for row in range(1, len(raw.sessions))
-        if first <= raw.sessions[row].astype(date) <= last
-    ]
-    if not rows:
-        raise UsageError(f"{first}부터 {last}까지 거래할 수 있는 기록이 없습니다.")
+    rows = traded_rows(raw, first, last)
     engine = TradingEngine(
         policy,
         Account(policy.market, cash),
@@ -176,7 +171,7 @@ def run(
                 start,
                 view,
                 instants,
-                slippage=slippage_of(view, raw, row, policy),
+                slippage=slippage_of(view, policy),
                 favourable=favourable,
             )
         )
@@ -191,6 +186,14 @@ def run(
         final_cash=engine.account.cash,
         positions={s: p.quantity for s, p in engine.account.positions.items()},
     )
+
+
+def traded_rows(raw: RawPanel, first: date, last: date) -> range:
+    """Return the rows of the sessions from ``first`` to ``last``; ``UsageError`` for none."""
+    rows = raw.rows_between(first, last)
+    if not rows:
+        raise UsageError(f"{first}부터 {last}까지 거래할 수 있는 기록이 없습니다.")
+    return rows
 
 
 def run_both(
@@ -230,16 +233,15 @@ def session_start(
     close_ts: datetime,
 ) -> SessionStart:
     """Return the event that begins the session in ``row``, with references of all it concerns."""
-    concerned = {*view.symbols, *engine.account.positions}
     return SessionStart(
         session=view.session,
         open_ts=open_ts,
         close_ts=close_ts,
         actions=actions,
         reference={
-            symbol: int(raw.reference[row, i])
-            for i, symbol in enumerate(raw.symbols)
-            if symbol in concerned
+            symbol: int(raw.reference[row, raw.columns[symbol]])
+            for symbol in (*view.symbols, *engine.account.positions)
+            if symbol in raw.columns
         },
         withholding_ppb=rules.dividend_withholding_ppb(view.session),
     )
@@ -298,6 +300,7 @@ def run_session(
         booked=tuple(engine.booked),
         denied=tuple(driver.denied),
         equity=engine.equity(),
+        cash=engine.account.cash,
         ambiguous_fills=driver.ambiguous_fills,
         slippage=driver.slippage,
     )
@@ -394,13 +397,16 @@ class _Driver:
             self.deliver(execution, ts)
 
 
-def slippage_of(
-    view: View, raw: RawPanel, row: int, policy: Policy
-) -> Mapping[str, Slippage] | None:
+def slippage_of(view: View, policy: Policy) -> Mapping[str, Slippage] | None:
     """Return the slippage of each instrument of the view, ``None`` where there is none."""
     if policy.orders.slippage.is_off:
         return None
-    scales = scales_of(view, raw, row, policy)
+    scales = impact_scales(
+        policy.orders.slippage.impact,
+        view.morning.volatility,
+        policy.sessions_per_year,
+        view.volume,
+    )
     return {
         symbol: Slippage(
             policy.orders.slippage.rates, float(scales[i]), view.ladders[view.ladder_of[i]]
@@ -409,25 +415,11 @@ def slippage_of(
     }
 
 
-def scales_of(view: View, raw: RawPanel, row: int, policy: Policy) -> FloatArray:
-    """Return the impact of one share in each instrument of the view, as known before the open."""
-    first = max(0, row - policy.risk.adv_sessions)
-    columns = {symbol: i for i, symbol in enumerate(raw.symbols)}
-    volume = raw.volume[first:row, [columns[symbol] for symbol in view.symbols]]
-    return impact_scales(
-        policy.orders.slippage.impact,
-        view.morning.volatility,
-        policy.sessions_per_year,
-        volume.sum(axis=0) // max(row - first, 1),
-    )
-
-
 def daily_instants(raw: RawPanel, row: int, view: View, start: SessionStart) -> Instants:
     """Return the prints of one session's daily bars, by instant, instruments in view order."""
     by_instant: dict[datetime, list[Print]] = {}
-    column = {symbol: i for i, symbol in enumerate(raw.symbols)}
     for symbol in view.symbols:
-        i = column[symbol]
+        i = raw.columns[symbol]
         if not raw.tradable[row, i]:
             continue
         for trade in daily_prints(

@@ -20,7 +20,6 @@ from trading.domain.arrays import FloatArray, IntArray
 from trading.domain.market import RawPanel
 from trading.domain.order import OrderIntent, Side
 from trading.domain.rules import MarketRules
-from trading.errors import UsageError
 from trading.execution.decide import BOUNDARY_OPEN, Policy, Views
 from trading.execution.engine import BOUNDARY_EXIT, BOUNDARY_TRIGGER, REASON_TRIGGER
 from trading.execution.exits import (
@@ -132,14 +131,8 @@ def run(
             ambiguous_fills=made.ambiguous_fills,
             slippage=made.slippage,
         )
-    rows = [
-        row
-        for row in range(1, len(raw.sessions))
-        if first <= raw.sessions[row].astype(date) <= last
-    ]
-    if not rows:
-        raise UsageError(f"{first}부터 {last}까지 거래할 수 있는 기록이 없습니다.")
-    known = views.between(rows[0], rows[-1] + 1)
+    rows = runner.traded_rows(raw, first, last)
+    known = views.between(rows.start, rows.stop)
     equity, orders, n_orders, ambiguous, slippage = _trade(
         known,
         _days(known, raw, actions, calendar, rules, policy),
@@ -159,9 +152,9 @@ def run(
         ),
     )
     return SweepResult(
-        sessions=tuple(raw.sessions[rows[0] : rows[-1] + 1].tolist()),
+        sessions=tuple(raw.sessions[rows.start : rows.stop].tolist()),
         equity=tuple(equity.tolist()),
-        orders=tuple(_intents(orders[:n_orders], raw, rows[0], policy)),
+        orders=tuple(_intents(orders[:n_orders], raw, rows.start, policy)),
         starting_cash=cash,
         ambiguous_fills=int(ambiguous),
         slippage=int(slippage),
@@ -184,11 +177,10 @@ def _days(
     dividend = np.zeros((n, m), dtype=np.int64)
     gone = np.full((n, m), -1, dtype=np.int64)
     row_of = {session: t for t, session in enumerate(sessions)}
-    column_of = {symbol: i for i, symbol in enumerate(raw.symbols)}
     for session, group in actions_by_session(actions).items():
         t = row_of.get(session, -1)
         for action in group if t >= 0 else ():
-            i = column_of[action.symbol]
+            i = raw.columns[action.symbol]
             if action.kind is ActionKind.SPLIT:
                 split[t, i] = action.numerator, action.denominator
             elif action.kind is ActionKind.RIGHTS:

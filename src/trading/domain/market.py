@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -126,7 +127,7 @@ class PriceBasis(StrEnum):
     ADJUSTED = "adjusted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RawPanel:
     """Prices as traded, for orders, fills, lots, ticks, limits and cash.
 
@@ -149,6 +150,17 @@ class RawPanel:
     reference: IntArray
     volume: IntArray
     tradable: BoolArray
+
+    @cached_property
+    def columns(self) -> Mapping[str, int]:
+        """The column of each symbol."""
+        return {symbol: i for i, symbol in enumerate(self.symbols)}
+
+    def rows_between(self, first: date, last: date) -> range:
+        """Return the rows from ``first`` to ``last`` that have a yesterday."""
+        begin = int(np.searchsorted(self.sessions, np.datetime64(first, "D")))
+        end = int(np.searchsorted(self.sessions, np.datetime64(last, "D"), side="right"))
+        return range(max(begin, 1), end)
 
     def row_of(self, session: date) -> int:
         """Return the row of ``session``; ``KeyError`` when the panel has none."""

@@ -152,7 +152,7 @@ class View:
     ``morning`` holds the arrays, one entry an instrument; prices are minor units restated for the
     morning's actions. ``history`` are the past returns ``(n_sessions, n_instruments)`` that an
     optimizer looks at, none where positions are sized one by one; ``market_values`` those of all
-    shares, NaN where they are not known.
+    shares, NaN where they are not known; ``volume`` the mean shares a session of the past days.
     """
 
     session: date
@@ -169,6 +169,7 @@ class View:
     upper: IntArray
     ladders: IntArray
     ladder_of: IntArray
+    volume: IntArray
 
     @cached_property
     def hash(self) -> str:
@@ -227,7 +228,6 @@ class Views:
         self._rules = rules
         self._policy = policy
         self._champions = _var_champions(evaluation, raw, policy.risk)
-        self._column = {symbol: i for i, symbol in enumerate(raw.symbols)}
         self._block: Mornings | None = None
 
     def at(self, row: int, *, held: Collection[str] = (), untradable: Collection[str] = ()) -> View:
@@ -241,7 +241,7 @@ class Views:
         known = self._around(row)
         t, past = row - known.first_row, row - 1
         is_held = np.zeros(len(raw.symbols), dtype=np.bool_)
-        is_held[[self._column[symbol] for symbol in held if symbol in self._column]] = True
+        is_held[[raw.columns[symbol] for symbol in held if symbol in raw.columns]] = True
         columns = columns_of(known, t, is_held)
         symbols = tuple(raw.symbols[i] for i in columns)
         found = morning_of(known, t, columns, self.window)
@@ -272,6 +272,7 @@ class Views:
             upper=known.upper[t, columns],
             ladders=known.ladders,
             ladder_of=known.ladder_of[t, columns],
+            volume=known.volume[t, columns],
         )
 
     def between(self, first: int, stop: int) -> Mornings:

@@ -73,7 +73,7 @@ def history_hashes(raw: RawPanel, row: int, symbols: Sequence[str]) -> dict[str,
     """Return a fingerprint of each symbol's bars before ``row``, for the record of a decision."""
     hashes = {}
     for symbol in symbols:
-        i = raw.symbols.index(symbol)
+        i = raw.columns[symbol]
         digest = hashlib.sha256()
         for name in (*_FIELDS, "reference"):
             digest.update(np.ascontiguousarray(getattr(raw, name)[:row, i]).tobytes())

@@ -21,7 +21,7 @@ from trading.domain.market import AdjustedPanel, Facts, PriceBasis, RawPanel
 from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import MissingDataError, UsageError
-from trading.execution.decide import Policy, Views
+from trading.execution.decide import Policy
 from trading.execution.engine import SessionStart
 from trading.ports import DatasetSource
 from trading.sessions import SessionCalendar
@@ -155,31 +155,6 @@ def load_history(installation: Installation, scope: Scope) -> History:
         last=last,
         names={symbol: item.name for symbol, item in instruments.items() if item.name},
     )
-
-
-def views_of(
-    installation: Installation,
-    history: History,
-    agents: Sequence[str],
-    strategies: "StrategySettings",
-) -> Views:
-    """Return the views of every session by the votes of ``agents``.
-
-    Learned agents abstain: a model trained on these years would know their end.
-    """
-    from trading.strategies.evaluation import evaluate
-
-    evaluation = evaluate(
-        history.adjusted,
-        history.raw,
-        features=installation.settings.features,
-        strategies=strategies,
-        facts=history.facts,
-        standing=history.standing,
-        agents=agents,
-        exchanges=installation.settings.universe.exchanges[history.market],
-    ).evaluation
-    return Views(evaluation, history.raw, history.rules, history.policy)
 
 
 def replay_of(history: History, kind: "ReplayKind") -> "IntradayReplay | None":

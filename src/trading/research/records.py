@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trading.backtest.record import Evidence, RunRecord, Trials, dumped, loaded, record_of
+from trading.backtest.record import Evidence, RunRecord, dumped, loaded, record_of
 from trading.backtest.runner import BacktestResult
 from trading.backtest.trials import Count
 from trading.bootstrap import Installation, research_dir
@@ -62,10 +62,8 @@ def record_run(
             replayed=dict(replayed),
         ),
         most_charts=installation.settings.research.report.charts,
-        trials=Trials(raw=trials.raw, distinct=trials.distinct, effective=trials.effective),
+        trials=trials,
         names=history.names,
-        slippage=result.slippage,
-        optimistic_equity=result.optimistic_equity,
     )
 
 

@@ -12,7 +12,6 @@ from trading.backtest.settings import RobustnessSettings
 from trading.domain.instrument import Currency
 from trading.domain.rules import MarketRules
 from trading.domain.wording import REGIME_TEXT, money_text, percent_text
-from trading.execution.decide import Views
 from trading.research.trader import Trader
 from trading.strategies.base import Evaluation
 
@@ -147,7 +146,7 @@ class _Reruns:
         points = []
         for multiple in self._settings.capital_multiples:
             made = runner.run(
-                Views(self._evaluation, trader.raw, trader.rules, policy),
+                trader.views(self._evaluation),
                 trader.raw,
                 trader.actions,
                 trader.calendar,

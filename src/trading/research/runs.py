@@ -20,12 +20,10 @@ from trading.research import records, robustness
 from trading.research.evidence import choice_lines, evidence_of_choice
 from trading.research.history import (
     Scope,
-    agents_of,
     evidence_lines,
     evidence_of,
     load_history,
     replay_of,
-    views_of,
     with_slippage,
 )
 from trading.research.parameters import Params
@@ -68,15 +66,16 @@ def backtest(
     strategies = installation.settings.strategies
     history = with_slippage(load_history(installation, scope), slippage_bps, impact)
     tapes = replay_of(history, replay)
-    views = views_of(installation, history, agents_of(strategy, strategies), strategies)
+    trader = Trader.of(installation, history, strategy)
+    evaluation = trader.evaluation_of(strategies)
     result = runner.run_both(
-        views,
+        trader.views(evaluation),
         history.raw,
         history.actions,
         history.calendar,
         history.rules,
         history.policy,
-        cash=installation.settings.app.demo.cash_minor(history.market),
+        cash=trader.cash,
         first=history.first,
         last=history.last,
         replay=tapes,
@@ -84,7 +83,6 @@ def backtest(
     )
     replayed = dict(tapes.sessions) if tapes is not None else {str(replay): len(result.sessions)}
     with open_trials(installation) as ledger:
-        trader = Trader.of(installation, history, strategy)
         returns = measures.returns_of(np.array([result.starting_cash, *result.equity]))
         ledger.record(trader.trial("backtest", {}, returns, chosen={"replay": str(replay)}))
         trials = ledger.count(history.market)
@@ -92,7 +90,7 @@ def backtest(
     if is_robustness_asked:
         found = robustness.measure(
             trader,
-            trader.evaluation_of(strategies),
+            evaluation,
             record,
             installation.settings.research.robustness,
             progress,

@@ -140,12 +140,10 @@ class Trader:
             standing=self.standing,
         )
 
-    @cached_property
-    def rows(self) -> tuple[int, ...]:
+    @property
+    def rows(self) -> range:
         """Rows of the panel that are traded: those of the asked dates that have a yesterday."""
-        days = self.raw.sessions
-        asked = (days >= np.datetime64(self.first)) & (days <= np.datetime64(self.last))
-        return tuple(row for row in np.flatnonzero(asked).tolist() if row > 0)
+        return self.raw.rows_between(self.first, self.last)
 
     @property
     def sessions(self) -> tuple[date, ...]:
@@ -171,6 +169,10 @@ class Trader:
         ground = self.ground if model is None else self.ground.taught(model)
         return vote(ground, strategies, agents_of(self.strategy, strategies)).evaluation
 
+    def views(self, evaluation: Evaluation) -> Views:
+        """Return the views of every session by ``evaluation``."""
+        return Views(evaluation, self.raw, self.rules, self.policy)
+
     def model_at(self, row: int) -> ForestModel | None:
         """Return what the learned agent is taught by all that is known at the close of ``row``.
 
@@ -195,7 +197,7 @@ class Trader:
     ) -> SweepResult:
         """Trade ``evaluation`` from ``first`` to ``last``, the whole history when not named."""
         return sweep.run(
-            Views(evaluation, self.raw, self.rules, self.policy),
+            self.views(evaluation),
             self.raw,
             self.actions,
             self.calendar,

@@ -8,6 +8,7 @@ hurts is the low: the path is open, low, high, close, each a price that was real
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +108,7 @@ def bar_seconds(frame: Any) -> int:
     return int(np.diff(starts).min()) if len(starts) > 1 else MINUTE_SECONDS
 
 
+@lru_cache(maxsize=8)
 def session_instants(open_ts: datetime, close_ts: datetime) -> tuple[datetime, ...]:
     """Return the four instants at which a daily bar prints: open, two between, close."""
     step = (close_ts - open_ts) / (PRINTS_PER_BAR - 1)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from trading.backtest import figures, runner
-from trading.backtest.record import Trials, dumped, loaded, record_of
+from trading.backtest.record import dumped, loaded, record_of
+from trading.backtest.trials import Count
 from trading.domain.actions import ActionKind
 from trading.domain.order import Side
 
@@ -226,8 +227,8 @@ def test_figures_are_those_of_their_definitions(record):
 
 def test_luck_is_allowed_for(record):
     """More trials, less proof: the DSR falls from the PSR of a single trial."""
-    one = figures.run_figures(replace(record, trials=Trials(raw=1, distinct=1, effective=1.0)))
-    many = figures.run_figures(replace(record, trials=Trials(raw=99, distinct=50, effective=5.0)))
+    one = figures.run_figures(replace(record, trials=Count(raw=1, distinct=1, effective=1.0)))
+    many = figures.run_figures(replace(record, trials=Count(raw=99, distinct=50, effective=5.0)))
 
     assert figures.run_figures(replace(record, trials=None))["deflated_sharpe"] is None
     assert one["deflated_sharpe"] == pytest.approx(one["psr"])

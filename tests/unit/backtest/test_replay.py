@@ -12,7 +12,8 @@ from trading.backtest.replay import IntradayReplay, ReplayKind
 from trading.domain.instrument import Market
 from trading.errors import MissingDataError
 from trading.execution.engine import SessionStart
-from trading.research.history import Scope, load_history, replay_of, views_of
+from trading.research.history import Scope, load_history, replay_of
+from trading.research.trader import Trader
 from trading.simulation.paths import DayPrices, Print, refusal
 
 # Whole runs: as plain Python they would take minutes.
@@ -153,7 +154,8 @@ def test_recorded_american_minutes(shared_data, home):
     )  # fmt: skip
     history = load_history(installation, scope)
     strategies = installation.settings.strategies
-    views = views_of(installation, history, ["ma_crossover"], strategies)
+    trader = Trader.of(installation, history, "ma_crossover")
+    views = trader.views(trader.evaluation_of(strategies))
     tapes = replay_of(history, ReplayKind.MINUTE)
 
     def run(**more):
