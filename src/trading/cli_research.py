@@ -337,6 +337,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
+    from trading.backtest.figures import Sampling
     from trading.backtest.page import Words
     from trading.research import compare as comparison
     from trading.research import pages, records
@@ -344,7 +345,7 @@ def compare(
     installation = bootstrap.open_home(State.root)
     found = comparison.compare(
         [records.load(installation, named) for named in run],
-        pages.sampling_of(installation.settings.research.report),
+        Sampling.of(installation.settings.research.report),
     )
     result = comparison.to_json(found)
     if report:

@@ -296,7 +296,7 @@ def performance(report: SessionReport) -> dict[str, Any]:
             for line in report.positions
         ],
         "risk": [
-            {"name": line.name, "value": _known(line.value), "limit": line.limit}
+            {"name": line.name, "value": measures.known(line.value), "limit": line.limit}
             for line in report.risk
         ],
         "quality": None
@@ -437,21 +437,15 @@ def _metrics(values: FloatArray, periods_per_year: int) -> dict[str, float | int
     if len(returns) >= MIN_RETURNS:
         k = periods_per_year
         figures |= {
-            "annual_volatility": _finite(measures.annual_volatility(returns, periods_per_year=k)),
-            "sharpe": _finite(measures.sharpe(returns, periods_per_year=k)),
-            "sortino": _finite(measures.sortino(returns, periods_per_year=k)),
-            "cagr": _finite(measures.cagr(values, periods_per_year=k)),
-            "calmar": _finite(measures.calmar(values, periods_per_year=k)),
+            "annual_volatility": measures.known(
+                measures.annual_volatility(returns, periods_per_year=k)
+            ),
+            "sharpe": measures.known(measures.sharpe(returns, periods_per_year=k)),
+            "sortino": measures.known(measures.sortino(returns, periods_per_year=k)),
+            "cagr": measures.known(measures.cagr(values, periods_per_year=k)),
+            "calmar": measures.known(measures.calmar(values, periods_per_year=k)),
         }
     return figures
-
-
-def _known(value: float | None) -> float | None:
-    return value if value is None else _finite(value)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _benchmark(report: SessionReport) -> dict[str, Any] | None:

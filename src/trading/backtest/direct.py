@@ -21,9 +21,7 @@ from numba import njit
 from trading.domain.arrays import FloatArray, IntArray, SideArray
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Exchange, Market
-from trading.domain.market import RawPanel
 from trading.domain.order import Fill, OrderAck, OrderIntent, OrderStatus, OrderUpdate
-from trading.domain.rules import MarketRules
 from trading.errors import OrderStateError, UsageError
 from trading.execution.decide import Policy, RiskState
 from trading.execution.engine import Accepted, Closes, Submit, TradingEngine, Wish
@@ -87,22 +85,6 @@ class DirectResult:
     orders: int
     starting_cash: int
     cash: int
-
-
-def bars_of(raw: RawPanel, rules: MarketRules, fees: IntArray) -> Bars:
-    """Return the bars of a panel under the law of their days, every order at the same ``fees``."""
-    days = raw.sessions
-    lower, upper = rules.limit_arrays(raw.exchanges, raw.reference, days)
-    return Bars(
-        open=np.ascontiguousarray(np.where(raw.tradable, raw.open, 0)),
-        close=np.ascontiguousarray(raw.close),
-        volume=np.ascontiguousarray(raw.volume),
-        lower=lower,
-        upper=upper,
-        lot=rules.lot_arrays(raw.exchanges, raw.reference, days),
-        fees=fees[None],
-        fee_of=np.zeros((1, len(raw.symbols)), dtype=np.int64),
-    )
 
 
 def lawless(open_: IntArray, close: IntArray, volume: IntArray, fees: IntArray) -> Bars:

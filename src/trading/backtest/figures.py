@@ -7,12 +7,12 @@ formulas are those of ``measures``.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from trading import measures
 from trading.backtest.record import RunRecord
+from trading.backtest.settings import ReportSettings
 from trading.domain.arrays import FloatArray, IntArray
 from trading.measures import Interval
 
@@ -62,8 +62,8 @@ def path_figures(
         "min_track_record": lambda: _min_track_record(returns),
     }
     is_long = len(returns) >= MIN_RETURNS
-    return {name: _known(value) for name, value in body.items()} | {
-        name: _known(compute()) if is_long else None for name, compute in long.items()
+    return {name: measures.known(value) for name, value in body.items()} | {
+        name: measures.known(compute()) if is_long else None for name, compute in long.items()
     }
 
 
@@ -89,6 +89,11 @@ class Sampling:
     level: float = 0.95
     repetitions: int = 1000
     seed: int = 20
+
+    @classmethod
+    def of(cls, settings: ReportSettings) -> "Sampling":
+        """Return how the reports of these settings draw."""
+        return cls(level=settings.level, repetitions=settings.repetitions, seed=settings.seed)
 
     def interval(
         self,
@@ -197,7 +202,7 @@ def _activity(record: RunRecord) -> Figures:
         "mean_trade": float(np.mean(outcomes)) if len(outcomes) else math.nan,
         "holding_sessions": float(np.mean([t.sessions for t in closed])) if closed else math.nan,
     }
-    return {name: _known(value) for name, value in body.items()}
+    return {name: measures.known(value) for name, value in body.items()}
 
 
 def _against(record: RunRecord) -> Figures:
@@ -226,7 +231,7 @@ def _against(record: RunRecord) -> Figures:
             "beta": line.beta,
             "r_squared": line.r_squared,
         }
-    return dict.fromkeys(_COMPARED) | {n: _known(value) for n, value in body.items()}
+    return dict.fromkeys(_COMPARED) | {n: measures.known(value) for n, value in body.items()}
 
 
 _COMPARED = (
@@ -272,7 +277,7 @@ def _deflated(record: RunRecord) -> Figures:
     if record.trials is None or len(returns) < MIN_RETURNS:
         return found
     for name, count in zip(found, (record.trials.distinct, record.trials.effective), strict=True):
-        found[name] = _known(
+        found[name] = measures.known(
             measures.deflated_sharpe(
                 measures.period_sharpe(returns),
                 len(returns),
@@ -292,9 +297,3 @@ def _line(pair: FloatArray) -> tuple[float, float]:
     spread = float(np.sum(centered * centered))
     beta = float(np.sum(centered * y)) / spread if spread > 0 else math.nan
     return float(np.mean(y)) - beta * float(np.mean(x)), beta
-
-
-def _known(value: Any) -> float | int | None:
-    if isinstance(value, int):
-        return value
-    return float(value) if np.isfinite(value) else None

@@ -459,7 +459,7 @@ def _verdicts(result: BacktestResult) -> dict[str, int]:
 
 
 def _told(values: FloatArray) -> tuple[float | None, ...]:
-    return tuple(value if np.isfinite(value) else None for value in values.tolist())
+    return tuple(map(measures.known, values.tolist()))
 
 
 def _known(values: Sequence[float | None]) -> FloatArray:

@@ -101,8 +101,7 @@ _COLUMNS = 20
 def run_page(record: RunRecord, words: Words, settings: ReportSettings) -> Page:
     """Return the page of a run."""
     found = figures.run_figures(record)
-    sampling = Sampling(level=settings.level, repetitions=settings.repetitions, seed=settings.seed)
-    spans = figures.intervals(record, sampling)
+    spans = figures.intervals(record, Sampling.of(settings))
     return Page(
         title=words("run.title", strategy=record.strategy),
         meta=words(
@@ -148,22 +147,35 @@ def run_page(record: RunRecord, words: Words, settings: ReportSettings) -> Page:
     )
 
 
+def bias_rows(told: Mapping[str, Any], words: Words) -> Iterable[tuple[str, str]]:
+    """Yield what makes a history easier than life was, of a record's evidence or of a result."""
+    yield (
+        words("label.survivorship"),
+        told["survivorship_text"]
+        if words.language == "ko"
+        else words.code("survivorship", told["survivorship"]),
+    )
+    yield words("label.price_basis"), words.code("price_basis", str(told["price_basis"]))
+    yield (
+        words("label.sectors"),
+        words("sectors.today" if told["are_sectors_of_today"] else "sectors.dated"),
+    )
+
+
+def trials_text(trials: Mapping[str, Any], words: Words) -> str:
+    """Return how much was tried, in one sentence; the keys are those of ``trials.Count``."""
+    return words(
+        "trials.counted",
+        raw=f"{trials['raw']:,}",
+        distinct=f"{trials['distinct']:,}",
+        effective=words.number(trials["effective"], 1),
+    )
+
+
 def evidence_rows(record: RunRecord, words: Words) -> Iterable[tuple[str, str]]:
     """Yield what biases or limits a run, by name, in plain words."""
     evidence = record.evidence
-    yield (
-        words("label.survivorship"),
-        (
-            evidence.survivorship_text
-            if words.language == "ko"
-            else words.code("survivorship", evidence.survivorship)
-        ),
-    )
-    yield words("label.price_basis"), words.code("price_basis", evidence.price_basis.value)
-    yield (
-        words("label.sectors"),
-        words("sectors.today" if evidence.are_sectors_of_today else "sectors.dated"),
-    )
+    yield from bias_rows(asdict(evidence), words)
     if record.strategy == ENSEMBLE:
         yield words("label.learned"), words("learned.abstain")
     yield words("label.ambiguous"), _ambiguous(record, words)
@@ -298,12 +310,7 @@ def _ambiguous(record: RunRecord, words: Words) -> str:
 def _trials(record: RunRecord, words: Words) -> str:
     if record.trials is None:
         return words("trials.unknown")
-    return words(
-        "trials.counted",
-        raw=f"{record.trials.raw:,}",
-        distinct=f"{record.trials.distinct:,}",
-        effective=words.number(record.trials.effective, 1),
-    )
+    return trials_text(record.trials.to_json(), words)
 
 
 def _curves(record: RunRecord, found: Figures, words: Words) -> Section:

@@ -36,6 +36,9 @@ STATUS_TEXT: Mapping[OrderStatus, str] = {
     OrderStatus.UNKNOWN: "결과 불명",
 }
 
+# What the prints of a replayed session were made of.
+REPLAY_TEXT: Mapping[str, str] = {"daily": "일봉", "minute": "분봉", "tick": "체결"}
+
 BASIS_TEXT: Mapping[PriceBasis, str] = {
     PriceBasis.RAW: "실제 거래된 가격",
     PriceBasis.ADJUSTED: "공급자가 고친 가격(수정주가)",

@@ -211,3 +211,10 @@ def _moment(returns: FloatArray, order: int) -> float:
     deviation = returns - np.mean(returns)
     sigma = math.sqrt(float(np.mean(deviation * deviation)))
     return float(np.mean(deviation**order)) / sigma**order if sigma > 0 else math.nan
+
+
+def known(value: float | None) -> float | None:
+    """Return a number as JSON takes it: ``None`` for what could not be computed."""
+    if value is None or isinstance(value, int):
+        return value
+    return float(value) if math.isfinite(value) else None

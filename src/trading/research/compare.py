@@ -4,7 +4,6 @@ Runs of other dates or of another market are compared on the sessions that all o
 their returns alone.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from trading import measures
 from trading.backtest import figures
 from trading.backtest.figures import Figures, Sampling
 from trading.backtest.record import RunRecord
@@ -130,15 +130,17 @@ def to_json(found: Comparison) -> dict[str, Any]:
             {
                 "run": found.runs[one.run].run_id,
                 "other": found.runs[one.other].run_id,
-                "annual": _known(one.interval.value),
-                "low": _known(one.interval.low),
-                "high": _known(one.interval.high),
+                "annual": measures.known(one.interval.value),
+                "low": measures.known(one.interval.low),
+                "high": measures.known(one.interval.high),
                 "level": one.interval.level,
                 "verdict": one.verdict,
             }
             for one in found.differences
         ],
-        "correlation": [[_known(value) for value in row] for row in found.correlation.tolist()],
+        "correlation": [
+            [measures.known(value) for value in row] for row in found.correlation.tolist()
+        ],
         "differing": {name: list(values) for name, values in found.apart.items()},
     }
 
@@ -216,7 +218,3 @@ def _flat(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         else:
             found[prefix + name] = value
     return found
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -8,6 +8,7 @@ import numpy as np
 
 from trading import measures
 from trading.backtest import validation
+from trading.backtest.figures import MIN_RETURNS
 from trading.backtest.settings import ResearchSettings, WalkForwardSettings
 from trading.domain.arrays import FloatArray
 from trading.domain.wording import percent_text
@@ -43,10 +44,27 @@ def overfitting(returns: Sequence[FloatArray], blocks: int) -> dict[str, Any] | 
         "degradation_slope": found.slope,
     }
     return {
-        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        **{name: measures.known(value) for name, value in numbers.items()},
         "configurations": len(returns),
         "blocks": blocks,
     }
+
+
+def against_universe(
+    returns: FloatArray, universe: FloatArray, *, periods_per_year: int
+) -> dict[str, Any] | None:
+    """Return what an account earned beside its beta to the universe, after its costs.
+
+    Annual ``alpha`` with its t-value (Newey and West), and ``beta``: an account that is half in
+    cash is not better for being out of a falling market. ``None`` where the universe is unknown
+    or the account never moved.
+    """
+    if len(returns) < MIN_RETURNS or not np.isfinite(universe).all():
+        return None
+    found = measures.regression(returns, universe, periods_per_year=periods_per_year)
+    if not math.isfinite(found.alpha_t):
+        return None
+    return {"alpha": found.alpha, "alpha_t": found.alpha_t, "beta": found.beta}
 
 
 def dispersion(

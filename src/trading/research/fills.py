@@ -17,7 +17,7 @@ from trading.bootstrap import Installation
 from trading.domain.arrays import IntArray
 from trading.domain.instrument import Market
 from trading.domain.rules import MarketRules
-from trading.domain.wording import MARKET_TEXT
+from trading.domain.wording import MARKET_TEXT, REPLAY_TEXT
 from trading.errors import MissingDataError
 from trading.ports import DatasetSource
 from trading.research.history import Scope
@@ -31,7 +31,6 @@ _CASE_TEXT = {
     "touch": "가격이 닿기만 함",
     "never": "가격이 오지 않음",
 }
-_FINE_TEXT = {"daily": "일봉", "minute": "분봉", "tick": "체결"}
 HEADS = (
     "경우", "크기", "주문", "체결(봉)", "체결(실제)", "없던 체결", "놓친 체결", "수량비", "초과 수량",
     "유리함(bp)", "최대(bp)",
@@ -177,7 +176,7 @@ def _by_minute(trades: list[Print]) -> Mapping[Any, list[Print]]:
 def text(result: Mapping[str, Any]) -> str:
     """Return the comparison as a user reads it."""
     return "\n".join(
-        f"{_FINE_TEXT[one['coarse']]} {one['bars']:,}개를 {_FINE_TEXT[one['fine']]}과 맞춰 봄 "
+        f"{REPLAY_TEXT[one['coarse']]} {one['bars']:,}개를 {REPLAY_TEXT[one['fine']]}과 맞춰 봄 "
         f"({one['sessions']:,}거래일): 없던 체결을 낸 주문 {one['false_fills']:,}건"
         for one in result["comparisons"]
     )

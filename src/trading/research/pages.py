@@ -35,7 +35,15 @@ from trading.backtest.page import (
     tone,
     toned,
 )
-from trading.backtest.report import drawdowns, months, rolling, span_text, written
+from trading.backtest.report import (
+    bias_rows,
+    drawdowns,
+    months,
+    rolling,
+    span_text,
+    trials_text,
+    written,
+)
 from trading.backtest.settings import ReportSettings
 from trading.backtest.validation import stability
 from trading.bootstrap import Installation, research_dir
@@ -81,11 +89,6 @@ def write_comparison(installation: Installation, found: Comparison, language: La
 
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def sampling_of(settings: ReportSettings) -> Sampling:
-    """Return how intervals are drawn."""
-    return Sampling(level=settings.level, repetitions=settings.repetitions, seed=settings.seed)
 
 
 def sweep_page(result: Mapping[str, Any], words: Words) -> Page:
@@ -416,34 +419,15 @@ def _ranking(ranked: Sequence[Mapping[str, Any]], words: Words) -> Section:
 
 
 def _evidence(result: Mapping[str, Any], words: Words) -> Section:
-    trials = result["trials"]
     rows = (
-        (
-            "label.survivorship",
-            result["survivorship_text"]
-            if words.language == "ko"
-            else words.code("survivorship", result["survivorship"]),
-        ),
-        ("label.price_basis", words.code("price_basis", result["price_basis"])),
-        (
-            "label.sectors",
-            words("sectors.today" if result["are_sectors_of_today"] else "sectors.dated"),
-        ),
-        (
-            "label.trials",
-            words(
-                "trials.counted",
-                raw=f"{trials['raw']:,}",
-                distinct=f"{trials['distinct']:,}",
-                effective=words.number(trials["effective"], 1),
-            ),
-        ),
+        *bias_rows(result, words),
+        (words("label.trials"), trials_text(result["trials"], words)),
     )
     return Section(
         title=words("labels.title"),
         grid=Grid(
             heads=(),
-            rows=tuple((text_cell(words(name)), text_cell(text)) for name, text in rows),
+            rows=tuple((text_cell(name), text_cell(text)) for name, text in rows),
             groups={},
             kind="labels",
         ),
@@ -458,13 +442,18 @@ def _out_of_sample(
     settings: ReportSettings,
 ) -> Answer:
     if len(returns) >= figures.MIN_RETURNS:
-        span = sampling_of(settings).interval(
+        span = Sampling.of(settings).interval(
             returns, lambda drawn: measures.sharpe(drawn, periods_per_year=per_year)
         )
         kind = figures.verdict(span)
     else:
         span, kind = None, "unknown"
-    after = (words("folds.how"), _pbo(result, words))
+    after = (
+        words("folds.how"),
+        _beside_universe(result, words),
+        _pbo(result, words),
+        *_dispersion(result, words),
+    )
     if span is None or not math.isfinite(span.low):
         sentences = (words("folds.unknown"), *after)
         return Answer(kind="unknown", head=words("folds.unknown.head"), sentences=sentences)
@@ -486,6 +475,33 @@ def _out_of_sample(
             ends=(words("folds.lost"), words("folds.won")),
         ),
     )
+
+
+def _beside_universe(result: Mapping[str, Any], words: Words) -> str:
+    """Return what was earned beside as much of the universe as the account's beta."""
+    found = result["against_universe"]
+    if found is None:
+        return words("folds.universe.unknown")
+    # Two errors, Newey and West's: what lies within may be nothing.
+    kind = "same" if abs(found["alpha_t"]) <= 2.0 else "better" if found["alpha"] > 0 else "worse"
+    return words(
+        f"folds.universe.{kind}",
+        alpha=words.percent(found["alpha"]),
+        beta=words.number(found["beta"]),
+        t=words.number(found["alpha_t"]),
+    )
+
+
+def _dispersion(result: Mapping[str, Any], words: Words) -> Iterable[str]:
+    found = result["dispersion"]
+    if found is not None:
+        yield words(
+            "folds.dispersion",
+            paths=found["paths"],
+            least=words.number(found["sharpe_least"]),
+            median=words.number(found["sharpe_median"]),
+            most=words.number(found["sharpe_most"]),
+        )
 
 
 def _walked_tiles(metrics: Mapping[str, Any], words: Words) -> Iterable[Tile]:

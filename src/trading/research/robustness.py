@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from trading import measures
 from trading.backtest import figures, robustness, runner
 from trading.backtest.record import RunRecord
 from trading.backtest.robustness import BASIS_POINT, Stretch
@@ -116,7 +117,7 @@ class _Reruns:
         targets = {"cash": float(record.starting_cash), "benchmark": record.starting_cash * grown}
         return {
             "traded": traded,
-            "paid_bps": _known(paid / traded / BASIS_POINT if traded else math.nan),
+            "paid_bps": measures.known(paid / traded / BASIS_POINT if traded else math.nan),
             **{name: self._break_even_of(target, traded) for name, target in targets.items()},
         }
 
@@ -137,7 +138,7 @@ class _Reruns:
             profit_at,
             reruns=self._settings.break_even_reruns,
         )
-        return {name: _known(value) for name, value in asdict(found).items()}
+        return {name: measures.known(value) for name, value in asdict(found).items()}
 
     def _capacity(self) -> dict[str, Any]:
         """Return what more capital earns; by the engine itself, which tells what was filled."""
@@ -161,7 +162,7 @@ class _Reruns:
                 {
                     "capital": made.starting_cash,
                     **self._figures([made.starting_cash, *made.equity]),
-                    "filled": _known(robustness.filled_share(made)),
+                    "filled": measures.known(robustness.filled_share(made)),
                 }
             )
         half = robustness.capacity(
@@ -256,7 +257,7 @@ def _capacity_line(found: Mapping[str, Any], currency: Currency) -> str:
 def _stretches(found: Sequence[Stretch]) -> list[dict[str, Any]]:
     return [
         {
-            name: _known(value)
+            name: measures.known(value)
             if isinstance(value, float)
             else str(value)
             if name in ("first", "last")
@@ -265,7 +266,3 @@ def _stretches(found: Sequence[Stretch]) -> list[dict[str, Any]]:
         }
         for one in found
     ]
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None

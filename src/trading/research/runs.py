@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 # The commonest verdicts tell why orders were few, or none.
 _SHOWN_VERDICTS = 3
 
-_REPLAY_TEXT = {"daily": "일봉", "minute": "분봉", "tick": "체결"}
-
 # Called with (done, all) as the work goes on.
 Progress = Callable[[int, int], None]
 
@@ -207,9 +205,11 @@ def text(result: Mapping[str, Any]) -> str:
 
 
 def _replayed_text(result: Mapping[str, Any]) -> str:
+    from trading.domain.wording import REPLAY_TEXT
+
     sessions, names = result["replayed_sessions"], result["replayed_names"]
     return ", ".join(
-        f"{_REPLAY_TEXT[kind]} {sessions.get(kind, 0):,}거래일 (종목·일 {names.get(kind, 0):,}건)"
+        f"{REPLAY_TEXT[kind]} {sessions.get(kind, 0):,}거래일 (종목·일 {names.get(kind, 0):,}건)"
         for kind in (result["replay"], ReplayKind.DAILY)
     )
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from trading import measures
 from trading.backtest import runner, walkforward
 from trading.backtest.optimize import Space, State, open_study
+from trading.backtest.record import benchmarks
 from trading.backtest.settings import Objective, OptimizeSettings, Scheme
 from trading.backtest.sweep import SweepResult
 from trading.backtest.trials import TrialLedger
@@ -19,9 +21,8 @@ from trading.backtest.walkforward import Fold, Stretch
 from trading.backtest.workers import Workers, open_workers
 from trading.bootstrap import Installation, research_dir
 from trading.errors import UsageError
-from trading.measures import returns_of
 from trading.models.inference import ForestModel
-from trading.research.evidence import dispersion, overfitting
+from trading.research.evidence import against_universe, dispersion, overfitting
 from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.optimize import refusal_of, space_of
 from trading.research.parameters import Params, key_of
@@ -106,12 +107,13 @@ def walk_forward(
             trader.trial(
                 "walk-forward",
                 {},
-                returns_of(path),
+                measures.returns_of(path),
                 chosen={"walk_forward": chosen},
                 first=made.sessions[0],
             )
         )
         counted = ledger.count(trader.market)
+    universe, _ = benchmarks(trader.raw, trader.adjusted, np.array(trader.rows))
     body = {
         "strategy": strategy,
         "market": str(trader.market),
@@ -130,6 +132,11 @@ def walk_forward(
         "metrics": performance([made.starting_cash, *made.equity], trader.market),
         "trials": counted.to_json(),
         "overfitting": overfitting([one.returns for one in pool.made], settings.blocks),
+        "against_universe": against_universe(
+            measures.returns_of(path),
+            universe[parts[0].test[0] :],
+            periods_per_year=trader.policy.sessions_per_year,
+        ),
         "dispersion": dispersion(
             [one.returns for one in pool.made],
             settings,
@@ -285,7 +292,7 @@ def _folds(
                 "params": dict(choice.made.params),
                 "candidates": choice.candidates,
                 "model": model.card.dataset_hash if model is not None else None,
-                "train_value": choice.value if math.isfinite(choice.value) else None,
+                "train_value": measures.known(choice.value),
                 "test_metrics": performance(path[begin - begun : end - begun + 1], trader.market),
                 "orders": len(orders),
                 "orders_hash": runner.orders_hash(orders),
@@ -324,6 +331,12 @@ def text(result: Mapping[str, Any]) -> str:
     ]
     if metrics.get("sharpe") is not None:
         lines.append(f"  샤프 비율 {metrics['sharpe']:.2f}")
+    beside = result["against_universe"]
+    if beside is not None:
+        lines.append(
+            f"  같은 종목을 베타 {beside['beta']:.2f}만큼 든 것과 견주면: 연 {percent_text(beside['alpha'])} "
+            f"(t {beside['alpha_t']:.2f}; 2를 넘어야 우연이라 하기 어려움)"
+        )
     luck = result["overfitting"]
     if luck is not None:
         lines.append(

@@ -23,6 +23,7 @@ from trading.features import statistics
 from trading.features.cross_section import SCORE_DECIMALS
 from trading.features.factors import FACTORS, FactorScores
 from trading.features.indicators import Bars
+from trading.measures import known
 from trading.strategies.base import StrictSettings
 
 
@@ -479,10 +480,10 @@ def _traces(found: Screen, row: int) -> Iterator[ScreenTrace]:
             age=int(found.age[row, i]) + 1,
             value=int(found.value[row, i]),
             value_rank=ranks[0],
-            volume_ratio=_known(ratio[i]),
+            volume_ratio=known(ratio[i]),
             volume_rank=ranks[1],
-            scores={name: _known(score[i]) for name, score in factors.items()},
-            composite=_known(composite[i]),
+            scores={name: known(score[i]) for name, score in factors.items()},
+            composite=known(composite[i]),
             score_rank=ranks[2],
             sector=found.sector_names[sector] if sector >= 0 else None,
             standing=standing.text,
@@ -495,10 +496,6 @@ def _ranks(values: "FloatArray | IntArray", taking_part: BoolArray) -> IntArray:
     out = np.zeros(len(values), dtype=np.int64)
     out[names[np.argsort(-values[names], kind="stable")]] = np.arange(1, len(names) + 1)
     return out
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _sentence(

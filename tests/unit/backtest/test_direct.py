@@ -19,11 +19,27 @@ CASH = 1_000_000_000
 FEES = np.array([[0, 0, 150_000, 0, 1, 2, 0], [1, 2, 2_000_000, 0, 1, 2, 0]], dtype=np.int64)
 
 
+def bars_of(raw):
+    """Return the bars of a panel under the law of their days, every order at the same fees."""
+    rules, days = shipped_rules(raw.market), raw.sessions
+    lower, upper = rules.limit_arrays(raw.exchanges, raw.reference, days)
+    return direct.Bars(
+        open=np.where(raw.tradable, raw.open, 0),
+        close=raw.close,
+        volume=raw.volume,
+        lower=lower,
+        upper=upper,
+        lot=rules.lot_arrays(raw.exchanges, raw.reference, days),
+        fees=FEES[None],
+        fee_of=np.zeros((1, len(raw.symbols)), dtype=np.int64),
+    )
+
+
 @pytest.fixture(scope="module")
 def bars(embedded_panels):
     """Return the embedded shares as they were traded, without actions taken into account."""
     raw, _ = embedded_panels
-    return direct.bars_of(raw, shipped_rules(Market.US), FEES)
+    return bars_of(raw)
 
 
 def cut(bars, rows, columns):
@@ -192,7 +208,7 @@ def test_a_korean_limit_lock_is_not_traded(shared_data, embedded_market):
     raw, _ = assemble_panels(
         source.daily(Market.KRX, symbols, days[0], days[-1]), (), days, Market.KRX, None
     )
-    korean = direct.bars_of(raw, shipped_rules(Market.KRX), FEES)
+    korean = bars_of(raw)
     wish, size = direct.above(korean.close, 3, 10), direct.Size(205, 300)
 
     made = direct.run(korean, wish, size, cash=10**12)

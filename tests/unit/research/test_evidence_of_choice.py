@@ -5,7 +5,12 @@ import pytest
 
 from trading import measures
 from trading.backtest.settings import ReportSettings, ResearchSettings, WalkForwardSettings
-from trading.research.evidence import choice_lines, dispersion, evidence_of_choice
+from trading.research.evidence import (
+    against_universe,
+    choice_lines,
+    dispersion,
+    evidence_of_choice,
+)
 
 SETTINGS = ResearchSettings(report=ReportSettings(repetitions=200))
 
@@ -95,3 +100,20 @@ def test_nothing_was_chosen(universe):
     still = [0.0 * universe, 0.0 * universe]
     assert dispersion(still, settings, periods_per_year=252) is None
     assert dispersion([universe[:5], universe[:5]], settings, periods_per_year=252) is None
+
+
+def test_half_the_market_is_its_beta(universe, single):
+    """What earns 20 bp a session beside half the index has that alpha, half its beta, and a proof."""
+    noise = 0.1 * (single - np.mean(single))
+    found = against_universe(0.5 * universe + 0.002 + noise, universe, periods_per_year=252)
+    slope = float(np.cov(noise, universe)[0, 1] / np.var(universe, ddof=1))
+
+    assert found["beta"] == pytest.approx(0.5 + slope)
+    assert found["alpha"] == pytest.approx(252 * (0.002 - slope * np.mean(universe)))
+    assert found["alpha_t"] > 10
+
+
+def test_nothing_to_hold_against(universe):
+    """An account that never moved, and a record that is too short, are held against nothing."""
+    assert against_universe(0.0 * universe, universe, periods_per_year=252) is None
+    assert against_universe(universe[:19], universe[:19], periods_per_year=252) is None
