@@ -1,6 +1,7 @@
 """However the bars came into the lake and wherever they are read from, the panels are the same."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def actions(draw: st.DrawFn) -> list[CorporateAction]:
 
 def assert_same(panels: Panels, expected: Panels) -> None:
     for panel, other in zip(panels, expected, strict=True):
-        for name in panel.__slots__:
+        for name in (field.name for field in fields(panel)):
             value, wanted = getattr(panel, name), getattr(other, name)
             if isinstance(value, np.ndarray):
                 assert (value.dtype, value.shape) == (wanted.dtype, wanted.shape), name
