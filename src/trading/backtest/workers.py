@@ -6,6 +6,7 @@ What all tasks share (recorded history, mostly) travels once to each worker, not
 import os
 import pickle
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor
@@ -19,7 +20,8 @@ from trading import __version__
 from trading.errors import TradingError, UsageError
 
 _DASK = "dask://"
-_CONNECT_SECONDS = 10
+# To learn whether anybody listens, and for a busy scheduler's first word.
+_REACH_SECONDS, _GREET_SECONDS = 5, 60
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -171,7 +173,10 @@ def _cluster(address: str, shared: Any) -> Iterator[_Cluster]:
     # It tells of lost connections in English; the one that matters is told below.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        client = connect(f"tcp://{address}", timeout=_CONNECT_SECONDS, set_as_default=False)
+        # The client would go on trying where nobody listens until its time is over.
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+        client = connect(f"tcp://{address}", timeout=_GREET_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(
             f"Dask 스케줄러에 연결하지 못했습니다: {_DASK}{address} — 주소와 포트를 확인하고, 그곳에서 "

@@ -74,8 +74,8 @@ def assert_same(panels: Panels, expected: Panels) -> None:
 
 
 def assert_plain(panels: Panels, arrays: Sequence[dict[str, np.ndarray]]) -> None:
-    for panel, fields in zip(panels, arrays, strict=True):
-        for name, wanted in fields.items():
+    for panel, plain in zip(panels, arrays, strict=True):
+        for name, wanted in plain.items():
             assert getattr(panel, name).tobytes() == wanted.tobytes(), name
 
 
