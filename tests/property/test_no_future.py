@@ -63,7 +63,7 @@ def _evaluated(panel: AdjustedPanel, raw, model, first_row: int = 0) -> Evaluati
         raw,
         features=FEATURES,
         strategies=STRATEGIES,
-        model=model,
+        models={"forest": model} if model is not None else {},
         agents=tuple(catalog.AGENTS),
         first_row=first_row,
     ).evaluation

@@ -46,7 +46,7 @@ class World:
             features=terms.features,
             strategies=terms.strategies,
             facts=facts,
-            model=model,
+            models={model.card.family: model} if model is not None else {},
             agents=terms.agents,
             exchanges=terms.exchanges,
             standing=universe.standings(

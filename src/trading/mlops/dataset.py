@@ -4,13 +4,14 @@ import hashlib
 
 import numpy as np
 
+from trading.domain.arrays import BoolArray
 from trading.domain.market import AdjustedPanel, Facts
 from trading.errors import ModelError
 from trading.features import pipeline
 from trading.features.indicators import Bars
 from trading.features.labels import forward_returns
 from trading.features.pipeline import FeatureSettings
-from trading.models.base import Dataset, ModelSettings
+from trading.models.base import Dataset, ModelSettings, windows
 
 
 def build(
@@ -18,8 +19,12 @@ def build(
     features: FeatureSettings,
     models: ModelSettings,
     facts: Facts | None = None,
+    *,
+    window: int = 1,
 ) -> Dataset:
     """Return features and labels of every ``stride_sessions``-th session.
+
+    With a ``window`` above 1 a row has the features of that many sessions, the newest last.
 
     A feature that most labelled rows lack (ranks of a small universe), or most names that trade in
     the last of the sessions looked at (fundamentals that are too old by now), is left out: a
@@ -33,10 +38,10 @@ def build(
     """
     bars = Bars(panel, facts)
     every = slice(None, None, models.stride_sessions)
-    matrix = pipeline.compute(bars, features, rows=every)
+    matrix = pipeline.compute(bars, features, rows=every if window == 1 else slice(None))
     labels = forward_returns(panel, models.horizon_sessions)
     rows = np.arange(len(panel.sessions))[every]
-    values = matrix.values
+    values = matrix.values if window == 1 else matrix.values[every]
     labelled = np.isfinite(labels.excess[rows]) & bars.tradable[rows]
     coverage = np.isfinite(values[labelled]).mean(axis=0) if labelled.any() else np.zeros(1)
     now = values[-1, bars.tradable[rows[-1]]] if len(rows) else np.empty((0, 1))
@@ -45,11 +50,19 @@ def build(
     kept = np.flatnonzero(coverage >= models.min_coverage)
     values = values[:, :, kept]
     usable = labelled & np.isfinite(values).all(axis=2)
+    if window > 1:
+        told: BoolArray = np.logical_and.reduce(np.isfinite(matrix.values[:, :, kept]), axis=2)
+        usable &= windows(told, window)[rows].all(axis=2)
     at, column = np.nonzero(usable)
     if len(at) < models.min_rows or len(kept) == 0:
         raise ModelError(f"학습 자료가 부족함: {len(at)}행 (최소 {models.min_rows}행)")
-    x = np.ascontiguousarray(values[usable])
     row = rows[at]
+    if window == 1:
+        x = np.ascontiguousarray(values[usable])
+    else:
+        # Networks calculate in single precision, and twice as much would not fit.
+        whole = matrix.values[:, :, kept].astype(np.float32)
+        x = windows(whole, window)[row, column]
     excess = labels.excess[row, column]
     digest = hashlib.sha256()
     for part in (x, excess, row, column, panel.sessions.astype(np.int64)):

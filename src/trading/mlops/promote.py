@@ -25,7 +25,7 @@ from trading.log import get_logger
 from trading.mlops.tracking import CHALLENGER, CHAMPION, PREVIOUS, MlflowRegistry
 from trading.mlops.train import model_name, train
 from trading.models.base import GateSettings, ModelCard, ModelSettings
-from trading.models.inference import ForestModel, load
+from trading.models.inference import TrainedModel, load
 
 if TYPE_CHECKING:
     from trading.config import Home
@@ -241,7 +241,7 @@ def rollback(home: "Home", market: Market) -> int:
     ModelError
         If there is no previous one.
     """
-    registry, name = MlflowRegistry(home.mlruns_dir), model_name(market.value)
+    registry, name = MlflowRegistry(home.mlruns_dir), model_name("forest", market.value)
     version = registry.version_of(name, PREVIOUS)
     if version is None:
         raise ModelError(f"되돌릴 이전 모델이 없음: {name}")
@@ -250,7 +250,7 @@ def rollback(home: "Home", market: Market) -> int:
     return version
 
 
-def load_champion(home: "Home", market: Market) -> ForestModel | None:
+def load_champion(home: "Home", market: Market) -> TrainedModel | None:
     """Return the model that trades, verified by hash; ``None`` when there is none.
 
     Raises
@@ -273,7 +273,7 @@ def champion_version(home: "Home", market: Market) -> int | None:
         raise ModelError(f"챔피언 기록을 읽을 수 없음: {pointer}") from error
 
 
-def load_version(home: "Home", market: Market, version: int) -> ForestModel:
+def load_version(home: "Home", market: Market, version: int) -> TrainedModel:
     """Return a model that has been champion, for recomputing the sessions it traded."""
     return load(_folder(home, market) / str(version))
 
@@ -299,7 +299,7 @@ def list_models(home: "Home", market: Market) -> list[dict[str, Any]]:
             "rank_ic": float(item.tags.get("rank_ic", "nan")),
             "rank_ic_t": float(item.tags.get("rank_ic_t", "nan")),
         }
-        for item in MlflowRegistry(home.mlruns_dir).versions(model_name(market.value))
+        for item in MlflowRegistry(home.mlruns_dir).versions(model_name("forest", market.value))
     ]
 
 
@@ -319,7 +319,7 @@ def _rival(home: "Home", panel: AdjustedPanel, features: FeatureSettings) -> Mod
     return card if usable else None
 
 
-def _install(registry: MlflowRegistry, model: ForestModel, version: int, home: "Home") -> None:
+def _install(registry: MlflowRegistry, model: TrainedModel, version: int, home: "Home") -> None:
     """Write the files, then the aliases, then the pointer: until then the old model trades."""
     folder = _folder(home, Market(model.card.market))
     temporary = folder / f".{version}.tmp"

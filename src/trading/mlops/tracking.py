@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from trading.errors import ModelError
-from trading.models.inference import ForestModel, load
+from trading.models.inference import TrainedModel, load
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,7 +51,7 @@ class MlflowRegistry:
 
     def register(
         self,
-        model: ForestModel,
+        model: TrainedModel,
         *,
         parameters: Mapping[str, Any],
         metrics: Mapping[str, float],
@@ -136,14 +136,14 @@ class MlflowRegistry:
             key=lambda item: item.version,
         )
 
-    def load(self, name: str, alias: str) -> ForestModel:
+    def load(self, name: str, alias: str) -> TrainedModel:
         """Return the model under ``alias``; ``ModelError`` when there is none."""
         version = self.version_of(name, alias)
         if version is None:
             raise ModelError(f"등록된 모델이 없음: {name}@{alias}")
         return self.load_version(name, version)
 
-    def load_version(self, name: str, version: int) -> ForestModel:
+    def load_version(self, name: str, version: int) -> TrainedModel:
         """Return one registered version, verified by hash."""
         source = self._client.get_model_version(name, str(version)).source or ""
         return load(Path(source.removeprefix("file://")))

@@ -5,27 +5,34 @@ Whether it may trade is decided in ``promote``.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from trading import __version__
-from trading.domain.arrays import FloatArray
 from trading.domain.market import AdjustedPanel, Facts
 from trading.features.pipeline import FeatureSettings
 from trading.log import get_logger
 from trading.mlops import dataset
-from trading.models import forest
-from trading.models.base import Dataset, ModelCard, ModelSettings
-from trading.models.inference import ForestModel, Trees
+from trading.models.base import Dataset, Learner, ModelCard, ModelSettings
+from trading.models.forest import Forest
+from trading.models.inference import TrainedModel
 from trading.models.validation import WalkForward, walk_forward
 
 log = get_logger(__name__)
+
+# Every family that can be taught, with what makes its learner from the settings.
+FAMILIES: dict[str, Callable[[ModelSettings], Learner]] = {
+    "forest": lambda models: Forest(models.forest)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Challenger:
     """A fitted model with the evidence for it."""
 
-    model: ForestModel
+    model: TrainedModel
     walk: WalkForward
     dataset: Dataset
 
@@ -35,8 +42,9 @@ def train(
     features: FeatureSettings,
     models: ModelSettings,
     facts: Facts | None = None,
+    family: str = "forest",
 ) -> Challenger:
-    """Return a forest taught on all labels known at the end of ``panel``.
+    """Return a model of ``family`` taught on all labels known at the end of ``panel``.
 
     The same panel and settings give the same model, to the bit.
 
@@ -46,14 +54,16 @@ def train(
         If there is too little to learn from.
     """
 
-    def fit(x: FloatArray, y: FloatArray) -> Trees:
-        return forest.fit(x, y, models.forest)
-
-    data = dataset.build(panel, features, models, facts)
-    walk = walk_forward(data, fit, models.validation, rank_min_names=models.rank_min_names)
+    learner, seed = FAMILIES[family](models), models.forest.seed
+    data = dataset.build(panel, features, models, facts, window=learner.window)
+    walk = walk_forward(
+        data, learner, models.validation, rank_min_names=models.rank_min_names, seed=seed
+    )
     card = ModelCard(
-        name=model_name(panel.market.value),
+        name=model_name(family, panel.market.value),
+        family=learner.family,
         market=panel.market.value,
+        window=learner.window,
         feature_names=data.feature_names,
         feature_fingerprint=data.feature_fingerprint,
         horizon_sessions=data.horizon,
@@ -68,12 +78,13 @@ def train(
         rank_ic_t=walk.rank_ic_t,
         rank_ic_sessions=len(walk.session_ic),
         rows=len(data.row),
-        seed=models.forest.seed,
+        seed=seed,
         dataset_hash=data.content_hash,
         configuration_hash=configuration_hash(features, models),
         code_version=__version__,
     )
-    model = ForestModel(card=card, trees=fit(data.x, data.excess))
+    everything = np.arange(len(data.row))
+    model = TrainedModel(card=card, fitted=learner.fit(data, everything, seed=seed))
     log.info(
         "모델 학습",
         market=card.market,
@@ -85,9 +96,9 @@ def train(
     return Challenger(model=model, walk=walk, dataset=data)
 
 
-def model_name(market: str) -> str:
-    """Return the registered name of a market's forest."""
-    return f"forest-{market}"
+def model_name(family: str, market: str) -> str:
+    """Return the registered name of a market's models of one family."""
+    return f"{family}-{market}"
 
 
 def configuration_hash(features: FeatureSettings, models: ModelSettings) -> str:

@@ -10,6 +10,8 @@ from datetime import date
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
@@ -70,9 +72,10 @@ class ModelSettings(BaseModel):
 class Dataset:
     """One row per (session, name) that has all features and a label, in that order.
 
-    ``x`` has shape ``(n_rows, n_features)``; ``row`` and ``column`` say where in the panel a
-    row comes from; ``excess`` is what is learned, ``forward`` the plain return of the same span.
-    A label of row ``t`` was known at the close of ``t + horizon``.
+    ``x`` has shape ``(n_rows, n_features)``, or ``(n_rows, window, n_features)`` for a learner that
+    looks at the last ``window`` sessions, the newest last; ``row`` and ``column`` say where in the
+    panel a row comes from; ``excess`` is what is learned, ``forward`` the plain return of the same
+    span. A label of row ``t`` was known at the close of ``t + horizon``.
     """
 
     market: Market
@@ -106,7 +109,9 @@ class ModelCard:
     """
 
     name: str
+    family: str
     market: str
+    window: int
     feature_names: tuple[str, ...]
     feature_fingerprint: str
     horizon_sessions: int
@@ -135,11 +140,48 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "ModelCard":
-        """Return the card written by ``to_json``."""
-        fields = dict(body)
+        """Return the card written by ``to_json``; one without a family is of a forest."""
+        fields: dict[str, Any] = {"family": "forest", "window": 1} | dict(body)
         fields["feature_names"] = tuple(fields["feature_names"])
         fields["trained_through"] = date.fromisoformat(fields["trained_through"])
         return cls(**fields)
+
+
+class Fitted(Protocol):
+    """What a learner came to: numbers that answer without the library that found them."""
+
+    @property
+    def tensors(self) -> Mapping[str, NDArray[Any]]:
+        """Every number by name: what is saved, and what the fingerprint is made of."""
+        ...
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Return the forecast excess return of each row of ``x``; rows do not know one another."""
+        ...
+
+
+class Learner(Protocol):
+    """A family of models with its settings.
+
+    ``window`` is the number of sessions a row of ``Dataset.x`` looks back: 1 for rows of features.
+    """
+
+    @property
+    def family(self) -> str:
+        """Name of the family, of its agent, and the first part of its models' names."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Sessions that one forecast looks at."""
+        ...
+
+    def fit(self, data: Dataset, at: IntArray, *, seed: int) -> Fitted:
+        """Return what the rows ``at`` of ``data`` teach; everything it needs is fitted on them.
+
+        The same rows and seed give the same numbers, to the bit, whatever ran before.
+        """
+        ...
 
 
 class Model(Protocol):
@@ -158,6 +200,19 @@ class Model(Protocol):
     def predict(self, x: FloatArray) -> FloatArray:
         """Return the forecast excess return of each row of ``x``, in the card's feature order."""
         ...
+
+
+def windows(values: NDArray[Any], window: int) -> NDArray[Any]:
+    """Return the last ``window`` rows of each row, the newest last, without copying them.
+
+    ``values`` has shape ``(n_sessions, n_instruments, ...)``, the result ``(n_sessions,
+    n_instruments, window, ...)``. Before the first row there is NaN, or ``False``.
+    """
+    nothing = np.zeros_like(values, shape=(window - 1, *values.shape[1:]))
+    if nothing.dtype != np.bool_:
+        nothing.fill(np.nan)
+    whole = np.concatenate([nothing, values])
+    return np.moveaxis(sliding_window_view(whole, window, axis=0), -1, 2)
 
 
 def view(forecast: FloatArray, eligible: BoolArray, *, scale: float, min_names: int) -> FloatArray:

@@ -1,14 +1,29 @@
-"""Fitting of the random forest with scikit-learn; its predictions are made in ``inference``."""
+"""The random forest: how it is taught; its predictions are made in ``inference``."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from trading.domain.arrays import FloatArray
-from trading.models.base import ForestSettings
+from trading.domain.arrays import FloatArray, IntArray
+from trading.models.base import Dataset, ForestSettings
 from trading.models.inference import Trees
 
 
-def fit(x: FloatArray, y: FloatArray, settings: ForestSettings) -> Trees:
-    """Return trees fitted on one thread with the settings' seed.
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """The learner."""
+
+    settings: ForestSettings
+    family: str = "forest"
+    window: int = 1
+
+    def fit(self, data: Dataset, at: IntArray, *, seed: int) -> Trees:
+        """Return trees fitted on the rows ``at``, on one thread."""
+        return fit(data.x[at], data.excess[at], self.settings, seed=seed)
+
+
+def fit(x: FloatArray, y: FloatArray, settings: ForestSettings, *, seed: int) -> Trees:
+    """Return trees fitted on one thread.
 
     Parameters
     ----------
@@ -30,7 +45,7 @@ def fit(x: FloatArray, y: FloatArray, settings: ForestSettings) -> Trees:
         max_samples=drawn,
         bootstrap=True,
         n_jobs=1,
-        random_state=settings.seed,
+        random_state=seed,
     )
     forest.fit(x, y)
     return flatten(forest)

@@ -1,12 +1,14 @@
-"""The only inference of forests: a compiled walk over flattened trees, and their files.
+"""The only inference of what was learned, compiled, and the files of models.
 
 No pickle: weights are safetensors, facts are JSON, and the JSON names the weights' sha256.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from trading.domain.arrays import FloatArray
 from trading.errors import ModelError
-from trading.models.base import ModelCard
+from trading.models.base import Fitted, ModelCard
 
 WEIGHTS = "model.safetensors"
 FACTS = "model.json"
@@ -31,42 +33,51 @@ class Trees:
     right: NDArray[np.int64]
     value: FloatArray
 
-    def digest(self) -> str:
-        """Return a hash over every node."""
-        digest = hashlib.sha256()
-        for field in fields(self):
-            digest.update(np.ascontiguousarray(getattr(self, field.name)).tobytes())
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ForestModel:
-    """A fitted forest with its card."""
-
-    card: ModelCard
-    trees: Trees
-
     @property
-    def fingerprint(self) -> str:
-        """Hash of all nodes."""
-        return self.trees.digest()
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Every array by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def predict(self, x: FloatArray) -> FloatArray:
         """Return the mean of the trees for each row of ``x``, shape ``(n_rows, n_features)``."""
-        return predict(self.trees, x)
+        return predict(self, x)
+
+
+# What a family's tensors become again when they are read.
+FITTED: dict[str, Callable[..., Fitted]] = {"forest": Trees}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedModel:
+    """What was learned, with its card."""
+
+    card: ModelCard
+    fitted: Fitted
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of every number."""
+        digest = hashlib.sha256()
+        for tensor in self.fitted.tensors.values():
+            digest.update(np.ascontiguousarray(tensor).tobytes())
+        return digest.hexdigest()
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Return the forecast excess return of each row of ``x``, in the card's feature order."""
+        return self.fitted.predict(x)
 
     def save(self, directory: Path) -> None:
         """Write the weights, then the facts that name their hash."""
         from safetensors.numpy import save_file
 
         directory.mkdir(parents=True, exist_ok=True)
-        tensors = {f.name: np.ascontiguousarray(getattr(self.trees, f.name)) for f in fields(Trees)}
+        tensors = {name: np.ascontiguousarray(t) for name, t in self.fitted.tensors.items()}
         save_file(tensors, directory / WEIGHTS)
         facts = {"sha256": _sha256(directory / WEIGHTS), "card": self.card.to_json()}
         (directory / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1))
 
 
-def load(directory: Path) -> ForestModel:
+def load(directory: Path) -> TrainedModel:
     """Return the model kept in ``directory``; ``ModelError`` when a file is not what was saved."""
     from safetensors.numpy import load_file
 
@@ -74,8 +85,8 @@ def load(directory: Path) -> ForestModel:
         facts = json.loads((directory / FACTS).read_text())
         if _sha256(directory / WEIGHTS) != facts["sha256"]:
             raise ModelError(f"모델 파일의 해시가 다름: {directory / WEIGHTS}")
-        tensors = load_file(directory / WEIGHTS)
-        return ForestModel(card=ModelCard.from_json(facts["card"]), trees=Trees(**tensors))
+        card = ModelCard.from_json(facts["card"])
+        return TrainedModel(card=card, fitted=FITTED[card.family](**load_file(directory / WEIGHTS)))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"모델을 읽을 수 없음: {directory} ({error})") from error
 

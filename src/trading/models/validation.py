@@ -3,7 +3,6 @@
 Whether the numbers suffice to trade is decided in ``mlops.promote``.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,8 +11,7 @@ import numpy as np
 from trading.domain.arrays import FloatArray, IntArray
 from trading.errors import ModelError
 from trading.features.cross_section import percentile_rank
-from trading.models.base import Dataset, ValidationSettings, view
-from trading.models.inference import Trees, predict
+from trading.models.base import Dataset, Learner, ValidationSettings, view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,15 +60,16 @@ def folds(dataset: Dataset, settings: ValidationSettings) -> list[tuple[IntArray
 
 def walk_forward(
     dataset: Dataset,
-    fit: Callable[[FloatArray, FloatArray], Trees],
+    learner: Learner,
     settings: ValidationSettings,
     *,
     rank_min_names: int,
+    seed: int,
 ) -> WalkForward:
     """Fit on each fold's past, forecast its future, and measure what came of it."""
     forecast = np.full(len(dataset.row), np.nan)
     for train, test in folds(dataset, settings):
-        forecast[test] = predict(fit(dataset.x[train], dataset.excess[train]), dataset.x[test])
+        forecast[test] = learner.fit(dataset, train, seed=seed).predict(dataset.x[test])
     at = np.flatnonzero(np.isfinite(forecast))
     if len(at) == 0:
         raise ModelError("검증 구간을 만들 수 없음: 학습 자료의 거래일이 너무 적음")

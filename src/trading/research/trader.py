@@ -7,6 +7,7 @@ travels to other processes, where it is evaluated once again.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -30,7 +31,7 @@ from trading.execution.decide import Policy, Views
 from trading.features.pipeline import FeatureSettings
 from trading.measures import returns_of
 from trading.models.base import ModelSettings
-from trading.models.inference import ForestModel
+from trading.models.inference import TrainedModel
 from trading.research.history import History, agents_of, evidence_of
 from trading.research.parameters import Params, key_of, with_params
 from trading.sessions import SessionCalendar
@@ -160,33 +161,33 @@ class Trader:
         return with_params(self.strategies, self.strategy, params, self.exits)
 
     def evaluation_of(
-        self, strategies: StrategySettings, model: ForestModel | None = None
+        self, strategies: StrategySettings, models: Mapping[str, TrainedModel] | None = None
     ) -> Evaluation:
         """Return what the agents of the strategy say under these settings.
 
-        The learned one abstains without its ``model``, and before the model was trained.
+        A learned one abstains without its model, and before the model was trained.
         """
-        ground = self.ground if model is None else self.ground.taught(model)
+        ground = self.ground.taught(models) if models else self.ground
         return vote(ground, strategies, agents_of(self.strategy, strategies)).evaluation
 
     def views(self, evaluation: Evaluation) -> Views:
         """Return the views of every session by ``evaluation``."""
         return Views(evaluation, self.raw, self.rules, self.policy)
 
-    def model_at(self, row: int) -> ForestModel | None:
-        """Return what the learned agent is taught by all that is known at the close of ``row``.
+    def models_at(self, row: int) -> dict[str, TrainedModel]:
+        """Return what each learned agent is taught by all that is known at the close of ``row``.
 
-        ``None`` where it has no vote, or too little is known.
+        One that has no vote, or for which too little is known, is not there.
         """
-        from trading.mlops.train import train
+        from trading.mlops.train import FAMILIES, train
 
-        if "forest" not in agents_of(self.strategy, self.strategies):
-            return None
         panel, facts = self.adjusted.until(row + 1), self.facts.until(row + 1)
-        try:
-            return train(panel, self.features, self.models, facts).model
-        except ModelError:
-            return None
+        found = {}
+        for family in FAMILIES:
+            if family in agents_of(self.strategy, self.strategies):
+                with suppress(ModelError):
+                    found[family] = train(panel, self.features, self.models, facts, family).model
+        return found
 
     def run(
         self,

@@ -21,7 +21,7 @@ from trading.backtest.walkforward import Fold, Stretch
 from trading.backtest.workers import Workers, open_workers
 from trading.bootstrap import Installation, research_dir
 from trading.errors import UsageError
-from trading.models.inference import ForestModel
+from trading.models.inference import TrainedModel
 from trading.research.evidence import against_universe, dispersion, overfitting
 from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.optimize import refusal_of, space_of
@@ -92,7 +92,7 @@ def walk_forward(
                 for fold in _told(parts, progress)
             ]
         # Taught anew for each test, by what was known where its training range ends.
-        models = [trader.model_at(trader.rows[fold.train[1] - 1]) for fold in parts]
+        models = [trader.models_at(trader.rows[fold.train[1] - 1]) for fold in parts]
         made = _chained(trader, parts, choices, models)
         # The way in which parameters are chosen was chosen too.
         chosen = {
@@ -253,14 +253,14 @@ def _chained(
     trader: Trader,
     parts: Sequence[Fold],
     choices: Sequence[_Choice],
-    models: Sequence[ForestModel | None],
+    models: Sequence[Mapping[str, TrainedModel]],
 ) -> SweepResult:
     """Trade the choices through the tests in one account."""
     stretches = []
-    for fold, choice, model in zip(parts, choices, models, strict=True):
+    for fold, choice, taught in zip(parts, choices, models, strict=True):
         begin, end = fold.test
         strategies = trader.settings_of(choice.made.params)
-        whole = trader.evaluation_of(strategies, model)
+        whole = trader.evaluation_of(strategies, taught)
         stretches.append(
             Stretch.of(whole, strategies.exits(), trader.rows[begin], trader.rows[end - 1])
         )
@@ -272,14 +272,14 @@ def _folds(
     trader: Trader,
     parts: Sequence[Fold],
     choices: Sequence[_Choice],
-    models: Sequence[ForestModel | None],
+    models: Sequence[Mapping[str, TrainedModel]],
     made: SweepResult,
 ) -> list[dict[str, Any]]:
     sessions = trader.sessions
     path = [made.starting_cash, *made.equity]
     begun = parts[0].test[0]
     found = []
-    for fold, choice, model in zip(parts, choices, models, strict=True):
+    for fold, choice, taught in zip(parts, choices, models, strict=True):
         begin, end = fold.test
         first, last = sessions[begin], sessions[end - 1]
         orders = [order for order in made.orders if first <= order.session <= last]
@@ -291,7 +291,7 @@ def _folds(
                 "test_last": str(last),
                 "params": dict(choice.made.params),
                 "candidates": choice.candidates,
-                "model": model.card.dataset_hash if model is not None else None,
+                "models": {name: model.card.dataset_hash for name, model in taught.items()},
                 "train_value": measures.known(choice.value),
                 "test_metrics": performance(path[begin - begun : end - begun + 1], trader.market),
                 "orders": len(orders),

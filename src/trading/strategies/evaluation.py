@@ -67,11 +67,11 @@ class Ground:
     market_values: FloatArray
     voices: dict[str, _Voice] = field(default_factory=dict)
 
-    def taught(self, model: Model) -> "Ground":
-        """Return the same ground with another champion; what the others say is remembered."""
-        own = _by_agent(model)
-        others = {name: voice for name, voice in self.voices.items() if name not in own}
-        return replace(self, models=own, voices=others)
+    def taught(self, models: Mapping[str, Model]) -> "Ground":
+        """Return the same ground with other champions; what the other agents say is remembered."""
+        asked = self.models.keys() | models.keys()
+        others = {name: voice for name, voice in self.voices.items() if name not in asked}
+        return replace(self, models=models, voices=others)
 
 
 def evaluate(
@@ -81,7 +81,7 @@ def evaluate(
     features: FeatureSettings,
     strategies: StrategySettings,
     facts: Facts | None = None,
-    model: Model | None = None,
+    models: Mapping[str, Model] | None = None,
     agents: Sequence[str] | None = None,
     exchanges: Collection[Exchange] = tuple(Exchange),
     standing: IntArray | None = None,
@@ -97,7 +97,7 @@ def evaluate(
         features=features,
         screening=strategies.screener[panel.market],
         facts=facts,
-        model=model,
+        models=models,
         exchanges=exchanges,
         standing=standing,
         first_row=first_row,
@@ -112,7 +112,7 @@ def survey(
     features: FeatureSettings,
     screening: ScreenSettings,
     facts: Facts | None = None,
-    model: Model | None = None,
+    models: Mapping[str, Model] | None = None,
     exchanges: Collection[Exchange] = tuple(Exchange),
     standing: IntArray | None = None,
     first_row: int = 0,
@@ -127,8 +127,8 @@ def survey(
         The same instruments from the same first session; it may be longer.
     facts : Facts, optional
         Sectors and fundamentals of the panel's rows; nothing is known without them.
-    model : Model, optional
-        The champion; without one the agent of its name abstains.
+    models : mapping of str to Model, optional
+        The champion of each family, by the family's name; the agent of one without abstains.
     exchanges : collection of Exchange, optional
         Listings that the screen lets through; all when not named.
     standing : ndarray of shape (n_sessions, n_instruments), optional
@@ -140,7 +140,7 @@ def survey(
     return Ground(
         features=features,
         bars=bars,
-        models=_by_agent(model) if model is not None else {},
+        models=models or {},
         screen=screen(
             bars,
             raw,
@@ -225,11 +225,6 @@ def vote(
         regimes=regime,
         records=tuple(records),
     )
-
-
-def _by_agent(model: Model) -> dict[str, Model]:
-    # A model is registered as agent-market.
-    return {model.card.name.partition("-")[0]: model}
 
 
 def _voice(ground: Ground, name: str, strategies: StrategySettings) -> _Voice:

@@ -25,7 +25,7 @@ from trading.mlops.tracking import MlflowRegistry
 from trading.models.base import ForestSettings, GateSettings, ModelCard, ModelSettings
 
 CARD = ModelCard(
-    name="forest-us", market="us", feature_names=("rsi",), feature_fingerprint="f",
+    name="forest-us", family="forest", market="us", window=1, feature_names=("rsi",), feature_fingerprint="f",
     horizon_sessions=20, rank_min_names=5, trained_through=date(2012, 1, 3), forecast_scale=0.01,
     long_hits=1.0, long_count=2.0, short_hits=1.0, short_count=2.0, rank_ic=0.03, rank_ic_t=2.5,
     rank_ic_sessions=100, rows=1000, seed=7, dataset_hash="d", configuration_hash="c",

@@ -129,11 +129,9 @@ def test_walk_forward_sees_a_planted_leak(data):
     """A feature that contains the label is found: the rank IC goes towards one."""
     leaking = replace(data, x=np.column_stack([data.x, data.excess]))
 
-    def fit(x, y):
-        return forest.fit(x, y, FAST.forest)
-
-    honest = walk_forward(data, fit, FAST.validation, rank_min_names=5)
-    leaked = walk_forward(leaking, fit, FAST.validation, rank_min_names=5)
+    learner = forest.Forest(FAST.forest)
+    honest = walk_forward(data, learner, FAST.validation, rank_min_names=5, seed=7)
+    leaked = walk_forward(leaking, learner, FAST.validation, rank_min_names=5, seed=7)
 
     assert abs(honest.rank_ic) < 0.15
     assert leaked.rank_ic > 0.6
@@ -144,17 +142,16 @@ def test_walk_forward_sees_a_planted_leak(data):
 def test_walk_forward_refuses_constants_and_too_little(data):
     """Nothing to learn, or nowhere to test, is a ``ModelError``."""
 
-    def fit(x, y):
-        return forest.fit(x, np.zeros_like(y), FAST.forest)
-
+    learner = forest.Forest(FAST.forest)
+    constant = replace(data, excess=np.zeros_like(data.excess))
     with pytest.raises(ModelError, match="모두 같음"):
-        walk_forward(data, fit, FAST.validation, rank_min_names=5)
+        walk_forward(constant, learner, FAST.validation, rank_min_names=5, seed=7)
     short = replace(
         data, x=data.x[:6], excess=data.excess[:6], forward=data.forward[:6],
         row=data.row[:6], column=data.column[:6],
     )  # fmt: skip
     with pytest.raises(ModelError, match="너무 적음"):
-        walk_forward(short, fit, FAST.validation, rank_min_names=5)
+        walk_forward(short, learner, FAST.validation, rank_min_names=5, seed=7)
 
 
 def test_newey_west_against_statsmodels(data):

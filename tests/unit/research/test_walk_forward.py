@@ -151,7 +151,7 @@ def test_the_forest_is_taught_anew_for_each_test(installation):
 
     whole = learned(date(2008, 12, 31))
     cut = learned(date.fromisoformat(whole["folds"][0]["test_last"]))
-    taught = [fold["model"] for fold in whole["folds"]]
+    taught = [fold["models"]["forest"] for fold in whole["folds"]]
 
     assert len(set(taught)) == len(taught) == 3
     assert whole["orders"] > 0

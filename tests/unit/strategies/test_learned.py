@@ -24,7 +24,11 @@ def test_votes_begin_where_training_ended(embedded_panels, model):
     raw, panel = embedded_panels
 
     got = evaluate(
-        panel, raw, features=FeatureSettings(), strategies=StrategySettings(), model=model
+        panel,
+        raw,
+        features=FeatureSettings(),
+        strategies=StrategySettings(),
+        models={"forest": model},
     ).evaluation
 
     votes = got.votes[:, FOREST]
@@ -46,7 +50,7 @@ def test_a_model_newer_than_the_panel_abstains(embedded_panels, model):
 
     got = evaluate(
         panel.until(500), raw, features=FeatureSettings(), strategies=StrategySettings(),
-        model=model, agents=("forest",),
+        models={"forest": model}, agents=("forest",),
     ).evaluation  # fmt: skip
 
     assert np.isnan(got.votes).all()
@@ -59,5 +63,5 @@ def test_other_features_are_refused(embedded_panels, model):
     with pytest.raises(ModelError, match="지문"):
         evaluate(
             panel, raw, features=FeatureSettings(rsi_window=15), strategies=StrategySettings(),
-            model=model,
+            models={"forest": model},
         )  # fmt: skip
