@@ -16,6 +16,8 @@ from trading.execution.engine import TradingEngine
 from trading.simulation.account import Account
 from trading.simulation.matching import BASIS_POINTS, Matcher
 
+pytestmark = pytest.mark.compiled_only
+
 CASH = 1_000_000_000
 FIRST, LAST = date(2003, 6, 2), date(2006, 6, 30)
 

@@ -20,6 +20,9 @@ from trading.execution.decide import (
 )
 from trading.execution.mornings import MAX_VIEW_SYMBOLS
 
+# The mornings of thirteen years: minutes of plain Python.
+pytestmark = pytest.mark.compiled_only
+
 CASH = 1_000_000_000
 ACTIVE = RiskState(peak=CASH, cooldown=0, state=TradingState.ACTIVE)
 # The technical agents agree on AAPL before this open (seen in a run of the shipped policy).

@@ -257,6 +257,7 @@ def test_what_was_canceled_counts_no_more(desk):
     assert isinstance(d.engine.guarded(replace(whole, intent_id="third"), d.open_ts), Submit)
 
 
+@pytest.mark.compiled_only
 @pytest.mark.parametrize("eager", [False, True])
 def test_in_a_backtest_no_guard_fires(embedded_market, eager):
     """A decision only makes orders that pass: every order of a year leaves, as in the sweep."""
