@@ -53,6 +53,32 @@ class GateSettings(BaseModel):
     retrain_every_sessions: int = Field(default=5, ge=1)
 
 
+class RetrainSettings(BaseModel):
+    """How long training may take; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    daily_minutes: float = Field(default=20, gt=0)
+    full_minutes: float = Field(default=240, gt=0)
+
+
+Choice = bool | int | float | str | None
+
+
+class SearchSettings(BaseModel):
+    """Where a search looks for better models; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    minutes: float = Field(default=10, gt=0)
+    startup_trials: int = Field(default=6, ge=1)
+    prune_after_folds: int = Field(default=2, ge=1)
+    seed: int = Field(default=7, ge=0)
+    spaces: Mapping[str, Mapping[str, tuple[Choice, ...]]] = {
+        "forest": {"max_depth": (3, 4, 5, 7), "max_features": (0.2, 0.4, 0.7)}
+    }
+
+
 class ModelSettings(BaseModel):
     """Learning, from labels to promotion; commented in ``config/models.yaml``."""
 
@@ -63,9 +89,12 @@ class ModelSettings(BaseModel):
     min_rows: int = Field(default=500, ge=50)
     min_coverage: float = Field(default=0.5, gt=0, le=1)
     rank_min_names: int = Field(default=5, ge=2)
+    families: tuple[str, ...] = ("forest",)
     forest: ForestSettings = ForestSettings()
     validation: ValidationSettings = ValidationSettings()
     gate: GateSettings = GateSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    search: SearchSettings = SearchSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
