@@ -1,4 +1,4 @@
-"""Measures of an equity path, of a track record and of a forecast.
+"""Measures of an equity path, of a track record and of a forecast; splits of a history.
 
 Returns are fractions per period, one value a period, without NaN. Losses and drawdowns are
 positive numbers. What cannot be computed is NaN, never 0. Risk forecasts for limits are in
@@ -48,18 +48,21 @@ from trading.measures.path import (
     total_return,
     turnover,
 )
+from trading.measures.splits import Split, combinatorial_splits, recombined
 
 __all__ = [
     "Drawdown",
     "Interval",
     "Regression",
     "Reliability",
+    "Split",
     "annual_volatility",
     "attribution",
     "block_length",
     "bootstrap_interval",
     "cagr",
     "calmar",
+    "combinatorial_splits",
     "deflated_sharpe",
     "drawdown",
     "drawdown_spells",
@@ -80,6 +83,7 @@ __all__ = [
     "period_sharpe",
     "probabilistic_sharpe",
     "profit_factor",
+    "recombined",
     "regression",
     "reliability",
     "returns_of",

@@ -80,7 +80,7 @@ def dispersion(
     if len(returns) < 2 or len(returns[0]) < settings.groups:
         return None
     accounts = np.stack(returns, axis=1)
-    splits = validation.combinatorial_splits(
+    splits = measures.combinatorial_splits(
         len(accounts),
         groups=settings.groups,
         tested=settings.tested_groups,
@@ -93,7 +93,7 @@ def dispersion(
         if not np.isfinite(values).any():
             return None
         found.append(accounts[split.test, int(np.nanargmax(values))])
-    paths = validation.recombined(len(accounts), splits, found)
+    paths = measures.recombined(len(accounts), splits, found)
     ratios = np.array([measures.sharpe(path, periods_per_year=periods_per_year) for path in paths])
     if not np.isfinite(ratios).all():
         return None
