@@ -25,10 +25,8 @@ from trading.domain.order import Fill, OrderAck, OrderIntent, OrderStatus, Order
 from trading.errors import OrderStateError, UsageError
 from trading.execution.decide import Policy, RiskState
 from trading.execution.engine import Accepted, Closes, Submit, TradingEngine, Wish
-from trading.execution.orders import buy_fee
-from trading.simulation.account import SIDE_SELL, Account, book, costs
-from trading.simulation.matching import capacity_of, fill
-from trading.simulation.paths import share_of_volume
+from trading.simulation.account import Account, book, costs
+from trading.simulation.opening import auction, buy_rate, target_of
 from trading.strategies.technical import average_sides, running_sums
 
 # Columns of a fill; money in minor units.
@@ -385,46 +383,6 @@ def _check(bars: Bars, wish: SideArray, size: Size) -> None:
 def _at(field: IntArray, t: int, i: int) -> int:
     """Return a field of the law, of which one row may stand for all."""
     return int(field[t if field.shape[0] > 1 else 0, i])
-
-
-@njit(cache=True)
-def target_of(shares: int, held: int, cash: int, price: int, fee_ppb: int, lot: int) -> int:
-    """Return the shares to hold: ``shares``, or for 0 what ``cash`` adds to those held at ``price``."""
-    if shares > 0:
-        return shares // lot * lot
-    if price <= 0:
-        return held
-    return held + max(cash, 0) // (price + buy_fee(price, fee_ppb)) // lot * lot
-
-
-@njit(cache=True)
-def buy_rate(fees: IntArray) -> int:
-    """Return the rate of all fees of a purchase, in 1e-9."""
-    rate = 0
-    for k in range(fees.shape[0]):
-        if fees[k, 1] != SIDE_SELL:
-            rate += fees[k, 2]
-    return rate
-
-
-@njit(cache=True)
-def auction(
-    change: int, price: int, volume: int, lower: int, upper: int, lot: int, cash: int,
-    fee_ppb: int, share_bps: int,
-) -> tuple[int, int]:  # fmt: skip
-    """Return ``(shares, still)`` of a market order in the opening auction at ``price``.
-
-    ``still`` is the change that is wished after it: what the auction did not fill, but nothing
-    that cash does not pay for.
-    """
-    sign, wanted = (1, change) if change > 0 else (-1, -change)
-    if sign > 0:
-        unit = price + buy_fee(price, fee_ppb)
-        if wanted * unit > cash:
-            wanted = max(cash, 0) // unit // lot * lot
-    capacity = capacity_of(share_of_volume(volume, 0), share_bps)
-    shares, _ = fill(sign, wanted, price, 0, price, capacity, lower, upper)
-    return shares, sign * (wanted - shares)
 
 
 @njit(cache=True)

@@ -6,9 +6,10 @@ from typing import Annotated
 from numba import njit
 from pydantic import BaseModel, ConfigDict, Field
 
-from trading.allocation.rebalance import BILLION, limit_price
+from trading.allocation.rebalance import limit_price
 from trading.domain.arrays import IntArray
 from trading.domain.instrument import Market
+from trading.simulation.opening import buy_fee as buy_fee
 from trading.simulation.slippage import SlippageSettings
 from trading.strategies.base import ExitRules
 
@@ -49,12 +50,6 @@ class ExecutionSettings(BaseModel):
     def for_market(self, market: Market) -> OrderSettings:
         """Return the order policy of ``market``."""
         return self.krx if market is Market.KRX else self.us
-
-
-@njit(cache=True)
-def buy_fee(price: int, fee_ppb: int) -> int:
-    """Return the most that one share bought at ``price`` costs beside it."""
-    return price * fee_ppb // BILLION + 1
 
 
 @njit(cache=True)
