@@ -7,7 +7,7 @@ trades is decided in ``mlops``.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -37,10 +37,41 @@ class ValidationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    scheme: Literal["anchored", "rolling"] = "anchored"
     folds: int = Field(default=4, ge=1)
     first_train_share: float = Field(default=0.4, gt=0, lt=1)
     embargo_sessions: int = Field(default=5, ge=0)
     min_names: int = Field(default=3, ge=2)
+    quantiles: int = Field(default=10, ge=2)
+    turnover_cost_bps: float = Field(default=30.0, ge=0)
+    seeds: int = Field(default=5, ge=5)
+    groups: int = Field(default=6, ge=2)
+    tested_groups: int = Field(default=2, ge=1)
+
+
+class CalibrationSettings(BaseModel):
+    """How the gate itself is measured; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    draws: int = Field(default=2000, ge=20)
+    quick_draws: int = Field(default=400, ge=20)
+    years: float = Field(default=5.0, gt=0)
+    min_shift_sessions: int = Field(default=250, ge=1)
+    mean_block_sessions: int = Field(default=20, ge=1)
+    names: int = Field(default=30, ge=2)
+    windows: tuple[Annotated[int, Field(ge=2)], ...] = (20, 60, 120, 250)
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.2, 0.4)
+    rebalance_sessions: int = Field(default=20, ge=1)
+    cost_bps: float = Field(default=15.0, ge=0)
+    target_rate: float = Field(default=0.02, gt=0, lt=0.5)
+    promise: float = Field(default=0.05, gt=0, lt=1)
+    quick_promise: float = Field(default=0.08, gt=0, lt=1)
+    information_ratios: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 0.5, 1.0, 1.5)
+    power_draws: int = Field(default=400, ge=20)
+    min_power: float = Field(default=0.5, gt=0, lt=1)
+    max_years: float = Field(default=160.0, gt=0)
+    seed: int = Field(default=13, ge=0)
 
 
 class GateSettings(BaseModel):
@@ -50,7 +81,19 @@ class GateSettings(BaseModel):
 
     min_t: float = Field(default=2.0, ge=0)
     max_rank_ic: float = Field(default=0.15, gt=0, le=1)
+    min_sessions: int = Field(default=252, ge=20)
+    min_dsr: float = Field(default=0.95, gt=0, lt=1)
+    max_pbo: float = Field(default=0.2, gt=0, lt=1)
+    blocks: int = Field(default=16, ge=2, le=16, multiple_of=2)
+    spa_size: float = Field(default=0.05, gt=0, lt=1)
+    champion_size: float = Field(default=0.1, gt=0, lt=1)
+    spa_repetitions: int = Field(default=1000, ge=100)
+    max_crisis_shortfall: float = Field(default=0.1, ge=0, lt=1)
+    min_capacity_multiple: float = Field(default=10.0, gt=0)
+    min_break_even_bps: float = Field(default=5.0, ge=0)
+    seed: int = Field(default=11, ge=0)
     retrain_every_sessions: int = Field(default=5, ge=1)
+    calibration: CalibrationSettings = CalibrationSettings()
 
 
 class RetrainSettings(BaseModel):
@@ -118,6 +161,11 @@ class Dataset:
     row: IntArray
     column: IntArray
     content_hash: str
+
+    @property
+    def window(self) -> int:
+        """Sessions that a row looks at, its own included."""
+        return self.x.shape[1] if self.x.ndim == 3 else 1
 
     @property
     def known_at(self) -> date:
