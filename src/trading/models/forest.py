@@ -1,4 +1,4 @@
-"""The random forest: how it is taught; its predictions are made in ``inference``."""
+"""The random forest: how it is taught; its predictions are made in ``trees``."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from trading.domain.arrays import FloatArray, IntArray
 from trading.models.base import Dataset, ForestSettings
-from trading.models.inference import Trees
+from trading.models.trees import Trees
 
 
 @dataclass(frozen=True, slots=True)

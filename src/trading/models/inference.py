@@ -1,50 +1,34 @@
-"""The only inference of what was learned, compiled, and the files of models.
+"""Models as they trade, and their files.
 
-No pickle: weights are safetensors, facts are JSON, and the JSON names the weights' sha256.
+No pickle: weights are safetensors, facts are JSON, and the JSON names the weights' sha256. How a
+family answers, compiled and without the library that taught it, is in ``trees`` and ``sequences``.
 """
 
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
 from trading.domain.arrays import FloatArray
 from trading.errors import ModelError
 from trading.models.base import Fitted, ModelCard
+from trading.models.sequences import Encoder, Recurrent
+from trading.models.trees import BoostedTrees, Trees
 
 WEIGHTS = "model.safetensors"
 FACTS = "model.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trees:
-    """All nodes of all trees in one row of arrays; ``left`` is -1 at a leaf."""
-
-    root: NDArray[np.int64]
-    feature: NDArray[np.int64]
-    threshold: FloatArray
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    value: FloatArray
-
-    @property
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """Every array by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def predict(self, x: FloatArray) -> FloatArray:
-        """Return the mean of the trees for each row of ``x``, shape ``(n_rows, n_features)``."""
-        return predict(self, x)
-
-
 # What a family's tensors become again when they are read.
-FITTED: dict[str, Callable[..., Fitted]] = {"forest": Trees}
+FITTED: dict[str, Callable[..., Fitted]] = {
+    "forest": Trees,
+    "boosting": BoostedTrees,
+    "lstm": Recurrent,
+    "transformer": Encoder,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,41 +73,6 @@ def load(directory: Path) -> TrainedModel:
         return TrainedModel(card=card, fitted=FITTED[card.family](**load_file(directory / WEIGHTS)))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"모델을 읽을 수 없음: {directory} ({error})") from error
-
-
-def predict(trees: Trees, x: FloatArray) -> FloatArray:
-    """Return the mean of all trees per row; every row is independent of the others."""
-    # scikit-learn compares float32 features with float64 thresholds; so do we.
-    single = np.ascontiguousarray(x, dtype=np.float32)
-    out: FloatArray = _walk(
-        single, trees.root, trees.feature, trees.threshold, trees.left, trees.right, trees.value
-    )
-    return out
-
-
-@njit(cache=True)
-def _walk(
-    x: NDArray[np.float32],
-    root: NDArray[np.int64],
-    feature: NDArray[np.int64],
-    threshold: FloatArray,
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    value: FloatArray,
-) -> FloatArray:
-    out = np.zeros(len(x))
-    for i in range(len(x)):
-        total = 0.0
-        for start in root:
-            node = start
-            while left[node] >= 0:
-                if np.float64(x[i, feature[node]]) <= threshold[node]:
-                    node = left[node]
-                else:
-                    node = right[node]
-            total += value[node]
-        out[i] = total / len(root)
-    return out
 
 
 def _sha256(path: Path) -> str:

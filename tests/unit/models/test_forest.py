@@ -14,6 +14,7 @@ from trading.mlops import dataset as datasets
 from trading.mlops.train import train
 from trading.models import forest, inference
 from trading.models.base import ForestSettings, ModelCard, ModelSettings, ValidationSettings, view
+from trading.models.trees import walk
 from trading.models.validation import folds, newey_west_t, walk_forward
 
 FAST = ModelSettings(forest=ForestSettings(trees=12))
@@ -36,12 +37,13 @@ def test_inference_equals_scikit_learn(data):
     ).fit(data.x, data.excess)
 
     trees = forest.flatten(reference)
-    got = inference.predict(trees, data.x)
+    got = trees.predict(data.x)
 
     np.testing.assert_allclose(got, reference.predict(data.x), atol=1e-9, rtol=0)
-    plain = getattr(inference._walk, "py_func", inference._walk)
+    plain = getattr(walk, "py_func", walk)
     parts = (trees.root, trees.feature, trees.threshold, trees.left, trees.right, trees.value)
-    np.testing.assert_array_equal(plain(data.x[:50].astype(np.float32), *parts), got[:50])
+    few = plain(data.x[:50].astype(np.float32), *parts, 0.0, 20.0)
+    np.testing.assert_array_equal(few, got[:50])
 
 
 def test_one_row_alone_is_the_same_row(data, challenger):
