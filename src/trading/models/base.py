@@ -7,15 +7,16 @@ trades is decided in ``mlops``.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
 from trading.domain.instrument import Market
+from trading.errors import ModelError
 from trading.features.cross_section import SCORE_DECIMALS, percentile_rank
 
 
@@ -30,6 +31,67 @@ class ForestSettings(BaseModel):
     max_features: float = Field(default=0.4, gt=0, le=1)
     sample_rows: int = Field(default=10_000, ge=100)
     seed: int = Field(default=7, ge=0)
+
+
+class BoostingSettings(BaseModel):
+    """Gradient boosting; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trees: int = Field(default=300, ge=1)
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    max_depth: int = Field(default=4, ge=1)
+    min_leaf_share: float = Field(default=0.01, gt=0, lt=0.5)
+    max_features: float = Field(default=0.4, gt=0, le=1)
+    l2: float = Field(default=1.0, ge=0)
+    patience: int = Field(default=30, ge=1)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+
+
+class SequenceSettings(BaseModel):
+    """What the networks over windows of sessions share; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window: int = Field(default=20, ge=2)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    target: Literal["excess", "rank"] = "excess"
+    epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=4, ge=1)
+    batch: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_gradient: float = Field(default=1.0, gt=0)
+    clip: float = Field(default=5.0, gt=0)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    coverage: float = Field(default=0.8, gt=0, lt=1)
+    abstain_share: float = Field(default=0.01, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class LstmSettings(SequenceSettings):
+    """Long short-term memory; commented in ``config/models.yaml``."""
+
+    hidden: int = Field(default=64, ge=1)
+    layers: int = Field(default=2, ge=1)
+
+
+class TransformerSettings(SequenceSettings):
+    """The Transformer encoder; commented in ``config/models.yaml``."""
+
+    learning_rate: float = Field(default=5e-4, gt=0)
+    d_model: int = Field(default=64, ge=2, multiple_of=2)
+    d_model_cuda: int = Field(default=512, ge=2, multiple_of=2)
+    heads: int = Field(default=8, ge=1)
+    layers: int = Field(default=4, ge=1)
+    feedforward: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        for width in (self.d_model, self.d_model_cuda):
+            if width % self.heads:
+                raise ValueError(f"d_model({width})은 heads({self.heads})로 나누어떨어져야 합니다")
+        return self
 
 
 class ValidationSettings(BaseModel):
@@ -122,6 +184,24 @@ class SearchSettings(BaseModel):
     }
 
 
+class DriftSettings(BaseModel):
+    """When a model is no longer what it was; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_sessions: int = Field(default=60, ge=5)
+    forecast_sessions: int = Field(default=20, ge=5)
+    min_rows: int = Field(default=20, ge=10)
+    min_windows: int = Field(default=20, ge=5)
+    alarm_rate: float = Field(default=0.05, gt=0, lt=1)
+    hard_ratio: float = Field(default=2.0, ge=1)
+    max_missing: float = Field(default=0.5, gt=0, le=1)
+    error_delta: float = Field(default=0.002, gt=0, lt=1)
+    demote_level: float = Field(default=0.05, gt=0, lt=1)
+    pause_sessions: int = Field(default=5, ge=1)
+    max_age_sessions: int = Field(default=250, ge=1)
+
+
 class ModelSettings(BaseModel):
     """Learning, from labels to promotion; commented in ``config/models.yaml``."""
 
@@ -133,11 +213,26 @@ class ModelSettings(BaseModel):
     min_coverage: float = Field(default=0.5, gt=0, le=1)
     rank_min_names: int = Field(default=5, ge=2)
     families: tuple[str, ...] = ("forest",)
+    steps_sessions: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
     forest: ForestSettings = ForestSettings()
+    boosting: BoostingSettings = BoostingSettings()
+    lstm: LstmSettings = LstmSettings()
+    transformer: TransformerSettings = TransformerSettings()
     validation: ValidationSettings = ValidationSettings()
     gate: GateSettings = GateSettings()
+    drift: DriftSettings = DriftSettings()
     retrain: RetrainSettings = RetrainSettings()
     search: SearchSettings = SearchSettings()
+
+    @model_validator(mode="after")
+    def _steps_end_at_the_horizon(self) -> Self:
+        steps = (*self.steps_sessions, self.horizon_sessions)
+        if list(steps) != sorted(set(steps)):
+            raise ValueError(
+                f"steps_sessions{self.steps_sessions}는 커지는 순서이고 "
+                f"horizon_sessions({self.horizon_sessions})보다 짧아야 합니다"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,7 +242,9 @@ class Dataset:
     ``x`` has shape ``(n_rows, n_features)``, or ``(n_rows, window, n_features)`` for a learner that
     looks at the last ``window`` sessions, the newest last; ``row`` and ``column`` say where in the
     panel a row comes from; ``excess`` is what is learned, ``forward`` the plain return of the same
-    span. A label of row ``t`` was known at the close of ``t + horizon``.
+    span. A label of row ``t`` was known at the close of ``t + horizon``. ``path``, of shape
+    ``(n_rows, len(steps))``, has the excess returns of the shorter horizons ``steps``, NaN where a
+    name had no bar then.
     """
 
     market: Market
@@ -161,6 +258,8 @@ class Dataset:
     row: IntArray
     column: IntArray
     content_hash: str
+    steps: tuple[int, ...] = ()
+    path: FloatArray | None = None
 
     @property
     def window(self) -> int:
@@ -277,6 +376,31 @@ class Model(Protocol):
     def predict(self, x: FloatArray) -> FloatArray:
         """Return the forecast excess return of each row of ``x``, in the card's feature order."""
         ...
+
+
+def purged_tail(
+    data: Dataset, at: IntArray, *, share: float, min_rows: int = 20
+) -> tuple[IntArray, IntArray]:
+    """Return the rows ``at`` in two: to learn from, and the last ``share`` of sessions to stop by.
+
+    Split by date. What is learned from was known before the first session that any row of the
+    second part looks at.
+
+    Raises
+    ------
+    ModelError
+        If a part has fewer than ``min_rows`` rows.
+    """
+    dates = np.unique(data.row[at])
+    begin = dates[min(len(dates) - 1, round(len(dates) * (1.0 - share)))] if len(dates) else 0
+    known = data.row[at] + data.horizon + data.window - 1
+    taught, held = at[known < begin], at[data.row[at] >= begin]
+    if min(len(taught), len(held)) < min_rows:
+        raise ModelError(
+            f"학습을 멈출 때를 정할 자료가 부족함: 학습 {len(taught)}행, 검증 {len(held)}행 "
+            f"(각각 최소 {min_rows}행)"
+        )
+    return taught, held
 
 
 def windows(values: NDArray[Any], window: int) -> NDArray[Any]:
