@@ -105,6 +105,6 @@ def configuration_hash(features: FeatureSettings, models: ModelSettings) -> str:
     """Return a hash of everything that was chosen: one trial of the trial ledger."""
     chosen = {
         "features": features.model_dump(mode="json", exclude={"regime"}),
-        "models": models.model_dump(mode="json", exclude={"gate"}),
+        "models": models.model_dump(mode="json", exclude={"gate", "drift"}),
     }
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
