@@ -64,8 +64,11 @@ def build(
         whole = matrix.values[:, :, kept].astype(np.float32)
         x = windows(whole, window)[row, column]
     excess = labels.excess[row, column]
+    # Shorter than the label, so known before it.
+    steps = models.steps_sessions if window > 1 else ()
+    path = [forward_returns(panel, step).excess[row, column] for step in steps]
     digest = hashlib.sha256()
-    for part in (x, excess, row, column, panel.sessions.astype(np.int64)):
+    for part in (x, excess, *path, row, column, panel.sessions.astype(np.int64)):
         digest.update(np.ascontiguousarray(part).tobytes())
     digest.update("\n".join(panel.symbols).encode())
     return Dataset(
@@ -80,4 +83,6 @@ def build(
         row=row.astype(np.int64),
         column=column.astype(np.int64),
         content_hash=digest.hexdigest(),
+        steps=steps,
+        path=np.column_stack(path) if path else None,
     )
