@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.domain.arrays import FloatArray, IntArray
-from trading.features.cross_section import percentile_rank
 from trading.models.base import DriftSettings
 from trading.models.validation import newey_west_t
 
@@ -235,7 +234,7 @@ class Adwin:
     farther apart than
 
     .. math:: \sqrt{\frac{2}{m}\sigma^2\ln\frac{2\ln n}{\delta}} + \frac{2}{3m}\ln\frac{2\ln n}{\delta},
-       \quad \frac{1}{m} = \frac{1}{n_0} + \frac{1}{n_1}.
+       \quad \frac{1}{m} = \frac{1}{n_0 - 4} + \frac{1}{n_1 - 4}.
 
     Parameters
     ----------
@@ -311,7 +310,8 @@ class Adwin:
                 return False
             if n0 < self._SHORTEST:
                 continue
-            inverse = 1.0 / n0 + 1.0 / n1
+            # The authors' implementation takes the shortest part off each, and so do we.
+            inverse = sum(1.0 / (n - self._SHORTEST + 1) for n in (n0, n1))
             limit = math.sqrt(2.0 * inverse * spread * log_term) + 2.0 / 3.0 * inverse * log_term
             if abs(s0 / n0 - s1 / n1) > limit:
                 return True
@@ -340,20 +340,6 @@ def rises(before: FloatArray, live: FloatArray, *, delta: float) -> IntArray:
         if window.update(float(live[i])) and window.mean > mean:
             found.append(i)
     return np.array(found, dtype=np.int64)
-
-
-def rank_ic(forecast: FloatArray, excess: FloatArray, *, min_names: int) -> FloatArray:
-    """Return Spearman's correlation of forecasts and what came of them, per session.
-
-    Both have shape ``(n_sessions, n_instruments)``. NaN where fewer than ``min_names`` names have
-    both, or all are tied.
-    """
-    known = np.isfinite(forecast) & np.isfinite(excess)
-    a = percentile_rank(np.where(known, forecast, np.nan), known, min_names=min_names) - 0.5
-    b = percentile_rank(np.where(known, excess, np.nan), known, min_names=min_names) - 0.5
-    product = np.nansum(a * b, axis=1)
-    length = np.sqrt(np.nansum(a**2, axis=1) * np.nansum(b**2, axis=1))
-    return np.where(length > 0, product / np.where(length > 0, length, 1.0), np.nan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

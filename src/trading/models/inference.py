@@ -6,11 +6,13 @@ family answers, compiled and without the library that taught it, is in ``trees``
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trading.domain.arrays import FloatArray
 from trading.errors import ModelError
@@ -20,6 +22,7 @@ from trading.models.trees import BoostedTrees, Trees
 
 WEIGHTS = "model.safetensors"
 FACTS = "model.json"
+REFERENCE = "reference.safetensors"
 
 
 # What a family's tensors become again when they are read.
@@ -33,10 +36,14 @@ FITTED: dict[str, Callable[..., Fitted]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainedModel:
-    """What was learned, with its card."""
+    """What was learned, with its card.
+
+    ``reference`` is what live data are held against (``mlops.drift``); empty where none was kept.
+    """
 
     card: ModelCard
     fitted: Fitted
+    reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -57,6 +64,9 @@ class TrainedModel:
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {name: np.ascontiguousarray(t) for name, t in self.fitted.tensors.items()}
         save_file(tensors, directory / WEIGHTS)
+        if self.reference:
+            kept = {name: np.ascontiguousarray(t) for name, t in self.reference.items()}
+            save_file(kept, directory / REFERENCE)
         facts = {"sha256": _sha256(directory / WEIGHTS), "card": self.card.to_json()}
         (directory / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1))
 
@@ -70,7 +80,10 @@ def load(directory: Path) -> TrainedModel:
         if _sha256(directory / WEIGHTS) != facts["sha256"]:
             raise ModelError(f"모델 파일의 해시가 다름: {directory / WEIGHTS}")
         card = ModelCard.from_json(facts["card"])
-        return TrainedModel(card=card, fitted=FITTED[card.family](**load_file(directory / WEIGHTS)))
+        fitted = FITTED[card.family](**load_file(directory / WEIGHTS))
+        kept = directory / REFERENCE
+        reference = load_file(kept) if kept.exists() else {}
+        return TrainedModel(card=card, fitted=fitted, reference=reference)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"모델을 읽을 수 없음: {directory} ({error})") from error
 

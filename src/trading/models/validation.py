@@ -261,7 +261,7 @@ def outcome(
     forward[position, dataset.column[at]] = dataset.forward[at]
 
     known = np.isfinite(grid)
-    session_ic = _rank_correlation(grid, excess, min_names=settings.min_names)
+    session_ic = rank_correlation(grid, excess, min_names=settings.min_names)
     measured = session_ic[np.isfinite(session_ic)]
     linear = measures.information_coefficient(
         grid, excess, rank=False, min_names=settings.min_names
@@ -421,7 +421,12 @@ def _ratio(values: FloatArray) -> float:
     return float(values.mean()) / deviation if deviation > 0 else float("nan")
 
 
-def _rank_correlation(a: FloatArray, b: FloatArray, *, min_names: int) -> FloatArray:
+def rank_correlation(a: FloatArray, b: FloatArray, *, min_names: int) -> FloatArray:
+    """Return Spearman's correlation of two values over the names, per session.
+
+    Both have shape ``(n_sessions, n_instruments)``. NaN where fewer than ``min_names`` names have
+    both, or all are tied.
+    """
     known = np.isfinite(a) & np.isfinite(b)
     ra = percentile_rank(a, known, min_names=min_names) - 0.5
     rb = percentile_rank(b, known, min_names=min_names) - 0.5
