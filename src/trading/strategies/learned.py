@@ -6,8 +6,9 @@ import numpy as np
 
 from trading.domain.arrays import BoolArray, FloatArray
 from trading.errors import ModelError
-from trading.features.pipeline import compute, fingerprint
-from trading.models.base import view, windows
+from trading.features.indicators import Bars
+from trading.features.pipeline import FeatureSettings, compute, fingerprint
+from trading.models.base import Model, view, windows
 from trading.strategies.base import Agent, AgentSettings, Family, Inputs
 
 
@@ -44,23 +45,35 @@ def _votes_of(family: str) -> Callable[[Inputs, AgentSettings], FloatArray]:
         start = int(np.searchsorted(sessions, np.datetime64(card.trained_through, "D")))
         if start == len(sessions):
             return votes
-        first = max(0, start - card.window + 1)
-        x = compute(bars, features, rows=slice(first, None)).select(card.feature_names)
-        known: BoolArray = np.logical_and.reduce(np.isfinite(x), axis=2)
-        if card.window > 1:
-            x = windows(x.astype(np.float32), card.window)
-            known = np.logical_and.reduce(windows(known, card.window), axis=2)
-        x, known = x[start - first :], known[start - first :] & bars.tradable[start:]
-        forecast = np.full(known.shape, np.nan)
-        forecast[known] = model.predict(x[known])
-        # A model may abstain from a name, too.
-        known &= np.isfinite(forecast)
+        forecast = forecasts(model, bars, features, start=start)
         votes[start:] = view(
-            forecast, known, scale=card.forecast_scale, min_names=card.rank_min_names
+            forecast,
+            np.isfinite(forecast),
+            scale=card.forecast_scale,
+            min_names=card.rank_min_names,
         )
         return votes
 
     return votes
 
 
-AGENTS = (forecaster("forest"),)
+def forecasts(model: Model, bars: Bars, features: FeatureSettings, *, start: int = 0) -> FloatArray:
+    """Return what ``model`` forecasts in each session from row ``start`` on, per name.
+
+    NaN for names that do not trade or lack a feature in the sessions it looks at, and where the
+    model abstains.
+    """
+    card = model.card
+    first = max(0, start - card.window + 1)
+    x = compute(bars, features, rows=slice(first, None)).select(card.feature_names)
+    known: BoolArray = np.logical_and.reduce(np.isfinite(x), axis=2)
+    if card.window > 1:
+        x = windows(x.astype(np.float32), card.window)
+        known = np.logical_and.reduce(windows(known, card.window), axis=2)
+    x, known = x[start - first :], known[start - first :] & bars.tradable[start:]
+    forecast = np.full(known.shape, np.nan)
+    forecast[known] = model.predict(x[known])
+    return forecast
+
+
+AGENTS = (forecaster("forest"), forecaster("arima"),)
