@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.domain.arrays import FloatArray, IntArray
-from trading.models.base import DriftSettings
-from trading.models.validation import newey_west_t
+from trading.domain.market import AdjustedPanel
+from trading.features.labels import forward_returns
+from trading.models.base import Dataset, DriftSettings
+from trading.models.validation import WalkForward, newey_west_t, rank_correlation
 
 # A finer grid would hold fewer rows of a small universe in a bin than one.
 _FINE = 100
@@ -424,3 +426,72 @@ def kept(session_ic: FloatArray, *, promise: float, spread: float, horizon: int)
         capital = np.cumprod(1.0 + _BETS[:, None] * (0.5 - x), axis=1).mean(axis=0)
         best = max(best, float(capital.max(initial=1.0)))
     return Kept(promise=promise, p=min(1.0, 2.0 / best), blocks=int(has_some.sum()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reference:
+    """What a model was taught and showed, as far as live data are held against it.
+
+    ``step`` is how many sessions the rows of its sample are apart. ``errors`` are the walk-forward's
+    of one session, in order; ``spread`` is the standard deviation of its rank IC per session.
+    """
+
+    features: Profile
+    forecasts: Profile
+    errors: FloatArray
+    spread: float
+    step: int
+
+    @classmethod
+    def of(
+        cls, data: Dataset, walk: WalkForward, panel: AdjustedPanel, settings: DriftSettings,
+        *, step: int, min_names: int,
+    ) -> "Reference":  # fmt: skip
+        """Return what to keep beside the model that ``data`` taught; of a window its last row."""
+        now = data.x if data.x.ndim == 2 else data.x[:, -1]
+        dates, position = np.unique(walk.row, return_inverse=True)
+        forecast = np.full((len(dates), len(panel.symbols)), np.nan)
+        forecast[position, walk.column] = walk.forecast
+        earned = forward_returns(panel, 1).excess[dates]
+        order = np.argsort(walk.row, kind="stable")
+        return cls(
+            features=Profile.of(now, data.row, window=settings.window_sessions),
+            forecasts=Profile.of(
+                walk.forecast[order, None], walk.row[order], window=settings.forecast_sessions
+            ),
+            errors=errors(forecast, earned, min_names=min_names),
+            spread=float(np.nanstd(walk.session_ic)),
+            step=step,
+        )
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Return everything by name, to be kept beside the model's weights."""
+        return {
+            **self.features.tensors("features"),
+            **self.forecasts.tensors("forecasts"),
+            "errors": self.errors,
+            "spread": np.array([self.spread]),
+            "step": np.array([self.step]),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]]) -> "Reference | None":
+        """Return what was kept; ``None`` for a model that was saved before anything was."""
+        if not tensors:
+            return None
+        return cls(
+            features=Profile.from_tensors(tensors, "features"),
+            forecasts=Profile.from_tensors(tensors, "forecasts"),
+            errors=tensors["errors"],  # type: ignore[arg-type]
+            spread=float(tensors["spread"][0]),
+            step=int(tensors["step"][0]),
+        )
+
+
+def errors(forecast: FloatArray, earned: FloatArray, *, min_names: int) -> FloatArray:
+    """Return the error of each session's forecasts in [0, 1]: 0 is the right order, 1 the reverse.
+
+    ``earned`` is the excess return of the next session alone: outcomes of one session do not
+    overlap, as ``Adwin`` asks.
+    """
+    return (1.0 - rank_correlation(forecast, earned, min_names=min_names)) / 2.0
