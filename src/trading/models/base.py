@@ -4,7 +4,7 @@ Fitting is in ``forest``, prediction in ``inference``, judgement in ``validation
 trades is decided in ``mlops``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Annotated, Any, Literal, Protocol, Self
@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
 from trading.domain.instrument import Market
+from trading.domain.market import AdjustedPanel
 from trading.errors import ModelError
 from trading.features.cross_section import SCORE_DECIMALS, percentile_rank
+from trading.models.dqn import DqnSettings
 
 
 class ForestSettings(BaseModel):
@@ -46,6 +48,21 @@ class BoostingSettings(BaseModel):
     l2: float = Field(default=1.0, ge=0)
     patience: int = Field(default=30, ge=1)
     validation_share: float = Field(default=0.2, gt=0, lt=1)
+
+
+class ArimaSettings(BaseModel):
+    """ARIMA over the returns of all names; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window: int = Field(default=20, ge=10)
+    orders: tuple[tuple[Annotated[int, Field(ge=0, le=3)], Annotated[int, Field(ge=0, le=3)]], ...] = (
+        (1, 0), (0, 1), (1, 1), (2, 0),
+    )  # fmt: skip
+    min_gain_t: float = Field(default=2.0, ge=0)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    coverage: float = Field(default=0.8, gt=0, lt=1)
+    abstain_share: float = Field(default=0.01, ge=0)
 
 
 class SequenceSettings(BaseModel):
@@ -202,6 +219,29 @@ class DriftSettings(BaseModel):
     max_age_sessions: int = Field(default=250, ge=1)
 
 
+class PolicySettings(BaseModel):
+    """Trading as a game that is learned; commented in ``config/models.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning: DqnSettings = DqnSettings()
+    steps: int = Field(default=20_000, ge=1)
+    lanes: int = Field(default=16, ge=1)
+    episode_sessions: int = Field(default=250, ge=2)
+    cash: Mapping[Market, int] = {Market.KRX: 100_000_000, Market.US: 100_000}
+    participation: float = Field(default=0.1, gt=0, le=1)
+    clip: float = Field(default=5.0, gt=0)
+    validation_share: float = Field(default=0.25, gt=0, lt=1)
+    judgements: int = Field(default=8, ge=1)
+    min_t: float = Field(default=1.645, ge=0)
+
+    @model_validator(mode="after")
+    def _every_market(self) -> Self:
+        if missing := [market.value for market in Market if market not in self.cash]:
+            raise ValueError(f"cash 에 시장이 없습니다: {', '.join(missing)}")
+        return self
+
+
 class ModelSettings(BaseModel):
     """Learning, from labels to promotion; commented in ``config/models.yaml``."""
 
@@ -216,8 +256,10 @@ class ModelSettings(BaseModel):
     steps_sessions: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
     forest: ForestSettings = ForestSettings()
     boosting: BoostingSettings = BoostingSettings()
+    arima: ArimaSettings = ArimaSettings()
     lstm: LstmSettings = LstmSettings()
     transformer: TransformerSettings = TransformerSettings()
+    dqn: PolicySettings = PolicySettings()
     validation: ValidationSettings = ValidationSettings()
     gate: GateSettings = GateSettings()
     drift: DriftSettings = DriftSettings()
@@ -236,6 +278,14 @@ class ModelSettings(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class History:
+    """Every session of a panel with its features, ``(n_sessions, n_instruments, n_features)``."""
+
+    panel: AdjustedPanel
+    x: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
     """One row per (session, name) that has all features and a label, in that order.
 
@@ -244,7 +294,8 @@ class Dataset:
     panel a row comes from; ``excess`` is what is learned, ``forward`` the plain return of the same
     span. A label of row ``t`` was known at the close of ``t + horizon``. ``path``, of shape
     ``(n_rows, len(steps))``, has the excess returns of the shorter horizons ``steps``, NaN where a
-    name had no bar then.
+    name had no bar then. ``history`` gives the named features of all sessions, for who learns by
+    trading from one to the next.
     """
 
     market: Market
@@ -260,6 +311,7 @@ class Dataset:
     content_hash: str
     steps: tuple[int, ...] = ()
     path: FloatArray | None = None
+    history: Callable[[tuple[str, ...]], History] | None = None
 
     @property
     def window(self) -> int:

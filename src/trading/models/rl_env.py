@@ -1,0 +1,331 @@
+"""The trading environment: one name, flat or holding, with the fills and costs of every backtest.
+
+A decision at the close of a bar is a market order in the opening auction of the next one, as in
+``backtest.direct``: the same auction, the same fees, the same books. What is learned on it is in
+``reinforcement``, how in ``dqn``.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
+from trading.domain.instrument import Exchange, Market
+from trading.domain.market import AdjustedPanel
+from trading.domain.rules import MarketRules, as_array
+from trading.models.dqn import SingleArray
+from trading.simulation.account import book, costs
+from trading.simulation.opening import auction, buy_rate, target_of
+
+if TYPE_CHECKING:
+    import gymnasium
+
+FLAT, HOLD = 0, 1
+# What an observation tells of the account after the features: how much of it is in the name, and
+# what that has gained since it was bought, as a logarithm.
+ACCOUNT = 2
+# Columns of a segment.
+COLUMN, FIRST, LAST = range(3)
+# Columns of a lane's account and of where it is.
+HELD, COST, CASH, TARGET, ROW, STOP, NAME, ENDS = range(8)
+# Taxes of a Korean sale add up to the same on both boards, so one listing stands for all.
+_LISTED = {Market.KRX: Exchange.KOSPI, Market.US: Exchange.NASDAQ}
+
+
+class Tape(NamedTuple):
+    """What was recorded, and the law of it.
+
+    ``features`` has shape ``(n_sessions, n_instruments, n_features)``, the rest ``(n_sessions,
+    n_instruments)``. Prices are minor units: ``open`` is 0 where nothing traded, ``close`` is
+    carried. ``fees`` holds tables of fees, ``fee_of`` of shape ``(n_sessions,)`` which one binds.
+    """
+
+    features: SingleArray
+    open: IntArray
+    close: IntArray
+    volume: IntArray
+    lower: IntArray
+    upper: IntArray
+    lot: IntArray
+    fees: IntArray
+    fee_of: IntArray
+
+
+def tape(panel: AdjustedPanel, features: SingleArray, rules: MarketRules) -> Tape:
+    """Return a panel as its law sees it.
+
+    Adjusted prices stand for what was traded, so that a split on the way is no loss; whole lots,
+    price limits and fees then bind on them, which is exact until a name's first corporate action
+    and off by less than a lot and a tick after it.
+    """
+    # Of yesterday's close: what an adjusted panel has for the base price of a session.
+    close = _carried(panel.close)
+    reference = np.vstack((np.zeros_like(close[:1]), close[:-1]))
+    listed = (_LISTED[panel.market],) * len(panel.symbols)
+    lower, upper = rules.limit_arrays(listed, reference, panel.sessions)
+    fees, fee_of = fee_tables(rules, listed[0], panel.sessions)
+    return Tape(
+        features=features,
+        open=_whole(np.where(panel.tradable, panel.open, np.nan)),
+        close=close,
+        volume=_whole(panel.volume),
+        lower=lower,
+        upper=upper,
+        lot=rules.lot_arrays(listed, close, panel.sessions),
+        fees=fees,
+        fee_of=fee_of,
+    )
+
+
+def fee_tables(
+    rules: MarketRules, exchange: Exchange, sessions: DateArray
+) -> tuple[IntArray, IntArray]:
+    """Return all tables of fees that held, and which of them held on each of ``sessions``."""
+    days: list[date] = sessions.astype("datetime64[D]").tolist()
+    settles = _Following(days)
+    known: dict[bytes, int] = {}
+    tables, which = [], []
+    for day in days:
+        table = as_array(rules.fees(exchange, day, rules.settlement_date(day, settles)))
+        at = known.setdefault(table.tobytes(), len(known))
+        if at == len(tables):
+            tables.append(table)
+        which.append(at)
+    return np.stack(tables), np.array(which, dtype=np.int64)
+
+
+def segments(usable: BoolArray) -> IntArray:
+    """Return the longest runs of usable cells, rows of ``(column, first, last)``.
+
+    A decision on row ``t`` is paid for on ``t + 1`` and has earned on ``t + 2``: shorter runs
+    teach nothing and are left out.
+    """
+    edges = np.diff(np.pad(usable.astype(np.int8), ((1, 1), (0, 0))), axis=0)
+    column, first = np.nonzero(edges.T == 1)
+    _, after = np.nonzero(edges.T == -1)
+    found = np.column_stack([column, first, after - 1]).astype(np.int64)
+    return found[found[:, LAST] - found[:, FIRST] >= 2]
+
+
+class Trading:
+    """Many accounts side by side, each in one name; an ``Environment`` of ``dqn``.
+
+    Action 1 is to hold all that the account pays for, 0 to hold nothing. A reward is the logarithm
+    of what the account grew by, costs taken off, between the open that the decision was traded at
+    and the next. At the end of a segment the account is sold out, which costs, too, and the episode
+    is ``terminated``; one that only reaches its length is ``truncated``.
+
+    Parameters
+    ----------
+    runs : ndarray of shape (n_segments, 3)
+        Where episodes may be, as ``segments`` returns them.
+    lanes : int
+        Accounts at a time.
+    length : int
+        Most decisions of an episode.
+    cash : int
+        Of each account at its beginning, in minor units.
+    participation_bps : int
+        Share of an auction's volume that an account may take.
+    """
+
+    actions = 2
+
+    def __init__(
+        self,
+        tape: Tape,
+        runs: IntArray,
+        *,
+        lanes: int,
+        length: int,
+        cash: int,
+        participation_bps: int,
+    ) -> None:
+        self.tape = tape
+        self.lanes = lanes
+        self.observation_size = tape.features.shape[2] + ACCOUNT
+        self._runs = runs
+        self._decisions = runs[:, LAST] - runs[:, FIRST] - 1
+        self._until = np.cumsum(self._decisions)
+        self._length = length
+        self._cash = cash
+        self._share_bps = participation_bps
+        self.accounts = np.zeros((lanes, 8), dtype=np.int64)
+        self._observation = np.zeros((lanes, self.observation_size), dtype=np.float32)
+        self._reward = np.zeros(lanes)
+        self._terminated = np.zeros(lanes, dtype=np.bool_)
+        self._truncated = np.zeros(lanes, dtype=np.bool_)
+
+    def reset(self, rng: np.random.Generator) -> SingleArray:
+        """Begin an episode in every lane: each decision of the segments is as likely the first."""
+        return self.renew(np.ones(self.lanes, dtype=np.bool_), rng)
+
+    def renew(self, done: BoolArray, rng: np.random.Generator) -> SingleArray:
+        """Begin another episode in the lanes that are ``done``."""
+        at = rng.integers(self._until[-1], size=self.lanes)
+        run = np.searchsorted(self._until, at, side="right")
+        back = self._until[run] - at
+        last = self._runs[run, LAST] - 2
+        self.place(done, self._runs[run, COLUMN], last - back + 1, last)
+        return self._observation
+
+    def place(self, lanes: BoolArray, name: IntArray, first: IntArray, last: IntArray) -> None:
+        """Begin in ``lanes`` at row ``first`` of ``name``; its segment's last decision is ``last``."""
+        stop = np.minimum(first + self._length - 1, last)
+        zero = np.zeros(self.lanes, dtype=np.int64)
+        begun = np.column_stack(
+            [zero, zero, zero + self._cash, zero, first, stop, name, stop == last]
+        )
+        self.accounts[lanes] = begun[lanes]
+        _observe(self.tape, self.accounts, lanes, self._observation)
+
+    def step(self, actions: IntArray) -> tuple[SingleArray, FloatArray, BoolArray, BoolArray]:
+        """Trade one session in every lane; see ``dqn.Environment``."""
+        _step(
+            self.tape, self.accounts, actions, self._share_bps,
+            self._reward, self._terminated, self._truncated, self._observation,
+        )  # fmt: skip
+        return self._observation, self._reward, self._terminated, self._truncated
+
+
+def gymnasium_env(trading: Trading) -> "gymnasium.Env[Any, Any]":
+    """Return the one lane of ``trading`` as Gymnasium's environments are."""
+    import gymnasium
+
+    if trading.lanes != 1:
+        raise ValueError(f"one lane is needed, got {trading.lanes}")
+
+    class TradingEnv(gymnasium.Env[Any, Any]):
+        """One account in one name; ``reset`` draws the name and the session."""
+
+        metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+        def __init__(self) -> None:
+            size = (trading.observation_size,)
+            self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, size, np.float32)
+            self.action_space = gymnasium.spaces.Discrete(trading.actions)
+
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        ) -> tuple[SingleArray, dict[str, Any]]:
+            super().reset(seed=seed)
+            return trading.reset(self.np_random)[0].copy(), {}
+
+        def step(self, action: Any) -> tuple[SingleArray, float, bool, bool, dict[str, Any]]:
+            seen, reward, ends, cut = trading.step(np.array([action], dtype=np.int64))
+            return seen[0].copy(), float(reward[0]), bool(ends[0]), bool(cut[0]), {}
+
+    return TradingEnv()
+
+
+class _Following:
+    """The recorded sessions as a calendar; after the last one time stands still."""
+
+    def __init__(self, days: Sequence[date]) -> None:
+        self._days = days
+        self._row = {day: t for t, day in enumerate(days)}
+
+    def offset(self, day: date, sessions: int) -> date:
+        """Return the session ``sessions`` after the session ``day``."""
+        return self._days[min(self._row[day] + sessions, len(self._days) - 1)]
+
+
+def _whole(values: FloatArray) -> IntArray:
+    return np.rint(np.nan_to_num(values, nan=0.0)).astype(np.int64)
+
+
+def _carried(close: FloatArray) -> IntArray:
+    known = np.where(np.isfinite(close), np.arange(len(close))[:, None], 0)
+    np.maximum.accumulate(known, axis=0, out=known)
+    return _whole(np.take_along_axis(close, known, axis=0))
+
+
+@njit(cache=True)
+def wish(tape: Tape, account: IntArray, action: int) -> None:
+    """Set what an account wants to hold after the close of its row, as in ``backtest.direct``."""
+    if action == FLAT:
+        account[TARGET] = 0
+    elif account[TARGET] == 0:
+        t, i = account[ROW], account[NAME]
+        rate = buy_rate(tape.fees[tape.fee_of[t]])
+        account[TARGET] = target_of(
+            0, account[HELD], account[CASH], tape.close[t, i], rate, tape.lot[t, i]
+        )
+
+
+@njit(cache=True)
+def trade(tape: Tape, account: IntArray, share_bps: int) -> None:
+    """Go to the next row and trade at its open what is wished there."""
+    account[ROW] += 1
+    change = account[TARGET] - account[HELD]
+    if change == 0:
+        return
+    t, i = account[ROW], account[NAME]
+    price, fees = tape.open[t, i], tape.fees[tape.fee_of[t]]
+    shares, left = auction(
+        change, price, tape.volume[t, i], tape.lower[t, i], tape.upper[t, i], tape.lot[t, i],
+        account[CASH], buy_rate(fees), share_bps,
+    )  # fmt: skip
+    if shares > 0:
+        sign = 1 if change > 0 else -1
+        commission, tax = costs(sign, shares, shares * price, fees)
+        held, cost, cash, _ = book(
+            sign, shares, shares * price, commission + tax,
+            account[HELD], account[COST], account[CASH],
+        )  # fmt: skip
+        account[HELD], account[COST], account[CASH] = held, cost, cash
+    account[TARGET] = account[HELD] + left
+
+
+@njit(cache=True)
+def told(tape: Tape, account: IntArray, observation: SingleArray) -> None:
+    """Write what can be known of a name and of the account in it at the close of its row."""
+    t, i = account[ROW], account[NAME]
+    k = tape.features.shape[2]
+    for f in range(k):
+        observation[f] = tape.features[t, i, f]
+    value = account[HELD] * tape.close[t, i]
+    observation[k] = value / (value + account[CASH]) if value > 0 else 0.0
+    observation[k + 1] = np.log(value / account[COST]) if value > 0 and account[COST] > 0 else 0.0
+
+
+@njit(cache=True)
+def _mark(tape: Tape, account: IntArray, t: int) -> int:
+    """Return what an account is worth at the open of row ``t``; over a halt at the last close."""
+    price = tape.open[t, account[NAME]]
+    if price == 0:
+        price = tape.close[t, account[NAME]]
+    return int(account[CASH] + account[HELD] * price)
+
+
+@njit(cache=True)
+def _step(
+    tape: Tape, accounts: IntArray, actions: IntArray, share_bps: int,
+    reward: FloatArray, terminated: BoolArray, truncated: BoolArray, observation: SingleArray,
+) -> None:  # fmt: skip
+    for lane in range(len(accounts)):
+        account = accounts[lane]
+        wish(tape, account, actions[lane])
+        before = _mark(tape, account, account[ROW] + 1)
+        trade(tape, account, share_bps)
+        # Decided on the row before this one.
+        is_last = account[ROW] > account[STOP]
+        terminated[lane] = is_last and account[ENDS] == 1
+        truncated[lane] = is_last and account[ENDS] == 0
+        after = _mark(tape, account, account[ROW] + 1)
+        if terminated[lane] and account[HELD] > 0:
+            fees = tape.fees[tape.fee_of[account[ROW] + 1]]
+            commission, tax = costs(-1, account[HELD], after - account[CASH], fees)
+            after -= commission + tax
+        reward[lane] = np.log(after / before)
+        told(tape, account, observation[lane])
+
+
+@njit(cache=True)
+def _observe(tape: Tape, accounts: IntArray, lanes: BoolArray, observation: SingleArray) -> None:
+    for lane in range(len(accounts)):
+        if lanes[lane]:
+            told(tape, accounts[lane], observation[lane])
