@@ -1,6 +1,7 @@
 """From a panel to what a model is taught."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from trading.features import pipeline
 from trading.features.indicators import Bars
 from trading.features.labels import forward_returns
 from trading.features.pipeline import FeatureSettings
-from trading.models.base import Dataset, ModelSettings, windows
+from trading.models.base import Dataset, History, ModelSettings, windows
 
 
 def build(
@@ -85,4 +86,13 @@ def build(
         content_hash=digest.hexdigest(),
         steps=steps,
         path=np.column_stack(path) if path else None,
+        history=partial(history, panel, features, facts),
     )
+
+
+def history(
+    panel: AdjustedPanel, features: FeatureSettings, facts: Facts | None, names: tuple[str, ...]
+) -> History:
+    """Return the named features of every session of ``panel``; NaN where one is not known."""
+    matrix = pipeline.compute(Bars(panel, facts), features)
+    return History(panel=panel, x=matrix.select(names).astype(np.float32))
