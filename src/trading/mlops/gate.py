@@ -329,7 +329,7 @@ def _deflated_checks(challenger: Track, trials: Trials, settings: GateSettings) 
             value=value,
             threshold=settings.min_dsr,
             passed=value >= settings.min_dsr,
-            sentence=f"{what} {count:,.1f}번을 감안한 샤프(DSR) {_number(value, 3)} "
+            sentence=f"{what} {count:,.4g}번을 감안한 샤프(DSR) {_number(value, 3)} "
             f"(기준 {settings.min_dsr:.3f}; 연 초과 샤프 {_number(found.sharpe * annual)}, "
             f"운만으로 기대되는 최고 {_number(lucky * annual)})",
         )
@@ -406,7 +406,7 @@ def _stress(challenger: Track, settings: GateSettings) -> list[Check]:
             value=earned,
             threshold=0.0,
             passed=earned > 0,
-            sentence=f"{what} 벤치마크를 연 {percent_text(earned)} 앞섬",
+            sentence=f"{what} 벤치마크와 연 {percent_text(earned)} 차이 (기준 0 % 초과)",
         )
         for name, what, returns in (
             ("doubled_costs", "비용을 두 배로 내면", challenger.doubled),
