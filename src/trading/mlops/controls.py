@@ -60,7 +60,9 @@ def examine(
     learner : Learner
         With settings as cheap as the question allows: it is fitted about ``2 draws x folds`` times.
     data : Dataset
-        Recorded features and labels, of the learner's window.
+        Recorded features and labels, of the learner's window. Its ``history`` is kept from the
+        learner: what is planted must be all there is. Who learns from that alone needs other
+        controls.
     draws : int
         Independent shuffles and draws of noise; at least 30.
 
@@ -69,6 +71,7 @@ def examine(
     ModelError
         If the data have no fold to test.
     """
+    data = replace(data, history=None)
     some = {"rank_min_names": rank_min_names, "seed": seed}
     found = [
         constant_target(learner, data, settings, **some),
@@ -186,7 +189,7 @@ def purged(
     tests are as short as a label, so that most of what is tested could be remembered.
     """
     n_sessions, names = int(data.row.max()) + data.horizon + 1, int(data.column.max()) + 1
-    place = np.stack([data.row, data.column], axis=1).astype(np.float32)
+    place = np.stack([data.row, data.column], axis=1).astype(np.float64)
     x = place if data.window == 1 else np.repeat(place[:, None, :], data.window, axis=1)
     dates = np.unique(data.row)
     within = int(np.searchsorted(dates, dates[0] + data.horizon))
