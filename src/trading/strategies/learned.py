@@ -76,4 +76,6 @@ def forecasts(model: Model, bars: Bars, features: FeatureSettings, *, start: int
     return forecast
 
 
-AGENTS = (forecaster("forest"), forecaster("arima"),)
+AGENTS = tuple(
+    forecaster(family) for family in ("forest", "boosting", "lstm", "transformer", "arima")
+)
