@@ -80,17 +80,17 @@ class Drift:
     """A recent sample against a profile; arrays of shape ``(n_columns,)``.
 
     ``score`` is how far a column is, in units of what one window in ten of the training sample
-    itself was from the rows before it; ``limit`` what the largest score of all columns reached in
-    ``alarm_rate`` of those windows, and ``largest`` what it reached at most. ``missing`` is the
-    share of rows without a value. NaN is unknown.
+    itself was from the rows before it, and ``limit`` what the largest score of all columns reached
+    in ``alarm_rate`` of those windows. ``missing`` is the share of rows without a value,
+    ``outside`` that of values outside the range of the sample. NaN is unknown.
     """
 
     psi: FloatArray
     ks: FloatArray
     missing: FloatArray
+    outside: FloatArray
     score: FloatArray
     limit: float
-    largest: float
 
     @property
     def farthest(self) -> float:
@@ -113,12 +113,14 @@ class Profile:
     """How columns were distributed in a training sample, and how its own windows differed.
 
     ``edges`` of shape ``(n_columns, 99)`` are the sample's percentiles, the outer bins are open;
-    ``counts`` of shape ``(n_columns, 100)`` its rows. ``window_psi`` and ``window_ks`` of shape
+    ``counts`` of shape ``(n_columns, 100)`` its rows, ``range`` of shape ``(n_columns, 2)`` its
+    smallest and largest values. ``window_psi`` and ``window_ks`` of shape
     ``(n_windows, n_columns)`` hold each window against all rows before it.
     """
 
     edges: FloatArray
     counts: NDArray[np.int64]
+    range: FloatArray
     window_psi: FloatArray
     window_ks: FloatArray
 
@@ -141,6 +143,7 @@ class Profile:
         return cls(
             edges=edges,
             counts=total[-1],
+            range=np.stack([np.nanmin(values, axis=0), np.nanmax(values, axis=0)], axis=1),
             window_psi=psi(_coarse(recent), _coarse(before)),
             window_ks=ks(recent, before),
         )
@@ -171,17 +174,18 @@ class Profile:
         score = self._score(one, other)
         reached = _largest(self._score(self.window_psi, self.window_ks))
         enough = len(reached) >= settings.min_windows
+        beyond = (values < self.range[:, 0]) | (values > self.range[:, 1])
         return Drift(
             psi=one,
             ks=other,
             missing=1.0 - known / max(1, len(values)),
+            outside=np.where(told, beyond.sum(axis=0) / np.maximum(known, 1), np.nan),
             score=score,
             limit=(
                 float(np.quantile(reached, 1.0 - settings.alarm_rate, method="higher"))
                 if enough
                 else math.nan
             ),
-            largest=float(reached.max()) if enough else math.nan,
         )
 
     def _score(self, one: FloatArray, other: FloatArray) -> FloatArray:
@@ -197,6 +201,7 @@ class Profile:
         return {
             f"{prefix}.edges": self.edges,
             f"{prefix}.counts": self.counts,
+            f"{prefix}.range": self.range,
             f"{prefix}.window_psi": self.window_psi,
             f"{prefix}.window_ks": self.window_ks,
         }
@@ -204,7 +209,7 @@ class Profile:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]], prefix: str) -> "Profile":
         """Return what ``tensors`` kept."""
-        names = ("edges", "counts", "window_psi", "window_ks")
+        names = ("edges", "counts", "range", "window_psi", "window_ks")
         return cls(**{name: tensors[f"{prefix}.{name}"] for name in names})  # type: ignore[arg-type]
 
 
