@@ -411,16 +411,16 @@ def benchmarks(
     """Return the returns of the universe and of the index at ``rows``, NaN where unknown.
 
     A name counts for a session if it could be traded on the session before; over a halt it
-    earns nothing, and what it earned meanwhile when it trades again.
+    earns nothing, and what it earned meanwhile when it trades again. ``raw`` may be longer.
     """
-    n = len(raw.sessions)
+    n = len(adjusted.sessions)
     seen = np.where(np.isfinite(adjusted.close), np.arange(n)[:, None], 0)
     last = np.maximum.accumulate(seen, axis=0)
     close = np.take_along_axis(adjusted.close, last, axis=0)
     returns = np.full(close.shape, np.nan)
     returns[1:] = close[1:] / close[:-1] - 1.0
     counts = np.zeros(close.shape, dtype=bool)
-    counts[1:] = raw.tradable[:-1] & np.isfinite(returns[1:])
+    counts[1:] = raw.tradable[: n - 1] & np.isfinite(returns[1:])
     names = counts.sum(axis=1)
     total = np.where(counts, returns, 0.0).sum(axis=1)
     universe = np.where(names > 0, total / np.maximum(names, 1), np.nan)

@@ -47,6 +47,11 @@ CREATE TRIGGER IF NOT EXISTS trials_stay BEFORE DELETE ON trials
 """
 
 
+def trials_path(data_dir: Path) -> Path:
+    """Return where the trial ledger of an installation is kept."""
+    return data_dir / "research" / "trials.db"
+
+
 class Outcome(StrEnum):
     """How far a trial came."""
 
