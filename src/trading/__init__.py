@@ -20,6 +20,7 @@ _COMPILED = (
 )  # fmt: skip
 _FOLDER = "compiled-"
 _KEPT = 3
+_DAY_SECONDS = 86_400
 
 
 def _keep_compiled_code_apart() -> None:
@@ -53,12 +54,17 @@ def _keep_compiled_code_apart() -> None:
 
 
 def _forget_old(base: Path) -> None:
-    """Keep the newest folders only; each holds some tens of megabytes."""
+    """Keep the newest folders only; each holds some tens of megabytes.
+
+    One made within the last day may be of a session that still runs and compiles into it.
+    """
     import shutil
 
     made = sorted(base.glob(f"{_FOLDER}*"), key=lambda folder: folder.stat().st_mtime)
+    latest = made[-1].stat().st_mtime
     for folder in made[:-_KEPT]:
-        shutil.rmtree(folder, ignore_errors=True)
+        if latest - folder.stat().st_mtime > _DAY_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 _keep_compiled_code_apart()

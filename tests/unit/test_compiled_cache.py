@@ -51,3 +51,18 @@ def test_a_named_folder_is_kept_and_inherited(tmp_path):
 
     assert inside.parent == tmp_path
     assert child == inside
+
+
+def test_old_folders_go_and_those_of_running_sessions_stay(tmp_path):
+    """Of many states the newest stay, and whatever was made within a day of the newest."""
+    for age_hours in (1, 20, 30, 40, 50):
+        made = tmp_path / f"compiled-{age_hours:016d}"
+        made.mkdir()
+        stamp = made.stat().st_mtime - age_hours * 3600
+        os.utime(made, (stamp, stamp))
+
+    newest = folder(CHECKOUT / "src", NUMBA_CACHE_DIR=str(tmp_path))
+
+    assert {path.name for path in tmp_path.iterdir()} == {
+        newest.name, f"compiled-{1:016d}", f"compiled-{20:016d}",
+    }  # fmt: skip

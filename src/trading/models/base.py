@@ -138,9 +138,10 @@ class CalibrationSettings(BaseModel):
     years: float = Field(default=5.0, gt=0)
     min_shift_sessions: int = Field(default=250, ge=1)
     mean_block_sessions: int = Field(default=20, ge=1)
+    symbols: int = Field(default=300, ge=2)
     names: int = Field(default=30, ge=2)
-    windows: tuple[Annotated[int, Field(ge=2)], ...] = (20, 60, 120, 250)
-    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.2, 0.4)
+    windows: tuple[Annotated[int, Field(ge=2)], ...] = (20, 60, 250)
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.3,)
     rebalance_sessions: int = Field(default=20, ge=1)
     cost_bps: float = Field(default=15.0, ge=0)
     target_rate: float = Field(default=0.02, gt=0, lt=0.5)
@@ -149,7 +150,7 @@ class CalibrationSettings(BaseModel):
     information_ratios: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 0.5, 1.0, 1.5)
     power_draws: int = Field(default=400, ge=20)
     min_power: float = Field(default=0.5, gt=0, lt=1)
-    max_years: float = Field(default=160.0, gt=0)
+    max_years: float = Field(default=80.0, gt=0)
     seed: int = Field(default=13, ge=0)
 
 

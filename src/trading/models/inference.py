@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trading.domain.arrays import FloatArray
 from trading.errors import ModelError
+from trading.models.arima import Arma
 from trading.models.base import Fitted, ModelCard
 from trading.models.sequences import Encoder, Recurrent
 from trading.models.trees import BoostedTrees, Trees
@@ -29,6 +30,7 @@ REFERENCE = "reference.safetensors"
 FITTED: dict[str, Callable[..., Fitted]] = {
     "forest": Trees,
     "boosting": BoostedTrees,
+    "arima": Arma,
     "lstm": Recurrent,
     "transformer": Encoder,
 }
