@@ -100,23 +100,25 @@ def purge(data: Dataset, settings: ValidationSettings) -> int:
 def folds(dataset: Dataset, settings: ValidationSettings) -> list[tuple[IntArray, IntArray]]:
     """Return (train, test) positions: tests follow each other to the last date.
 
-    ``anchored`` teaches every row since the first, ``rolling`` those of as many dates as the first
-    fold has before its test. A training row is more than ``purge`` sessions before the first test row.
+    ``anchored`` teaches every row since the first, ``rolling`` those of the last dates, as many as
+    the first fold is taught. A training row is more than ``purge`` sessions before the first test row.
     """
     dates = np.unique(dataset.row)
     first = int(len(dates) * settings.first_train_share)
     edges = np.linspace(first, len(dates), settings.folds + 1).astype(int)
-    gap = purge(dataset, settings)
-    out = []
+    gap, length, out = purge(dataset, settings), 0, []
     for start, stop in pairwise(edges):
         if start == stop:
             continue
         begin, end = dates[start], dates[stop - 1]
-        since = dates[0 if settings.scheme == "anchored" else start - first]
+        taught = dates[dates + gap < begin]
+        if not len(taught):
+            continue
+        length = length or len(taught)
+        since = taught[0 if settings.scheme == "anchored" else -length]
         train = np.flatnonzero((dataset.row >= since) & (dataset.row + gap < begin))
         test = np.flatnonzero((dataset.row >= begin) & (dataset.row <= end))
-        if len(train):
-            out.append((train, test))
+        out.append((train, test))
     return out
 
 
@@ -133,10 +135,13 @@ def walk_forward(
     Raises
     ------
     ModelError
-        If no date is left to test, or the forecasts are all equal.
+        If no date is left to test, the learner abstains from all or its forecasts are all equal.
     """
     forecast = np.full(len(dataset.row), np.nan)
-    for train, test in folds(dataset, settings):
+    splits = folds(dataset, settings)
+    if not splits:
+        raise ModelError("검증 구간을 만들 수 없음: 학습 자료의 거래일이 너무 적음")
+    for train, test in splits:
         forecast[test] = learner.fit(dataset, train, seed=seed).predict(dataset.x[test])
     return outcome(dataset, forecast, settings, rank_min_names=rank_min_names)
 
@@ -248,7 +253,7 @@ def outcome(
     """
     at = np.flatnonzero(np.isfinite(forecast))
     if len(at) == 0:
-        raise ModelError("검증 구간을 만들 수 없음: 학습 자료의 거래일이 너무 적음")
+        raise ModelError("모델이 모든 종목에서 기권함: 잴 예측이 없음")
     scale = float(forecast[at].std())
     if scale < 1e-9:
         raise ModelError("모델의 예측이 모두 같음: 학습할 것이 없음")
