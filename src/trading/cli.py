@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trading.cli_models import app as models_app
 from trading.cli_research import app as research_app
 from trading.terminal import (
     EXIT_FAILURE,
@@ -54,6 +55,7 @@ app = KoreanTyper(help="한국투자증권 OpenAPI로 한국·미국 주식을 �
 data_app = KoreanTyper(help="시세 저장소: 들여오기, 채우기, 상태.")
 exchange_app = KoreanTyper(help="로컬 거래소: 혼자 띄우기, 답하는 기능.")
 app.add_typer(research_app)
+app.add_typer(models_app)
 app.add_typer(data_app, name="data")
 app.add_typer(exchange_app, name="exchange")
 

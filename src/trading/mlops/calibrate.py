@@ -413,6 +413,7 @@ def measure(
     *,
     market: str,
     is_quick: bool = False,
+    draws: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Return how often the gate is wrong on the returns of ``world``; JSON values only.
@@ -423,7 +424,8 @@ def measure(
     give the same numbers, to the bit.
     """
     asked, own = _Gate(world=world, settings=settings), world.settings
-    draws = own.quick_draws if is_quick else own.draws
+    if draws is None:
+        draws = own.quick_draws if is_quick else own.draws
     planted = own.power_draws // (4 if is_quick else 1)
     lengths = _lengths(own)
     total = len(_NULLS) * draws + len(own.information_ratios) * planted
