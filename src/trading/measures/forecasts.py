@@ -69,14 +69,20 @@ def information_coefficient(
     min_names : int
         Sessions with fewer pairs are NaN, as are those without variation.
     """
-    result = np.full(len(forecast), np.nan)
-    for t, (x, y) in enumerate(zip(forecast, outcome, strict=True)):
-        known = np.isfinite(x) & np.isfinite(y)
-        if np.count_nonzero(known) < min_names:
-            continue
-        pair = (_ranks(x[known]), _ranks(y[known])) if rank else (x[known], y[known])
-        result[t] = _correlation(*pair)
-    return result
+    known = np.isfinite(forecast) & np.isfinite(outcome)
+    count = known.sum(axis=1)
+    x, y = (np.where(known, values, 0.0) for values in (forecast, outcome))
+    is_varied = _is_varied(x, known) & _is_varied(y, known)
+    told = is_varied & (count >= max(min_names, 2))
+    if rank:
+        for t in np.flatnonzero(told):
+            x[t, known[t]], y[t, known[t]] = _ranks(x[t, known[t]]), _ranks(y[t, known[t]])
+    dx, dy = _centered(x, known, count), _centered(y, known, count)
+    scale = np.sqrt(np.sum(dx * dx, axis=1) * np.sum(dy * dy, axis=1))
+    told &= scale > 0
+    correlation: FloatArray = np.full(len(x), np.nan)
+    np.divide(np.sum(dx * dy, axis=1), scale, out=correlation, where=told)
+    return correlation
 
 
 def _ranks(values: FloatArray) -> FloatArray:
@@ -87,7 +93,13 @@ def _ranks(values: FloatArray) -> FloatArray:
     return ranks
 
 
-def _correlation(x: FloatArray, y: FloatArray) -> float:
-    dx, dy = x - np.mean(x), y - np.mean(y)
-    scale = math.sqrt(float(np.sum(dx * dx)) * float(np.sum(dy * dy)))
-    return float(np.sum(dx * dy)) / scale if scale > 0 else math.nan
+def _is_varied(values: FloatArray, known: BoolArray) -> BoolArray:
+    least = np.min(values, axis=1, initial=np.inf, where=known)
+    most = np.max(values, axis=1, initial=-np.inf, where=known)
+    varied: BoolArray = most > least
+    return varied
+
+
+def _centered(values: FloatArray, known: BoolArray, count: IntArray) -> FloatArray:
+    mean = np.sum(values, axis=1) / np.maximum(count, 1)
+    return np.where(known, values - mean[:, None], 0.0)

@@ -184,27 +184,34 @@ def purged(
     """Nothing is remembered across the split of ``data``, whoever learns.
 
     Labels are sums over ``horizon`` sessions of noise that knows neither past nor future, so all
-    that a training row tells of a tested one is the sessions that both labels share. The learner
-    here forecasts the label of the nearest training row of the name: it lives of that alone. The
-    tests are as short as a label, so that most of what is tested could be remembered.
+    that a training row tells of a tested one is the sessions that both labels share; ``Memory``
+    lives of that alone. The tests are as short as a label, so that most of what is tested could be
+    remembered.
     """
-    n_sessions, names = int(data.row.max()) + data.horizon + 1, int(data.column.max()) + 1
-    place = np.stack([data.row, data.column], axis=1).astype(np.float64)
-    x = place if data.window == 1 else np.repeat(place[:, None, :], data.window, axis=1)
     dates = np.unique(data.row)
     within = int(np.searchsorted(dates, dates[0] + data.horizon))
     tested = len(dates) - int(len(dates) * settings.first_train_share)
     short = settings.model_copy(update={"folds": max(settings.folds, tested // max(1, within))})
 
     def drawn(rng: np.random.Generator) -> float:
-        path = np.zeros((n_sessions + 1, names))
-        path[1:] = np.cumsum(rng.standard_normal((n_sessions, names)), axis=0)
-        label = path[data.row + data.horizon + 1, data.column] - path[data.row + 1, data.column]
-        noise = replace(data, x=x, excess=label, forward=label, path=None, steps=())
-        walk = walk_forward(noise, _Memory(), short, rank_min_names=rank_min_names, seed=seed)
+        walk = walk_forward(
+            remembered(data, rng), Memory(), short, rank_min_names=rank_min_names, seed=seed
+        )
         return walk.rank_ic
 
     return _nothing("purge", "겹치는 레이블을 외우는 학습기", drawn, draws, seed=seed)
+
+
+def remembered(data: Dataset, rng: np.random.Generator) -> Dataset:
+    """Return rows that know only their place, with labels of noise that overlap as recorded ones do."""
+    n_sessions, names = int(data.row.max()) + data.horizon + 1, int(data.column.max()) + 1
+    path = np.zeros((n_sessions + 1, names))
+    path[1:] = np.cumsum(rng.standard_normal((n_sessions, names)), axis=0)
+    # What is earned after the close of the row, to that of ``horizon`` sessions later.
+    label = path[data.row + data.horizon + 1, data.column] - path[data.row + 1, data.column]
+    place = np.stack([data.row, data.column], axis=1).astype(np.float64)
+    x = place if data.window == 1 else np.repeat(place[:, None, :], data.window, axis=1)
+    return replace(data, x=x, excess=label, forward=label, path=None, steps=())
 
 
 def constant_target(
@@ -401,8 +408,8 @@ class _Remembered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Memory:
-    """The learner that only remembers."""
+class Memory:
+    """The learner that only remembers: it forecasts the label of the name's nearest training row."""
 
     family: str = "memory"
     window: int = 1
