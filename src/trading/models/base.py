@@ -200,6 +200,7 @@ class SearchSettings(BaseModel):
     spaces: Mapping[str, Mapping[str, tuple[Choice, ...]]] = {
         "forest": {"max_depth": (3, 4, 5, 7), "max_features": (0.2, 0.4, 0.7)}
     }
+    groups: Mapping[str, tuple[str, ...]] = {}
 
 
 class DriftSettings(BaseModel):
