@@ -178,14 +178,17 @@ class _Replay:
         self._size = size
         self._symbols = symbols
         self._exchange = _EXCHANGES[policy.market]
-        self._fees = bars.fees[0]
+        self._fees = list(bars.fees)
         self._rates = [int(buy_rate(fees)) for fees in bars.fees]
+        # The fees that the auction at hand is billed by; of the engine it knows, it must not know
+        # this object: what is held in a circle is only freed by the collector of garbage.
+        billed = self._billed = [self._fees[0]]
         self._starting_cash = cash
         self.engine = TradingEngine(
             policy,
             Account(policy.market, cash),
             RiskState(peak=cash, cooldown=0, state=TradingState.ACTIVE),
-            lambda exchange, session: self._fees,
+            lambda exchange, session: billed[0],
         )
         self._fills: list[tuple[int, ...]] = []
         self._orders = 0
@@ -210,26 +213,27 @@ class _Replay:
             closes.prices = prices
             handle(closes)
             if unmet or t in changed:
-                changes = self._wishes(t, wish[t], unmet, changed.get(t, ()), targets)
+                changes = self._wishes(t, wish[t].tolist(), unmet, changed.get(t, ()), targets)
                 sent = self._send(t, changes) if t < last else {}
             elif sent:
                 sent = {}
         return self._result()
 
     def _wishes(
-        self, t: int, wish: SideArray, unmet: set[int], changed: Iterable[int], targets: list[int]
+        self, t: int, wish: list[int], unmet: set[int], changed: Iterable[int], targets: list[int]
     ) -> list[tuple[int, int]]:
         """Return what the shares of each instrument should change by."""
         changes = []
         for i in sorted(unmet.union(changed)):
-            side, held = wish[i], self._held(i)
+            side, held, target = wish[i], self._held(i), targets[i]
             if side < 0:
-                targets[i] = 0
-            elif side > 0 and targets[i] == 0:
-                targets[i] = self._target(t, i, held)
-            if targets[i] != held:
-                changes.append((i, targets[i] - held))
-            if targets[i] != held or (side > 0 and targets[i] == 0):
+                target = 0
+            elif side > 0 and target == 0:
+                target = self._target(t, i, held)
+            targets[i] = target
+            if target != held:
+                changes.append((i, target - held))
+            if target != held or (side > 0 and target == 0):
                 unmet.add(i)
             else:
                 unmet.discard(i)
@@ -273,13 +277,13 @@ class _Replay:
 
     def _auction(self, t: int, i: int, intent: OrderIntent) -> int:
         """Let one order meet the open; return the change in shares that is still wished."""
-        bars, engine = self._bars, self.engine
+        bars, engine, sign = self._bars, self.engine, intent.side.sign
         number = engine.orders[intent.intent_id].venue_order_id
         price = int(bars.open[t, i])
         lower, upper, lot, which = self._law(t, i)
-        self._fees = bars.fees[which]
+        self._billed[0] = self._fees[which]
         shares, left = auction(
-            intent.side.sign * intent.quantity, price, int(bars.volume[t, i]), lower, upper, lot,
+            sign * intent.quantity, price, int(bars.volume[t, i]), lower, upper, lot,
             engine.account.cash, self._rates[which], self._size.participation_bps,
         )  # fmt: skip
         if shares:
@@ -295,7 +299,7 @@ class _Replay:
                 )
             )
             cost = engine.booked[-1].booking
-            self._fills.append((t, i, intent.side.sign, shares, price, cost.commission, cost.tax))
+            self._fills.append((t, i, sign, shares, price, cost.commission, cost.tax))
         if shares < intent.quantity:
             engine.handle(
                 OrderUpdate(
@@ -334,8 +338,9 @@ def _no_collection() -> Iterator[None]:
 def _rows(values: IntArray) -> Iterator[list[int]]:
     """Return the rows as lists, a block at a time: a million lists at once would keep the
     collector of garbage busy."""
-    for start in range(0, len(values), _BLOCK):
-        yield from values[start : start + _BLOCK].tolist()
+    rows = max(1, _BLOCK // values.shape[1])
+    for start in range(0, len(values), rows):
+        yield from values[start : start + rows].tolist()
 
 
 def _changed(wish: SideArray) -> dict[int, list[int]]:

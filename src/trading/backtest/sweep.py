@@ -75,12 +75,17 @@ class SweepResult:
 
 
 class _Days(NamedTuple):
-    """What happened in the sessions of a run; the first axis is the session, then the instrument."""
+    """What happened in the sessions of a run; the first axis is the session, then the instrument.
+
+    ``action_of`` says which row of ``split``, ``rights``, ``dividend`` and ``gone`` is a
+    session's: the first is that of all sessions without an action.
+    """
 
     prints: IntArray
     volume: IntArray
     fees: IntArray
     fee_of: IntArray
+    action_of: IntArray
     split: IntArray
     rights: IntArray
     dividend: IntArray
@@ -172,23 +177,26 @@ def _days(
     n, m = known.reference.shape
     today = slice(known.first_row, known.first_row + n)
     sessions = raw.sessions[today].tolist()
-    split = np.ones((n, m, 2), dtype=np.int64)
-    rights = np.ones((n, m, 2), dtype=np.int64)
-    dividend = np.zeros((n, m), dtype=np.int64)
-    gone = np.full((n, m), -1, dtype=np.int64)
-    row_of = {session: t for t, session in enumerate(sessions)}
-    for session, group in actions_by_session(actions).items():
-        t = row_of.get(session, -1)
-        for action in group if t >= 0 else ():
+    groups = actions_by_session(actions)
+    action_of = np.zeros(n, dtype=np.int64)
+    acted = [t for t, session in enumerate(sessions) if session in groups]
+    action_of[acted] = np.arange(1, len(acted) + 1)
+    split = np.ones((len(acted) + 1, m, 2), dtype=np.int64)
+    rights = np.ones_like(split)
+    dividend = np.zeros((len(acted) + 1, m), dtype=np.int64)
+    gone = np.full_like(dividend, -1)
+    for t in acted:
+        row = action_of[t]
+        for action in groups[sessions[t]]:
             i = raw.columns[action.symbol]
             if action.kind is ActionKind.SPLIT:
-                split[t, i] = action.numerator, action.denominator
+                split[row, i] = action.numerator, action.denominator
             elif action.kind is ActionKind.RIGHTS:
-                rights[t, i] = action.numerator, action.denominator
+                rights[row, i] = action.numerator, action.denominator
             elif action.kind is ActionKind.CASH_DIVIDEND:
-                dividend[t, i] += action.amount
+                dividend[row, i] += action.amount
             else:
-                gone[t, i] = action.amount
+                gone[row, i] = action.amount
     prints = np.stack([raw.open[today], raw.low[today], raw.high[today], raw.close[today]], axis=2)
     prints[~raw.tradable[today]] = 0
     fees, fee_of = _fees(sessions, raw, calendar, rules)
@@ -197,6 +205,7 @@ def _days(
         volume=np.ascontiguousarray(raw.volume[today]),
         fees=fees,
         fee_of=fee_of,
+        action_of=action_of,
         split=split,
         rights=rights,
         dividend=dividend,
@@ -304,25 +313,26 @@ def _trade(
     for t in range(n):
         reference = known.reference[t]
         columns = columns_of(known, t, held > 0)
+        row = days.action_of[t]
         for i in range(m):
-            if held[i] > 0 and days.dividend[t, i] > 0:
-                net, _ = net_dividend(held[i], days.dividend[t, i], days.withholding[t])
+            if held[i] > 0 and days.dividend[row, i] > 0:
+                net, _ = net_dividend(held[i], days.dividend[row, i], days.withholding[t])
                 cash += net
-                income[i] += held[i] * days.dividend[t, i]
-                top[i] = max(top[i] - days.dividend[t, i], 0)
-            if held[i] > 0 and days.rights[t, i, 0] != days.rights[t, i, 1]:
-                numerator, denominator = days.rights[t, i, 0], days.rights[t, i, 1]
+                income[i] += held[i] * days.dividend[row, i]
+                top[i] = max(top[i] - days.dividend[row, i], 0)
+            if held[i] > 0 and days.rights[row, i, 0] != days.rights[row, i, 1]:
+                numerator, denominator = days.rights[row, i, 0], days.rights[row, i, 1]
                 income[i] += lost_right(cost[i] - income[i], numerator, denominator)
                 top[i] = top[i] * denominator // numerator
-            if held[i] > 0 and days.split[t, i, 0] != days.split[t, i, 1]:
-                numerator, denominator = days.split[t, i, 0], days.split[t, i, 1]
+            if held[i] > 0 and days.split[row, i, 0] != days.split[row, i, 1]:
+                numerator, denominator = days.split[row, i, 0], days.split[row, i, 1]
                 held[i], paid = split_shares(held[i], numerator, denominator, reference[i])
                 cash += paid
                 top[i] = top[i] * denominator // numerator
                 if held[i] == 0:
                     cost[i], top[i], income[i] = 0, 0, 0
-            if held[i] > 0 and days.gone[t, i] >= 0:
-                cash += held[i] * days.gone[t, i]
+            if held[i] > 0 and days.gone[row, i] >= 0:
+                cash += held[i] * days.gone[row, i]
                 held[i], cost[i], top[i], income[i] = 0, 0, 0, 0
             if held[i] == 0:
                 terms[i] = unled

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from trading.domain.instrument import Exchange
 from trading.errors import OrderStateError
@@ -192,8 +193,9 @@ class OrderIntent:
     route: Route = Route.KRX
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderAck:
+# What an order meets on its way is a tuple, as a ``Tick`` is: a backtest sends thousands a second,
+# and a frozen dataclass takes longer to make than all that the engine does with it.
+class OrderAck(NamedTuple):
     """The venue's acceptance: its order number and the branch that a cancel must name."""
 
     venue_order_id: str
@@ -201,8 +203,7 @@ class OrderAck:
     ts_event: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fill:
+class Fill(NamedTuple):
     """One execution, or several seen as one; ``amount`` is their exact value in minor units."""
 
     symbol: str
@@ -262,8 +263,7 @@ class VenueOrder:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(NamedTuple):
     """An intent on its way through the venue. Immutable: each change is a new value."""
 
     intent: OrderIntent
@@ -330,7 +330,7 @@ class Order:
         amount: int | None = None,
         reason: str = "",
     ) -> "Order":
-        # ``dataclasses.replace`` would take longer than all the rest of an order's way.
+        # ``_replace`` would take longer than all the rest of an order's way.
         return Order(
             intent=self.intent,
             status=status,

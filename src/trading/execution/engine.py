@@ -7,7 +7,7 @@ writes what the engine wishes into the ledger, carries it to the venue, and feed
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,8 +129,7 @@ class SessionEnd:
     ts: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The venue took an order."""
 
     intent_id: str
@@ -170,8 +169,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
+class Submit(NamedTuple):
     """Send this order, once."""
 
     intent: OrderIntent
@@ -707,13 +705,13 @@ class TradingEngine:
         order = self.order_of(fill.venue_order_id)
         if order is None:
             raise OrderStateError(f"모르는 주문번호의 체결: {fill.venue_order_id}")
-        intent = order.intent
+        intent, symbol = order.intent, order.intent.symbol
         self.orders[intent.intent_id] = order.with_fill(fill.quantity, fill.amount)
-        holding = self.account.positions.get(intent.symbol)
+        holding = self.account.positions.get(symbol)
         before = holding.quantity if holding is not None else 0
         booking = self.account.apply_fill(
             intent.intent_id,
-            intent.symbol,
+            symbol,
             intent.side,
             fill.quantity,
             fill.amount,
@@ -721,22 +719,22 @@ class TradingEngine:
         )
         self.booked.append(Booked(intent=intent, fill=fill, booking=booking))
         if booking.realized != 0:
-            credit = self._terms_of(intent.symbol).credit
+            credit = self._terms_of(symbol).credit
             for agent, earned in attribution(booking.realized, credit).items():
                 self.attributed[agent] = self.attributed.get(agent, 0) + earned
         # What was bought by hand may never have printed here.
-        self.last_price.setdefault(intent.symbol, fill.amount // fill.quantity)
-        held = self.account.positions.get(intent.symbol)
-        if before == 0 and intent.symbol in self._entries:
-            self._terms[intent.symbol] = self._entries[intent.symbol]
+        price = fill.amount // fill.quantity
+        self.last_price.setdefault(symbol, price)
+        held = self.account.positions.get(symbol)
+        if before == 0 and symbol in self._entries:
+            self._terms[symbol] = self._entries[symbol]
         if held is None:
-            self._forget(intent.symbol)
-        elif intent.side is Side.BUY:
-            price = fill.amount // fill.quantity
-            self._peaks[intent.symbol] = max(self._peaks.get(intent.symbol, 0), price)
+            self._forget(symbol)
+        elif held.quantity > before:
+            self._peaks[symbol] = max(self._peaks.get(symbol, 0), price)
         else:
-            income = self._income.get(intent.symbol, 0)
-            self._income[intent.symbol] = int(income_kept(income, before, held.quantity))
+            income = self._income.get(symbol, 0)
+            self._income[symbol] = int(income_kept(income, before, held.quantity))
         return []
 
     def _on_update(self, update: OrderUpdate) -> list[Command]:

@@ -1,7 +1,7 @@
 """How a session's facts are written to the ledger and read back after a restart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -556,7 +556,7 @@ def _updated(order: Order, body: Mapping[str, Any]) -> Order:
         )
         return order.acknowledged(ack)
     # What was written was legal when it was: a ledger must be readable whatever happened.
-    return replace(order, status=status, reason=body["reason"] or order.reason)
+    return order._replace(status=status, reason=body["reason"] or order.reason)
 
 
 def _fill_from(body: Mapping[str, Any]) -> RecordedFill:

@@ -78,6 +78,8 @@ def load_history(installation: Installation, scope: Scope) -> History:
     UsageError
         If a symbol is not recorded, or the dates are the wrong way round.
     """
+    import pyarrow as pa
+
     from trading.store.facts import facts_from, rows_of
     from trading.store.panels import assemble_panels
     from trading.store.universe import standings, survivorship
@@ -126,6 +128,7 @@ def load_history(installation: Installation, scope: Scope) -> History:
         rules=rules,
         require_raw=settings.app.data.require_raw[market],
     )
+    del frame, index
     is_asked = (raw.sessions >= np.datetime64(first)) & (raw.sessions <= np.datetime64(last))
     if settings.app.data.require_raw[market] and not raw.tradable[is_asked].any():
         raise MissingDataError(
@@ -133,6 +136,13 @@ def load_history(installation: Installation, scope: Scope) -> History:
             f"수정주가로라도 시험하려면 config/app.yaml의 data.require_raw.{market}을(를) false로 "
             "두십시오."
         )
+    facts = facts_from(source, market, raw.sessions, raw.symbols)
+    listings = rows_of(source, "listings", market, raw.symbols, recorded[0], last)
+    standing = standings(listings, raw.sessions, raw.symbols)
+    del listings
+    # Arrow keeps the room of the tables that were read, for more tables: all are arrays now, and
+    # what comes next needs as much again.
+    pa.default_memory_pool().release_unused()
     return History(
         market=market,
         source=source,
@@ -142,12 +152,8 @@ def load_history(installation: Installation, scope: Scope) -> History:
         calendar=calendar,
         rules=rules,
         policy=bootstrap.policy_of(settings, market, calendar),
-        facts=facts_from(source, market, raw.sessions, raw.symbols),
-        standing=standings(
-            rows_of(source, "listings", market, raw.symbols, recorded[0], last),
-            raw.sessions,
-            raw.symbols,
-        ),
+        facts=facts,
+        standing=standing,
         survivorship=survivorship(
             market, instruments.values(), first, last, are_chosen=symbols is not None
         ),

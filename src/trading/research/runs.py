@@ -66,6 +66,7 @@ def backtest(
     tapes = replay_of(history, replay)
     trader = Trader.of(installation, history, strategy)
     evaluation = trader.evaluation_of(strategies)
+    trader.forget()
     result = runner.run_both(
         trader.views(evaluation),
         history.raw,

@@ -170,6 +170,10 @@ class Trader:
         ground = self.ground.taught(models) if models else self.ground
         return vote(ground, strategies, agents_of(self.strategy, strategies)).evaluation
 
+    def forget(self) -> None:
+        """Let go of ``ground``, as large as the history itself; who asks for it again waits again."""
+        self.__dict__.pop("ground", None)
+
     def views(self, evaluation: Evaluation) -> Views:
         """Return the views of every session by ``evaluation``."""
         return Views(evaluation, self.raw, self.rules, self.policy)

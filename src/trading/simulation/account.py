@@ -152,13 +152,14 @@ class Account:
         fees: IntArray,
     ) -> Booking:
         """Book ``quantity`` shares of an order for ``amount`` minor units, and their fees."""
+        sign, held = side.sign, self.positions.get(symbol)
         q0, a0 = self._traded.get(order_id, (0, 0))
-        c0, t0 = costs(side.sign, q0, a0, fees) if q0 else (0, 0)
-        c1, t1 = costs(side.sign, q0 + quantity, a0 + amount, fees)
+        c0, t0 = costs(sign, q0, a0, fees) if q0 else (0, 0)
+        c1, t1 = costs(sign, q0 + quantity, a0 + amount, fees)
         commission, tax = int(c1 - c0), int(t1 - t0)
-        held = self.positions.get(symbol, Position(symbol=symbol, quantity=0, cost=0))
+        before, paid = (held.quantity, held.cost) if held is not None else (0, 0)
         shares, cost, cash, realized = book(
-            side.sign, quantity, amount, commission + tax, held.quantity, held.cost, self.cash
+            sign, quantity, amount, commission + tax, before, paid, self.cash
         )
         self._traded[order_id] = (q0 + quantity, a0 + amount)
         self.cash = int(cash)

@@ -655,7 +655,7 @@ async def test_a_fill_may_be_told_after_the_cancel(start_bench, settings, cache)
     inject(bench, 25, "fill_after_cancel")
 
     # Half of it: a US cancel that names more than is left would be refused.
-    half = replace(order, intent=replace(order.intent, quantity=500))
+    half = order._replace(intent=replace(order.intent, quantity=500))
     await client.cancel(half)
     events = await bench.settle(client)
     listed = await client.orders(DAY)

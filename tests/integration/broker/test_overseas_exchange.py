@@ -140,7 +140,7 @@ async def test_orders_of_a_day(bench, client):
 
     revised = await client.revise(order, 510_000)
     still_open = await client.open_orders(DAY)
-    await client.cancel(replace(order, venue_order_id=revised.venue_order_id), 4)
+    await client.cancel(order._replace(venue_order_id=revised.venue_order_id), 4)
     after = await client.open_orders(DAY)
     listed = {row.venue_order_id: row for row in await client.orders(DAY)}
 

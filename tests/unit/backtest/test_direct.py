@@ -1,5 +1,6 @@
 """The lane without a portfolio: compiled loop, engine and sweep of pairs are one and the same."""
 
+import gc
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from trading.backtest import direct
 from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
 from trading.errors import UsageError
+from trading.execution.engine import TradingEngine
 from trading.strategies.technical import average_sides, running_sums
 
 CASH = 1_000_000_000
@@ -81,6 +83,21 @@ def test_the_engine_does_the_same(bars, embedded_market, data):
 
     assert_same(compiled, replayed(embedded_market, some, wish, size, cash))
     assert compiled.cash >= 0
+
+
+def test_a_run_leaves_nothing_to_collect(bars, embedded_market):
+    """All that the engine made is freed with it: the collector of garbage has nothing to look for."""
+    few = cut(bars, slice(0, 200), [0, 1])
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(one) is TradingEngine for one in gc.get_objects())
+        replayed(embedded_market, few, direct.above(few.close, 5, 20), direct.Size(1, 10_000), CASH)
+        after = sum(type(one) is TradingEngine for one in gc.get_objects())
+    finally:
+        gc.enable()
+
+    assert after == before
 
 
 def test_money_adds_up_in_fractions(bars):

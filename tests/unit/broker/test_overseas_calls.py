@@ -133,7 +133,7 @@ async def test_changes_name_their_quantity(start):
         ("NASD", "AAPL", "0000000007")
     }
     assert server.requests[-1][2]["tr_id"] == "TTTS6038U"
-    scheduled = replace(order, intent=replace(INTENT, order_type=OrderType.TWAP))
+    scheduled = order._replace(intent=replace(INTENT, order_type=OrderType.TWAP))
     with pytest.raises(UsageError):
         await client.revise(scheduled, 1_800_000)
 

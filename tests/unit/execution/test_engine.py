@@ -228,7 +228,7 @@ def test_a_sale_that_asks_too_much_makes_way(desk):
     view = rewritten(d.view, votes=d.view.morning.votes * 0 - 1.0)
     (submit,) = d.engine.handle(Timer(ts=d.open_ts, view=view))
     sale = replace(submit.intent, limit=10_000_000)
-    d.engine.orders[sale.intent_id] = replace(d.engine.orders[sale.intent_id], intent=sale)
+    d.engine.orders[sale.intent_id] = d.engine.orders[sale.intent_id]._replace(intent=sale)
     d.accept(sale)
 
     commands = d.tick("AAPL", 1)

@@ -158,7 +158,7 @@ def test_extra_and_changed_fill(traded, bought):
     """A fill that the replay lacks, and one at another price."""
     recorded = traded.recorded
     one = next(f for f in recorded.fills if f.intent_id == bought.intent_id)
-    dearer = replace(one, fill=replace(one.fill, amount=one.fill.amount + 1))
+    dearer = replace(one, fill=one.fill._replace(amount=one.fill.amount + 1))
     others = [f for f in recorded.fills if f.intent_id != bought.intent_id]
 
     assert found(compared(traded, replace(recorded, fills=[*recorded.fills, one]))) == [
@@ -173,8 +173,8 @@ def test_extra_order(traded, bought):
     """An order that nobody decided."""
     recorded = traded.recorded
     ours = recorded.orders[bought.intent_id]
-    extra = replace(
-        ours, intent=replace(bought, intent_id="us:2005-05-27:open:FB:buy", symbol="FB")
+    extra = ours._replace(
+        intent=replace(bought, intent_id="us:2005-05-27:open:FB:buy", symbol="FB")
     )
     orders = recorded.orders | {extra.intent.intent_id: extra}
 
@@ -189,7 +189,7 @@ def test_missing_and_changed_order(traded, bought):
     kept = {k: o for k, o in recorded.orders.items() if k != bought.intent_id}
     fills = [f for f in recorded.fills if f.intent_id != bought.intent_id]
     ours = recorded.orders[bought.intent_id]
-    dearer = replace(ours, intent=replace(bought, limit=bought.limit + 100))
+    dearer = ours._replace(intent=replace(bought, limit=bought.limit + 100))
 
     assert found(compared(traded, replace(recorded, orders=kept, fills=fills))) == [
         (K.ORDER_MISSING, bought.symbol, False)
@@ -202,8 +202,8 @@ def test_missing_and_changed_order(traded, bought):
 def test_refused_order(traded, bought):
     """What the venue refused is named with its reason and explains its missing fills."""
     recorded = traded.recorded
-    ours = replace(
-        recorded.orders[bought.intent_id], status=OrderStatus.REJECTED, reason="APBK0919"
+    ours = recorded.orders[bought.intent_id]._replace(
+        status=OrderStatus.REJECTED, reason="APBK0919"
     )
     fills = [f for f in recorded.fills if f.intent_id != bought.intent_id]
 
@@ -218,8 +218,8 @@ def test_refused_order(traded, bought):
 
 def test_denied_orders_are_not_compared(traded, bought):
     """A guard's refusal never left the house, on either side."""
-    ours = replace(traded.recorded.orders[bought.intent_id], status=OrderStatus.DENIED)
-    ours = replace(ours, intent=replace(bought, intent_id="us:2005-05-27:exit9:IBM:sell"))
+    ours = traded.recorded.orders[bought.intent_id]._replace(status=OrderStatus.DENIED)
+    ours = ours._replace(intent=replace(bought, intent_id="us:2005-05-27:exit9:IBM:sell"))
     result = replace(traded.result, orders=(*traded.result.orders, ours))
     recorded = replace(
         traded.recorded, orders=traded.recorded.orders | {ours.intent.intent_id: ours}

@@ -82,8 +82,8 @@ def test_claimed():
 
 def test_ambiguity_is_no_match():
     """Two candidates, as of a manual twin, or two of our own unknowns with the same terms."""
-    twin = replace(OURS, intent=replace(OURS.intent, intent_id="two"))
-    other = replace(OURS, intent=replace(OURS.intent, intent_id="three", quantity=11))
+    twin = OURS._replace(intent=replace(OURS.intent, intent_id="two"))
+    other = OURS._replace(intent=replace(OURS.intent, intent_id="three", quantity=11))
 
     assert match(LISTED, replace(LISTED, venue_order_id="13")) is None
     assert match(LISTED, unknowns=(OURS, twin)) is None
@@ -100,7 +100,7 @@ def test_absent_is_not_ambiguous():
 
 def test_missing_fill():
     """The difference of what is listed and booked, at its exact amount; never a negative one."""
-    booked = replace(OURS, status=OrderStatus.ACCEPTED).with_fill(4, 293_000)
+    booked = OURS._replace(status=OrderStatus.ACCEPTED).with_fill(4, 293_000)
 
     fill = missing_fill(booked, replace(LISTED, filled_quantity=7, filled_amount=512_900), NOON)
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -86,6 +87,19 @@ def test_break_even_is_confirmed_by_a_rerun(installation, result):
     assert cash["left"] == pytest.approx(made.equity[-1] / result["starting_cash"] - 1)
     assert profit > 0.1 * result["starting_cash"]
     assert abs(cash["left"]) < 0.002
+
+
+def test_what_was_forgotten_is_found_again(installation):
+    """A trader that let go of its ground says the same when it is asked again."""
+    trader = Trader.of(installation, load_history(installation, SCOPE), "ma_crossover")
+    strategies = trader.settings_of({})
+    before = trader.evaluation_of(strategies)
+
+    trader.forget()
+
+    again = trader.evaluation_of(strategies)
+    np.testing.assert_array_equal(again.votes, before.votes)
+    np.testing.assert_array_equal(again.confidence, before.confidence)
 
 
 def test_it_is_plain_json_and_korean(result):
