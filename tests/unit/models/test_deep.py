@@ -12,8 +12,16 @@ from trading.errors import ModelError
 from trading.features.labels import forward_returns
 from trading.features.pipeline import FeatureSettings
 from trading.mlops import dataset as datasets
+from trading.mlops.train import train
 from trading.models import deep, networks
-from trading.models.base import LstmSettings, ModelSettings, TransformerSettings
+from trading.models.base import (
+    LstmSettings,
+    ModelSettings,
+    TransformerSettings,
+    ValidationSettings,
+)
+from trading.strategies.catalog import StrategySettings
+from trading.strategies.evaluation import evaluate
 
 # A year of training in interpreted loops is too long.
 pytestmark = pytest.mark.compiled_only
@@ -174,6 +182,37 @@ def test_nothing_to_learn_is_one_forecast_for_all(data, early, learner):
     forecast = changed(learner, abstain_share=0.0).fit(constant, early, seed=7).predict(data.x)
 
     np.testing.assert_array_equal(forecast, 0.0)
+
+
+@BOTH
+def test_a_trained_family_votes_after_what_it_was_taught(embedded_panels, learner):
+    """From panel to votes: none in sample, then one for each name that has its window."""
+    raw, panel = embedded_panels
+    models = ModelSettings(validation=ValidationSettings(folds=2)).model_copy(
+        update={learner.family: learner.settings}
+    )
+
+    model = train(panel.until(2000), FeatureSettings(), models, family=learner.family).model
+    votes = evaluate(
+        panel.until(2200), raw, features=FeatureSettings(), strategies=StrategySettings(),
+        models={learner.family: model}, agents=(learner.family,),
+    ).evaluation.votes[:, 0]  # fmt: skip
+
+    start = int(np.searchsorted(panel.sessions, np.datetime64(model.card.trained_through)))
+    assert model.card.window == 8
+    assert np.isnan(votes[:start]).all()
+    assert np.isfinite(votes[start:]).mean() > 0.5
+    assert np.nanmax(np.abs(votes)) <= 1.0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU가 없음")
+@BOTH
+def test_a_card_gives_the_result_of_the_processor(data, early, learner):
+    """The same weights at the start, the same batches: forecasts within what bfloat16 rounds."""
+    here = changed(learner, device="cpu").fit(data, early, seed=7).forecast(data.x)[0]
+    there = changed(learner, device="cuda").fit(data, early, seed=7).forecast(data.x)[0]
+
+    np.testing.assert_allclose(there, here, atol=0.25 * here.std())
 
 
 def test_too_few_sessions_and_a_missing_card_are_refused(data, early):
