@@ -227,9 +227,9 @@ class PolicySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    learning: DqnSettings = DqnSettings()
-    steps: int = Field(default=20_000, ge=1)
-    lanes: int = Field(default=16, ge=1)
+    learning: DqnSettings = DqnSettings(steps_per_update=32)
+    steps: int = Field(default=320_000, ge=1)
+    lanes: int = Field(default=64, ge=1)
     episode_sessions: int = Field(default=250, ge=2)
     cash: Mapping[Market, int] = {Market.KRX: 100_000_000, Market.US: 100_000}
     participation: float = Field(default=0.1, gt=0, le=1)

@@ -37,6 +37,7 @@ class DqnSettings(BaseModel):
     batch: int = Field(default=128, ge=1)
     gamma: float = Field(default=0.99, ge=0, lt=1)
     learning_rate: float = Field(default=3e-4, gt=0)
+    steps_per_update: int = Field(default=1, ge=1)
     soft_update: float = Field(default=0.005, gt=0, le=1)
     double: bool = True
     epsilon_start: float = Field(default=1.0, ge=0, le=1)
@@ -52,6 +53,14 @@ class DqnSettings(BaseModel):
         """
         done = min(1.0, step / max(1.0, self.epsilon_share * steps))
         return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return Adam's learning rate at ``step`` of ``steps``: a straight line to 0.
+
+        What a session earns is mostly noise. Steps that do not become shorter follow the last of
+        it for ever, by more than a trade costs.
+        """
+        return self.learning_rate * (1.0 - step / steps)
 
 
 class Environment(Protocol):
@@ -133,7 +142,6 @@ class Step(NamedTuple):
     """How an update is made, in the precision that it is calculated in."""
 
     gamma: np.float32
-    learning_rate: float
     soft_update: np.float32
     max_gradient: float
     double: bool
@@ -181,7 +189,7 @@ def train(
     judge: Callable[[Layers], float] | None = None,
     judgements: int = 1,
 ) -> DqnFit:
-    r"""Learn for ``steps`` steps of all lanes together, one update a step once a batch is there.
+    r"""Learn for ``steps`` steps of all lanes together, with updates once a batch is there.
 
     .. math:: y = r + \gamma (1 - \mathrm{terminated})\,
               Q_{target}\bigl(s', \arg\max_a Q(s', a)\bigr)
@@ -204,7 +212,7 @@ def train(
        Double Q-learning." AAAI, 2094-2100.
     """
     rng = np.random.default_rng(seed)
-    lanes = environment.lanes
+    lanes, every = environment.lanes, settings.steps_per_update
     replay = Replay(max(settings.replay, lanes), environment.observation_size)
     student = Student(environment.observation_size, environment.actions, settings, rng)
     rounds = -(-steps // lanes)
@@ -227,8 +235,12 @@ def train(
                 following = environment.renew(done, rng)
             observation[:] = following
             if replay.size >= settings.batch:
-                rows = rng.integers(replay.size, size=(lanes, settings.batch))
-                losses.append(student.update(replay.columns, rows))
+                done_steps = turn * lanes
+                due = (done_steps + lanes) // every - done_steps // every
+                rows = rng.integers(replay.size, size=(due, settings.batch))
+                if due:
+                    rate = settings.rate(turn, rounds)
+                    losses.append(student.update(replay.columns, rows, rate))
             if judge is not None and turn in judged:
                 worth = judge(student.layers())
                 if best is None or worth > best[0]:
@@ -236,7 +248,7 @@ def train(
     return DqnFit(
         layers=best[1] if best is not None else student.layers(),
         episodes=episodes,
-        updates=len(losses) * lanes,
+        updates=student.updates,
         loss=float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else math.nan,
     )
 
@@ -322,7 +334,6 @@ class Student:
         self.updates = 0
         self._step = Step(
             gamma=np.float32(settings.gamma),
-            learning_rate=settings.learning_rate,
             soft_update=np.float32(settings.soft_update),
             max_gradient=settings.max_gradient,
             double=settings.double,
@@ -345,10 +356,10 @@ class Student:
         out: IntArray = _best(observations, self.online.weights, self.online.biases)
         return out
 
-    def update(self, seen: Transitions, batches: IntArray) -> float:
-        """Make a step towards the targets of each batch of rows; return their mean loss."""
+    def update(self, seen: Transitions, batches: IntArray, rate: float) -> float:
+        """Make a step of Adam's at ``rate`` towards the targets of each batch; return the mean loss."""
         loss = _updates(
-            self.online, self.target, self.gradient, self.moments, self._step, self.updates,
+            self.online, self.target, self.gradient, self.moments, self._step, rate, self.updates,
             seen, batches, self._batches[0], self._batches[1],
             self._activity, self._other, self._slopes,
         )  # fmt: skip
@@ -380,7 +391,7 @@ def _network(widths: tuple[int, ...]) -> Network:
 @njit(cache=True)
 def _values(rows: SingleArray, weights: Any, biases: Any) -> FloatArray:
     out = np.empty((len(rows), weights[-1].shape[1]))
-    scratch = _scratch(weights)
+    scratch = np.empty((2, widest(weights)), dtype=np.float32)
     for i in range(len(rows)):
         out[i] = answer(rows[i], weights, biases, scratch)
     return out
@@ -389,23 +400,24 @@ def _values(rows: SingleArray, weights: Any, biases: Any) -> FloatArray:
 @njit(cache=True)
 def _best(rows: SingleArray, weights: Any, biases: Any) -> IntArray:
     out = np.empty(len(rows), dtype=np.int64)
-    scratch = _scratch(weights)
+    scratch = np.empty((2, widest(weights)), dtype=np.float32)
     for i in range(len(rows)):
         out[i] = np.argmax(answer(rows[i], weights, biases, scratch))
     return out
 
 
 @njit(cache=True)
-def _scratch(weights: Any) -> SingleArray:
-    widest = 0
+def widest(weights: Any) -> int:
+    """Return the width of the widest layer."""
+    most = 0
     for k in range(len(weights)):
-        widest = max(widest, weights[k].shape[1])
-    return np.empty((2, widest), dtype=np.float32)
+        most = max(most, weights[k].shape[1])
+    return most
 
 
 @njit(cache=True, error_model="numpy")
 def _updates(  # type: ignore[no-untyped-def]
-    online, target, gradient, moments, step, done, seen, batches,
+    online, target, gradient, moments, step, rate, done, seen, batches,
     observation, following, activity, other, slopes,
 ):  # fmt: skip
     total = 0.0
@@ -428,7 +440,7 @@ def _updates(  # type: ignore[no-untyped-def]
         _forward(observation, online, activity)
         total += _slope_of_loss(activity[-1], seen.action, rows, wanted, slopes[-1])
         _backward(observation, online, activity, slopes, gradient)
-        _adam(online.flat, gradient.flat, moments, step, done + b + 1)
+        _adam(online.flat, gradient.flat, moments, step.max_gradient, rate, done + b + 1)
         online_flat, target_flat = online.flat, target.flat
         for i in range(len(target_flat)):
             target_flat[i] += step.soft_update * (online_flat[i] - target_flat[i])
@@ -486,7 +498,7 @@ def _backward(rows, network, activity, slopes, gradient):  # type: ignore[no-unt
 
 
 @njit(cache=True, error_model="numpy")
-def _adam(flat, gradient, moments, step, number):  # type: ignore[no-untyped-def]
+def _adam(flat, gradient, moments, max_gradient, learning_rate, number):  # type: ignore[no-untyped-def]
     """Clip the gradient to its largest norm and make Adam's step ``number`` (from 1).
 
     References
@@ -494,9 +506,9 @@ def _adam(flat, gradient, moments, step, number):  # type: ignore[no-untyped-def
     .. [1] Kingma, D. P. and Ba, J. (2015). "Adam: A Method for Stochastic Optimization." ICLR.
     """
     norm = math.sqrt(np.dot(gradient, gradient))
-    scale = np.float32(min(1.0, step.max_gradient / (norm + 1e-6)))
+    scale = np.float32(min(1.0, max_gradient / (norm + 1e-6)))
     keep_1, keep_2 = np.float32(1.0 - _BETA_1), np.float32(1.0 - _BETA_2)
-    rate = np.float32(step.learning_rate / (1.0 - _BETA_1**number))
+    rate = np.float32(learning_rate / (1.0 - _BETA_1**number))
     spread = np.float32(1.0 / math.sqrt(1.0 - _BETA_2**number))
     epsilon = np.float32(_EPSILON)
     mean, square = moments.mean, moments.square

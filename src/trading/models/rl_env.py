@@ -5,7 +5,6 @@ A decision at the close of a bar is a market order in the opening auction of the
 ``reinforcement``, how in ``dqn``.
 """
 
-from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +15,8 @@ from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
 from trading.domain.instrument import Exchange, Market
 from trading.domain.market import AdjustedPanel
 from trading.domain.rules import MarketRules, as_array
-from trading.models.dqn import SingleArray
+from trading.models.dqn import Layers, SingleArray, answer, widest
+from trading.sessions import SessionCalendar
 from trading.simulation.account import book, costs
 from trading.simulation.opening import auction, buy_rate, target_of
 
@@ -33,6 +33,13 @@ COLUMN, FIRST, LAST = range(3)
 HELD, COST, CASH, TARGET, ROW, STOP, NAME, ENDS = range(8)
 # Taxes of a Korean sale add up to the same on both boards, so one listing stands for all.
 _LISTED = {Market.KRX: Exchange.KOSPI, Market.US: Exchange.NASDAQ}
+
+
+class Account(NamedTuple):
+    """What an account begins with, in minor units, and its share of an auction's volume."""
+
+    cash: int
+    participation_bps: int
 
 
 class Tape(NamedTuple):
@@ -85,7 +92,7 @@ def fee_tables(
 ) -> tuple[IntArray, IntArray]:
     """Return all tables of fees that held, and which of them held on each of ``sessions``."""
     days: list[date] = sessions.astype("datetime64[D]").tolist()
-    settles = _Following(days)
+    settles = SessionCalendar(rules.market, rules)
     known: dict[bytes, int] = {}
     tables, which = [], []
     for day in days:
@@ -97,17 +104,17 @@ def fee_tables(
     return np.stack(tables), np.array(which, dtype=np.int64)
 
 
-def segments(usable: BoolArray) -> IntArray:
+def segments(usable: BoolArray, *, least: int = 3) -> IntArray:
     """Return the longest runs of usable cells, rows of ``(column, first, last)``.
 
-    A decision on row ``t`` is paid for on ``t + 1`` and has earned on ``t + 2``: shorter runs
-    teach nothing and are left out.
+    Those of fewer than ``least`` rows are left out: a decision on row ``t`` is paid for on ``t + 1``
+    and has earned on ``t + 2``.
     """
     edges = np.diff(np.pad(usable.astype(np.int8), ((1, 1), (0, 0))), axis=0)
     column, first = np.nonzero(edges.T == 1)
     _, after = np.nonzero(edges.T == -1)
     found = np.column_stack([column, first, after - 1]).astype(np.int64)
-    return found[found[:, LAST] - found[:, FIRST] >= 2]
+    return found[found[:, LAST] - found[:, FIRST] + 1 >= least]
 
 
 class Trading:
@@ -126,10 +133,8 @@ class Trading:
         Accounts at a time.
     length : int
         Most decisions of an episode.
-    cash : int
-        Of each account at its beginning, in minor units.
-    participation_bps : int
-        Share of an auction's volume that an account may take.
+    unit : float, default=1
+        Growth that a reward of 1 stands for.
     """
 
     actions = 2
@@ -138,11 +143,11 @@ class Trading:
         self,
         tape: Tape,
         runs: IntArray,
+        account: Account,
         *,
         lanes: int,
         length: int,
-        cash: int,
-        participation_bps: int,
+        unit: float = 1.0,
     ) -> None:
         self.tape = tape
         self.lanes = lanes
@@ -151,8 +156,8 @@ class Trading:
         self._decisions = runs[:, LAST] - runs[:, FIRST] - 1
         self._until = np.cumsum(self._decisions)
         self._length = length
-        self._cash = cash
-        self._share_bps = participation_bps
+        self._account = account
+        self._unit = unit
         self.accounts = np.zeros((lanes, 8), dtype=np.int64)
         self._observation = np.zeros((lanes, self.observation_size), dtype=np.float32)
         self._reward = np.zeros(lanes)
@@ -177,7 +182,7 @@ class Trading:
         stop = np.minimum(first + self._length - 1, last)
         zero = np.zeros(self.lanes, dtype=np.int64)
         begun = np.column_stack(
-            [zero, zero, zero + self._cash, zero, first, stop, name, stop == last]
+            [zero, zero, zero + self._account.cash, zero, first, stop, name, stop == last]
         )
         self.accounts[lanes] = begun[lanes]
         _observe(self.tape, self.accounts, lanes, self._observation)
@@ -185,10 +190,28 @@ class Trading:
     def step(self, actions: IntArray) -> tuple[SingleArray, FloatArray, BoolArray, BoolArray]:
         """Trade one session in every lane; see ``dqn.Environment``."""
         _step(
-            self.tape, self.accounts, actions, self._share_bps,
+            self.tape, self.accounts, actions, self._account.participation_bps, self._unit,
             self._reward, self._terminated, self._truncated, self._observation,
         )  # fmt: skip
         return self._observation, self._reward, self._terminated, self._truncated
+
+
+def follow(
+    tape: Tape, runs: IntArray, account: Account, layers: Layers
+) -> tuple[FloatArray, FloatArray]:
+    """Let an account in each segment do what a network thinks best.
+
+    Returns
+    -------
+    advantage, growth : ndarray of shape (n_sessions, n_instruments)
+        By how much the value of holding exceeds that of not holding, and the logarithm of what the
+        decision earned net of costs, as a reward of ``Trading``. NaN where nothing was decided, or
+        not yet earned.
+    """
+    weights, biases = (tuple(part) for part in zip(*layers, strict=True))
+    advantage, growth = (np.full(tape.close.shape, np.nan) for _ in range(2))
+    _follow(tape, runs, account, weights, biases, advantage, growth)
+    return advantage, growth
 
 
 def gymnasium_env(trading: Trading) -> "gymnasium.Env[Any, Any]":
@@ -219,18 +242,6 @@ def gymnasium_env(trading: Trading) -> "gymnasium.Env[Any, Any]":
             return seen[0].copy(), float(reward[0]), bool(ends[0]), bool(cut[0]), {}
 
     return TradingEnv()
-
-
-class _Following:
-    """The recorded sessions as a calendar; after the last one time stands still."""
-
-    def __init__(self, days: Sequence[date]) -> None:
-        self._days = days
-        self._row = {day: t for t, day in enumerate(days)}
-
-    def offset(self, day: date, sessions: int) -> date:
-        """Return the session ``sessions`` after the session ``day``."""
-        return self._days[min(self._row[day] + sessions, len(self._days) - 1)]
 
 
 def _whole(values: FloatArray) -> IntArray:
@@ -302,8 +313,18 @@ def _mark(tape: Tape, account: IntArray, t: int) -> int:
 
 
 @njit(cache=True)
+def _liquidation(tape: Tape, account: IntArray, t: int) -> int:
+    """Return what it costs to sell all at the open of row ``t``."""
+    if account[HELD] == 0:
+        return 0
+    amount = _mark(tape, account, t) - account[CASH]
+    commission, tax = costs(-1, account[HELD], amount, tape.fees[tape.fee_of[t]])
+    return int(commission + tax)
+
+
+@njit(cache=True)
 def _step(
-    tape: Tape, accounts: IntArray, actions: IntArray, share_bps: int,
+    tape: Tape, accounts: IntArray, actions: IntArray, share_bps: int, unit: float,
     reward: FloatArray, terminated: BoolArray, truncated: BoolArray, observation: SingleArray,
 ) -> None:  # fmt: skip
     for lane in range(len(accounts)):
@@ -316,11 +337,9 @@ def _step(
         terminated[lane] = is_last and account[ENDS] == 1
         truncated[lane] = is_last and account[ENDS] == 0
         after = _mark(tape, account, account[ROW] + 1)
-        if terminated[lane] and account[HELD] > 0:
-            fees = tape.fees[tape.fee_of[account[ROW] + 1]]
-            commission, tax = costs(-1, account[HELD], after - account[CASH], fees)
-            after -= commission + tax
-        reward[lane] = np.log(after / before)
+        if terminated[lane]:
+            after -= _liquidation(tape, account, account[ROW] + 1)
+        reward[lane] = np.log(after / before) / unit
         told(tape, account, observation[lane])
 
 
@@ -329,3 +348,32 @@ def _observe(tape: Tape, accounts: IntArray, lanes: BoolArray, observation: Sing
     for lane in range(len(accounts)):
         if lanes[lane]:
             told(tape, accounts[lane], observation[lane])
+
+
+@njit(cache=True)
+def _follow(
+    tape: Tape, runs: IntArray, begin: Account, weights: Any, biases: Any,
+    advantage: FloatArray, growth: FloatArray,
+) -> None:  # fmt: skip
+    account = np.zeros(8, dtype=np.int64)
+    observation = np.zeros(tape.features.shape[2] + ACCOUNT, dtype=np.float32)
+    scratch = np.empty((2, widest(weights)), dtype=np.float32)
+    for r in range(len(runs)):
+        i, first, last = runs[r, COLUMN], runs[r, FIRST], runs[r, LAST]
+        account[:] = 0
+        account[CASH], account[ROW], account[NAME] = begin.cash, first, i
+        before = 0
+        for t in range(first, last + 1):
+            told(tape, account, observation)
+            value = answer(observation, weights, biases, scratch)
+            advantage[t, i] = value[HOLD] - value[FLAT]
+            if t == last:
+                break
+            wish(tape, account, HOLD if advantage[t, i] > 0.0 else FLAT)
+            now = _mark(tape, account, t + 1)
+            if t > first:
+                # What is not sold at the end would not have been paid for.
+                sold = _liquidation(tape, account, last) if t + 1 == last else 0
+                growth[t - 1, i] = np.log((now - sold) / before)
+            before = now
+            trade(tape, account, begin.participation_bps)
