@@ -144,10 +144,7 @@ def shuffled_labels(
         order = np.empty(len(data.row), dtype=np.int64)
         by_date = np.argsort(data.row, kind="stable")
         order[by_date] = np.lexsort((rng.random(len(data.row)), data.row))
-        walk = walk_forward(
-            _labelled(data, order), learner, settings, rank_min_names=rank_min_names, seed=seed
-        )
-        return walk.rank_ic
+        return _rank_ic(_labelled(data, order), learner, settings, rank_min_names, seed)
 
     return _nothing("shuffled", "날짜 안에서 섞은 레이블", drawn, draws, seed=seed)
 
@@ -165,10 +162,7 @@ def noise_features(
 
     def drawn(rng: np.random.Generator) -> float:
         noise = rng.standard_normal(data.x.shape).astype(data.x.dtype)
-        walk = walk_forward(
-            replace(data, x=noise), learner, settings, rank_min_names=rank_min_names, seed=seed
-        )
-        return walk.rank_ic
+        return _rank_ic(replace(data, x=noise), learner, settings, rank_min_names, seed)
 
     return _nothing("noise", "잡음뿐인 특성", drawn, draws, seed=seed)
 
@@ -194,10 +188,7 @@ def purged(
     short = settings.model_copy(update={"folds": max(settings.folds, tested // max(1, within))})
 
     def drawn(rng: np.random.Generator) -> float:
-        walk = walk_forward(
-            remembered(data, rng), Memory(), short, rank_min_names=rank_min_names, seed=seed
-        )
-        return walk.rank_ic
+        return _rank_ic(remembered(data, rng), Memory(), short, rank_min_names, seed)
 
     return _nothing("purge", "겹치는 레이블을 외우는 학습기", drawn, draws, seed=seed)
 
@@ -354,6 +345,17 @@ def _nothing(
         sentence=f"{planted}: {draws}번의 순위 IC 평균 {mean:+.4f} (±{half:.4f} 안이어야 함)"
         + ("" if is_exact else "; 자료가 적어 알 수 없음"),
     )
+
+
+def _rank_ic(
+    data: Dataset, learner: Learner, settings: ValidationSettings, rank_min_names: int, seed: int
+) -> float:
+    """Return the walk-forward's rank IC; 0 for who abstains from everything, as it should here."""
+    try:
+        walk = walk_forward(data, learner, settings, rank_min_names=rank_min_names, seed=seed)
+    except ModelError:
+        return 0.0
+    return walk.rank_ic
 
 
 def _labelled(data: Dataset, order: IntArray) -> Dataset:
