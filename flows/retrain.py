@@ -1,13 +1,15 @@
-"""Training: a stage of the day, and a flow of its own for when the day is over."""
+"""Training: a stage of the day, and a flow of its own for all families, once a week."""
 
 from contextlib import AsyncExitStack
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
 from prefect.states import Completed
 
 from tasks import open_day
+from tasks.market_data import collect_market_data
 from tasks.notify import tell_failure
 from tasks.retrain import train_models
 from trading.day import StageResult
@@ -23,12 +25,27 @@ async def train(day: str) -> StageResult:
 
 @flow(name="retrain", flow_run_name="재학습", on_failure=[tell_failure])
 async def retrain(
-    market: Market | None = None, session_date: date | None = None, root: str | None = None
+    market: Market | None = None,
+    session_date: date | None = None,
+    root: str | None = None,
+    only_market: Market | None = None,
+    is_full: bool = False,
 ) -> dict[str, Any] | State:
-    """Train for the next session of ``market`` without trading it."""
+    """Train for the next session of ``market`` without trading it.
+
+    ``is_full`` takes every family; ``only_market`` is for schedules: ``Skipped`` unless it is the
+    configured market.
+    """
+    from trading import bootstrap
+
+    home = Path(root) if root is not None else None
+    if only_market is not None and only_market is not bootstrap.configured_market(home):
+        return Completed(name="Skipped", message=f"설정된 시장이 아닙니다: {only_market}")
     async with AsyncExitStack() as held:
         try:
-            day = await held.enter_async_context(open_day(root, market, session_date))
+            coming = session_date or bootstrap.coming_session(home, market)
+            day = await held.enter_async_context(open_day(root, market, coming))
         except (MissingDataError, SessionBusyError) as reason:
             return Completed(name="Skipped", message=str(reason))
-        return (await train_models(day)).summary
+        await collect_market_data(day)
+        return (await train_models(day, is_full=is_full)).summary

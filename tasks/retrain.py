@@ -1,5 +1,7 @@
 """The task of the ``retrain`` stage."""
 
+from functools import partial
+
 from prefect import task
 
 from tasks import carry_out, worth_repeating
@@ -13,8 +15,9 @@ from trading.day import StageResult
     retries=1,
     retry_delay_seconds=[5],
     retry_condition_fn=worth_repeating,
-    timeout_seconds=7200,
+    # A stop for what hangs; how long training may take is in config/models.yaml.
+    timeout_seconds=43_200,
 )
-async def train_models(day: str) -> StageResult:
+async def train_models(day: str, is_full: bool = False) -> StageResult:
     """Train on data to the previous close; the champion stays unless it is beaten."""
-    return await carry_out(stages.retrain, day)
+    return await carry_out(partial(stages.retrain, is_full=is_full), day)

@@ -944,6 +944,17 @@ def _today(market: Market) -> date:
     return WallClock().now().astimezone(ZoneInfo(market.timezone_name)).date()
 
 
+def coming_session(root: Path | None = None, market: Market | None = None) -> date | None:
+    """Return today's session or the first after it; ``None`` in a demo, whose own is the next."""
+    settings = load_settings(resolve_root(root).root)
+    if settings.app.env is Env.DEMO:
+        return None
+    market = market or settings.app.market
+    today = _today(market)
+    _, calendar = rules_and_calendar(settings, market)
+    return today if calendar.is_session(today) else calendar.next(today)
+
+
 def drill(installation: Installation, market: Market) -> tuple["DrillReport", bool]:
     """Prove the guards of the active policy; return how, and whether the ledger holds it now.
 

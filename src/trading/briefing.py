@@ -94,7 +94,7 @@ def before_open(context: DayContext, prepared: Prepared) -> dict[str, Any]:
     names = found.evaluation.agents
     return {
         "session": str(context.session),
-        "model_version": prepared.model_version,
+        "model_versions": dict(prepared.model_versions),
         "market": report.to_json() | {"text": report.text()},
         "screen": screen_body(found.screen, row),
         "voters": [asdict(voter) for voter in voters(context, prepared)],
@@ -228,6 +228,27 @@ def text(body: Mapping[str, Any], *, symbols: Collection[str] = ()) -> str:
             f"  끝난 의견 {one['closed']:,}건, 건당 평균 {percent_text(one['mean'])}"
         )
     return "\n".join(lines)
+
+
+def model_tables(context: DayContext) -> list[Table]:
+    """Return how the champions stood after the session; nothing where none was examined."""
+    from trading.mlops import health
+
+    body = health.read_check(context.home, context.market, context.session)
+    if body is None or not body["models"]:
+        return []
+    return [
+        Table(
+            title="모델 상태",
+            heads=health.HEADS,
+            rows=tuple(health.rows(body)),
+            notes=(
+                "거리는 학습 표본의 창들이 그 앞의 자료와 달랐던 만큼을 1로 센 것입니다. 한도를 넘으면 다시 "
+                "학습합니다. 약속 p값이 작을수록 실현된 성과가 검증 때의 약속에 못 미칩니다.",
+                health.SKEW_TEXT[body["skew"]],
+            ),
+        )
+    ]
 
 
 def _votes_text(one: Mapping[str, Any]) -> str:

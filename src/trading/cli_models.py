@@ -1,6 +1,7 @@
-"""The commands of models: how the gate that promotes them is measured."""
+"""The commands of models: training, who trades, and how the gate between them is measured."""
 
-from typing import Annotated
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,15 +10,217 @@ from trading.terminal import (
     DatasetOption,
     JsonOption,
     KoreanTyper,
+    MarketName,
     MarketOption,
     State,
     SymbolsOption,
+    market_of,
     print_json,
     progress_bar,
     scope,
+    table,
 )
 
+if TYPE_CHECKING:
+    from trading.bootstrap import Installation
+    from trading.domain.instrument import Market
+
 app = KoreanTyper()
+
+FamilyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--family",
+        help="모델 계열: forest, boosting, lstm, transformer, dqn … (기본: forest).",
+    ),
+]
+
+
+@app.command(help="모델을 학습하고 심사합니다. 관문을 넘으면 다음 세션부터 거래합니다.")
+def train(
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family", help="모델 계열 하나, 또는 all (기본: config/models.yaml의 families)."
+        ),
+    ] = None,
+    market: MarketOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="아직 학습할 때가 아니어도 학습합니다.")
+    ] = False,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="계열과 설정과 특성 묶음을 찾아보고, 가장 나은 것을 도전자로 심사합니다.",
+        ),
+    ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.1, help="--search가 찾는 시간, 분 (기본: 설정 파일)."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, day
+    from trading.mlops import automl
+    from trading.mlops.train import FAMILIES
+
+    families = tuple(FAMILIES) if family == "all" else (_family(family),) if family else None
+    context = bootstrap.open_day(State.root, market_of(market))
+    try:
+        day.market_data(context)
+        body: dict[str, Any] = {"market": str(context.market), "session": str(context.session)}
+        if search:
+            with progress_bar("모델 찾기", has_lines=True) as progress:
+                sought, found = day.search_models(context, families, minutes, progress)
+            body["search"] = sought
+        else:
+            found = day.train_families(context, families, is_full=family == "all", force=force)
+        told = day.tell_training(context, found)
+    finally:
+        bootstrap.close_day(context.key)
+    body |= {
+        "trained": [report.to_json() for report in found.trained],
+        "not_due": [report.family for report in found.reports if not report.trained],
+        "missed": dict(found.missed),
+    }
+    if as_json:
+        print_json(body)
+    else:
+        if search:
+            typer.echo(automl.text(body["search"]))
+        for line in told.summary.get("models", [told.message]):
+            typer.echo(line)
+        for report in found.trained:
+            typer.echo(f"  판정: {report.page}")
+    if found.missed:
+        raise typer.Exit(EXIT_FINDING)
+
+
+@app.command(help="등록된 모델과 판정을 봅니다: 판, 별칭, 까닭, 배운 날, 만료일.")
+def models(market: MarketOption = None, as_json: JsonOption = False) -> None:
+    from trading import bootstrap
+    from trading.domain.wording import GATE_TEXT, MARKET_TEXT, model_text
+    from trading.mlops import promote
+
+    installation = bootstrap.open_home(State.root)
+    asked = _market(installation, market)
+    found = promote.list_models(installation.home, asked)
+    if found:
+        _, calendar = bootstrap.rules_and_calendar(installation.settings, asked)
+        age = installation.settings.models.drift.max_age_sessions
+        for one in found:
+            through = one["trained_through"]
+            one["expires"] = str(calendar.offset(date.fromisoformat(through), age))
+    if as_json:
+        print_json({"market": str(asked), "models": found})
+        return
+    if not found:
+        typer.echo(
+            f"{MARKET_TEXT[asked]} 시장에 등록된 모델이 없습니다. trading train으로 학습합니다."
+        )
+        return
+    rows = [
+        (
+            model_text(one["family"]),
+            one["version"],
+            ", ".join(one["aliases"]) + (" (거래 중)" if one["trades"] else ""),
+            GATE_TEXT.get(one["verdict"], one["verdict"]),
+            f"{one['rank_ic']:+.4f}",
+            f"{one['rank_ic_t']:+.2f}",
+            one["trained_through"],
+            one["expires"],
+        )
+        for one in found
+    ]
+    heads = ("계열", "판", "별칭", "판정", "순위 IC", "t", "배운 날", "만료일")
+    typer.echo(table(heads, rows))
+    for one in found:
+        if one["aliases"]:
+            moved = f" ({one['moved']})" if one["moved"] else ""
+            typer.echo(f"  {model_text(one['family'], one['version'])}: {one['reason']}{moved}")
+
+
+@app.command(help="등록된 판 하나를 챔피언으로 올립니다. 관문의 판정을 먼저 보여 줍니다.")
+def promote(
+    version: Annotated[int, typer.Argument(min=1, help="모델의 판 (trading models).")],
+    family: FamilyOption = None,
+    market: MarketOption = None,
+    without_proof: Annotated[
+        bool,
+        typer.Option(
+            "--without-proof", help="관문이 증명하지 못한 모델도 올립니다. 기록하고 알립니다."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.domain.wording import GATE_TEXT, model_text
+    from trading.mlops import promote as promotion
+
+    installation = bootstrap.open_home(State.root)
+    asked, chosen = _market(installation, market), _family(family or "forest")
+    found = promotion.find_model(installation.home, asked, chosen, version)
+    name = model_text(chosen, version)
+    if not as_json:
+        typer.echo(f"{name}의 판정: {GATE_TEXT.get(found['verdict'], found['verdict'])}")
+        typer.echo(f"  {found['reason']}")
+        if found["page"]:
+            typer.echo(f"  {found['page']}")
+    if not found["proven"] and not without_proof:
+        if as_json:
+            print_json({"promoted": False, **found})
+        else:
+            typer.echo(
+                "관문이 증명하지 못해 올리지 않았습니다. 그래도 올리려면 --without-proof 를 붙이십시오."
+            )
+        raise typer.Exit(EXIT_FINDING)
+    move = promotion.promote(installation.home, asked, chosen, version, without_proof=without_proof)
+    how = "" if found["proven"] else "운영자가 증명 없이 올림. "
+    _tell_move(move.to_json(), f"{how}{name}이(가) 다음 세션부터 거래합니다.", as_json)
+
+
+@app.command(help="이전 챔피언으로 되돌립니다.")
+def rollback(
+    family: FamilyOption = None, market: MarketOption = None, as_json: JsonOption = False
+) -> None:
+    from trading import bootstrap
+    from trading.domain.wording import model_text
+    from trading.mlops import promote as promotion
+
+    installation = bootstrap.open_home(State.root)
+    asked, chosen = _market(installation, market), _family(family or "forest")
+    move = promotion.rollback(installation.home, asked, chosen)
+    name = model_text(chosen, move.version)
+    _tell_move(move.to_json(), f"되돌렸습니다. {name}이(가) 다음 세션부터 거래합니다.", as_json)
+
+
+def _tell_move(move: dict[str, Any], message: str, as_json: bool) -> None:
+    """Say who trades from the next session on, to whoever asked and to whoever is notified."""
+    from trading import bootstrap
+    from trading.domain.wording import model_text
+
+    shown = {name: move[name] for name in ("market", "version", "previous", "verdict", "reason")}
+    bootstrap.open_notifier(State.root).send(
+        "promoted", {**shown, "model": model_text(move["family"]), "message": message}
+    )
+    if as_json:
+        print_json({"promoted": True, **move})
+    else:
+        typer.echo(message)
+
+
+def _family(name: str) -> str:
+    from trading.errors import UsageError
+    from trading.mlops.train import FAMILIES
+
+    if name not in FAMILIES:
+        raise UsageError(f"없는 모델 계열입니다: {name} (있는 것: {', '.join(FAMILIES)})")
+    return name
+
+
+def _market(installation: "Installation", market: MarketName | None) -> "Market":
+    return market_of(market) or installation.settings.app.market
 
 
 @app.command(

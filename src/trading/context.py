@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trading.backtest import runner
 from trading.domain.account import Position
+from trading.domain.arrays import IntArray
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.domain.market import AdjustedPanel, Facts, RawPanel
+from trading.domain.wording import model_text
 from trading.execution.decide import Policy, RiskState, View, Views
 from trading.execution.engine import SessionStart, TradingEngine
 from trading.live.journal import (
@@ -27,6 +29,7 @@ from trading.live.journal import (
     read_session,
 )
 from trading.live.pace import Pace
+from trading.log import get_logger
 from trading.ports import BarSource, Broker, Clock, Ledger, MarketFeed, Notifier, Record, RecordKind
 from trading.simulation.account import Account
 
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from trading.store.lake import Lake
     from trading.strategies.evaluation import Research
 
+log = get_logger(__name__)
 
 RUN_KEY = "run"
 
@@ -205,7 +209,7 @@ class Prepared:
     views: Views
     view: View
     regime_from_index: bool
-    model_version: int | None
+    model_versions: Mapping[str, int]
     research: "Research"
     facts: Facts
 
@@ -213,40 +217,43 @@ class Prepared:
 def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
     """Return the view of the session and what stands behind it, from the lake alone.
 
-    ``evidence`` asks for the model and the tradable names of a decision that was taken; without
-    it the champion votes.
+    ``evidence`` asks for the models and the tradable names of a decision that was taken; without
+    it the champions vote. One that cannot abstains, and it is told.
     """
     from trading.mlops import promote
-    from trading.store.universe import SEEN_WITHIN, standings
+    from trading.mlops.health import silenced
     from trading.strategies.evaluation import evaluate
 
     raw, adjusted, row = panels(context)
     past = adjusted.until(row)
     facts = known_facts(context)
-    listings = context.lake.table(
-        context.market,
-        "listings",
-        symbols=past.symbols,
-        first=past.sessions[0].item() - SEEN_WITHIN,
-        last=past.sessions[-1].item(),
-    )
-    version = (
-        evidence.model_version
-        if evidence is not None
-        else promote.champion_version(context.home, context.market)
-    )
-    model = (
-        promote.load_version(context.home, context.market, version) if version is not None else None
-    )
+    if evidence is not None:
+        versions = dict(evidence.model_versions)
+        models = {
+            family: promote.load_version(context.home, context.market, family, version)
+            for family, version in versions.items()
+        }
+    else:
+        models, silent = promote.load_champions(
+            context.home, context.market, context.settings.features
+        )
+        silent |= silenced(
+            context.home, context.market, models, context.settings.models.drift,
+            session=context.session, sessions=past.sessions,
+        )  # fmt: skip
+        models = {family: model for family, model in models.items() if family not in silent}
+        versions = promote.champions(context.home, context.market, models)
+        for family, reason in silent.items():
+            _tell_silent(context, family, reason)
     found = evaluate(
         past,
         raw,
         features=context.settings.features,
         strategies=context.settings.strategies,
         facts=facts,
-        models={model.card.family: model} if model is not None else {},
+        models=models,
         exchanges=context.settings.universe.exchanges[context.market],
-        standing=standings(listings, past.sessions, past.symbols),
+        standing=known_standing(context),
         first_row=max(0, row - 1),
     )
     views = Views(found.evaluation, raw, context.rules, context.policy)
@@ -259,9 +266,23 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
         views=views,
         view=view,
         regime_from_index=bool(found.evaluation.regime_from_index[row - 1]),
-        model_version=version,
+        model_versions=versions,
         research=found,
         facts=facts,
+    )
+
+
+def _tell_silent(context: DayContext, family: str, reason: str) -> None:
+    """Say that a champion does not vote today."""
+    log.error("챔피언이 투표하지 못함, 기권", model=model_text(family), reason=reason)
+    context.notifier.send(
+        "error",
+        {
+            "market": str(context.market),
+            "session": str(context.session),
+            "message": f"{model_text(family)} 모델은 오늘 기권합니다: {reason}",
+            "key": f"silent:{family}:{context.run.run_id}:{context.session}",
+        },
     )
 
 
@@ -304,6 +325,22 @@ def known_facts(context: DayContext) -> Facts:
             context.lake, context.market, adjusted.sessions[:row], adjusted.symbols
         )
     return context.facts
+
+
+def known_standing(context: DayContext) -> IntArray:
+    """Return what each market said of each name on each day before the session."""
+    from trading.store.universe import SEEN_WITHIN, standings
+
+    _, adjusted, row = panels(context)
+    past = adjusted.until(row)
+    listings = context.lake.table(
+        context.market,
+        "listings",
+        symbols=past.symbols,
+        first=past.sessions[0].item() - SEEN_WITHIN,
+        last=past.sessions[-1].item(),
+    )
+    return standings(listings, past.sessions, past.symbols)
 
 
 def opening_positions(context: DayContext) -> list[str]:

@@ -7,10 +7,10 @@ repeated for the same market and session; what is done already is not done again
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from trading.context import (
     briefing_path,
     heartbeat_path,
     known_facts,
+    known_standing,
     open_engine,
     panels,
     prepare,
@@ -31,7 +32,7 @@ from trading.context import (
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.domain.market import PriceBasis
-from trading.domain.wording import REGIME_TEXT
+from trading.domain.wording import REGIME_TEXT, model_text
 from trading.errors import (
     BrokerError,
     LeaseLostError,
@@ -57,6 +58,10 @@ from trading.ports import Notifier, Record, RecordKind
 from trading.sessions import SessionCalendar
 from trading.settlement import collect, parity, summarize, write_report
 from trading.store.intake import write_pages
+
+if TYPE_CHECKING:
+    from trading.mlops.retrain import Outcomes
+    from trading.mlops.track import Venue
 
 log = get_logger(__name__)
 
@@ -175,61 +180,145 @@ def features(context: DayContext) -> StageResult:
     )
 
 
-def retrain(context: DayContext) -> StageResult:
-    """Train a challenger when it is due; the champion stays when training fails."""
-    from trading.mlops import promote
+def retrain(context: DayContext, *, is_full: bool = False) -> StageResult:
+    """Train challengers where they are due; a champion stays when training fails.
 
-    raw, adjusted, row = panels(context)
-    is_adjusted = raw.basis is PriceBasis.ADJUSTED
-    try:
-        report = promote.retrain(
-            adjusted.until(row),
-            context.home,
-            context.settings.features,
-            context.settings.models,
-            facts=known_facts(context),
-            bias="공급자 수정주가로 배워 증거가 되지 않음" if is_adjusted else None,
-        )
-    except ModelError as error:
-        log.error("재학습 실패, 기존 모델 유지", reason=str(error))
-        context.notifier.send(
-            "training_failed", {"market": str(context.market), "message": str(error)}
-        )
-        return StageResult(stage="retrain", message=f"학습하지 못했습니다: {error}", skipped=True)
-    if not report.trained:
+    One that the last session refused leaves first. ``is_full`` takes every family, with the time
+    that they need together.
+    """
+    from trading.mlops import health
+
+    health.apply(context)
+    return tell_training(context, train_families(context, is_full=is_full))
+
+
+def train_families(
+    context: DayContext,
+    families: Sequence[str] | None = None,
+    *,
+    is_full: bool = False,
+    force: bool = False,
+) -> "Outcomes":
+    """Train ``families``, those of every day when not given, on what is known before the session.
+
+    ``force`` trains what is not due, too.
+    """
+    from trading.mlops.retrain import retrain_all
+    from trading.mlops.train import FAMILIES
+
+    models = context.settings.models
+    return retrain_all(
+        venue_of(context),
+        context.home,
+        models,
+        families or (tuple(FAMILIES) if is_full else models.families),
+        minutes=models.retrain.full_minutes if is_full else models.retrain.daily_minutes,
+        is_full=is_full,
+        force=force,
+        bias=evidence_bias(context),
+    )
+
+
+def search_models(
+    context: DayContext,
+    families: Sequence[str] | None = None,
+    minutes: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], "Outcomes"]:
+    """Look for a better configuration, and train and judge the best as a challenger."""
+    from trading.mlops import automl
+    from trading.mlops.retrain import Outcomes, retrain
+
+    models, venue = context.settings.models, venue_of(context)
+    sought = automl.search(
+        venue, context.home, models, families, minutes=minutes, progress=progress
+    )
+    report = retrain(
+        venue, context.home, models, family=sought.family, force=True,
+        bias=evidence_bias(context), chosen=sought.chosen, others=sought.tracks,
+    )  # fmt: skip
+    return sought.to_json(), Outcomes(reports=(report,), missed={})
+
+
+def tell_training(context: DayContext, found: "Outcomes") -> StageResult:
+    """Say what a training came to, and who trades now."""
+    from trading.mlops.retrain import text
+
+    market = str(context.market)
+    for family, reason in found.missed.items():
+        message = f"{model_text(family)}: {reason} (챔피언은 그대로입니다)"
+        context.notifier.send("training_failed", {"market": market, "message": message})
+    for report in found.trained:
+        if report.promoted:
+            context.notifier.send(
+                "promoted",
+                {
+                    "market": market,
+                    "model": model_text(report.family),
+                    "version": report.version,
+                    "verdict": report.verdict,
+                    "reason": report.reason,
+                    "report": report.page,
+                },
+            )
+    if not found.trained and not found.missed:
         return StageResult(stage="retrain", message="아직 다시 학습할 때가 아닙니다.", skipped=True)
-    if report.promoted:
-        context.notifier.send(
-            "promoted",
-            {
-                "market": str(context.market),
-                "version": report.version,
-                "verdict": report.verdict,
-                "reason": report.reason,
-            },
-        )
+    lines = text(found)
     return StageResult(
         stage="retrain",
-        message=report.reason,
-        summary={
-            "version": report.version,
-            "verdict": report.verdict,
-            "rank_ic": round(report.rank_ic, 4),
-            "rank_ic_t": round(report.rank_ic_t, 2),
-        },
+        message=" · ".join(lines),
+        summary={"models": lines, "pages": [report.page for report in found.trained]},
+        skipped=not found.trained,
+    )
+
+
+def evidence_bias(context: DayContext) -> str | None:
+    """Return in Korean what makes the history useless as proof, if anything does."""
+    is_adjusted = panels(context)[0].basis is PriceBasis.ADJUSTED
+    return "공급자 수정주가로 배워 증거가 되지 않음" if is_adjusted else None
+
+
+def venue_of(context: DayContext) -> "Venue":
+    """Return the history before the session and how it would be traded."""
+    from trading.mlops.track import Venue
+
+    raw, adjusted, row = panels(context)
+    first, last = adjusted.sessions[0].item(), adjusted.sessions[row - 1].item()
+    return Venue(
+        raw=raw,
+        adjusted=adjusted.until(row),
+        actions=context.lake.actions(context.market, first, last),
+        calendar=context.calendar,
+        rules=context.rules,
+        policy=context.policy,
+        strategies=context.settings.strategies,
+        features=context.settings.features,
+        cash=context.run.starting_cash,
+        facts=known_facts(context),
+        exchanges=context.settings.universe.exchanges[context.market],
+        standing=known_standing(context),
+        crises=context.settings.research.robustness.crises,
     )
 
 
 def premarket(context: DayContext) -> StageResult:
-    """Evaluate every agent on what is known, screen the universe, and make today's view."""
+    """Evaluate every agent on what is known, screen the universe, and make today's view.
+
+    A champion that was named in the registry's own pages trades from here on.
+    """
+    from trading.mlops import health
+
+    _follow_registry(context)
     prepared = prepare(context)
     context.prepared = prepared
+    health.keep_features(context, prepared)
     body = before_open(context, prepared)
     path = briefing_path(context)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(body, ensure_ascii=False, indent=1), encoding="utf-8")
     screened = body["screen"]["selected"]
     regime = REGIME_TEXT.get(prepared.view.regime, prepared.view.regime)
+    voting = [model_text(*item) for item in prepared.model_versions.items()]
     return StageResult(
         stage="premarket",
         message=f"{screened:,}종목을 골랐습니다. 시장 국면: {regime}. {path}",
@@ -237,9 +326,42 @@ def premarket(context: DayContext) -> StageResult:
             "screened": screened,
             "watched": len(prepared.view.symbols),
             "regime": prepared.view.regime,
-            "model_version": prepared.model_version,
+            "model_versions": voting,
         },
     )
+
+
+def _follow_registry(context: DayContext) -> None:
+    from trading.mlops import promote
+
+    _, adjusted, row = panels(context)
+    until = adjusted.sessions[row - 1].item()
+    try:
+        moves = promote.follow_registry(
+            context.home, context.market, context.settings.features, until
+        )
+    except ModelError as error:
+        log.error("모델 등록소를 읽지 못해 챔피언을 그대로 둠", reason=str(error))
+        return
+    for move in moves:
+        name = model_text(move.family, move.version)
+        if move.refused is None:
+            event, message = "promoted", f"등록소의 champion 별칭을 따라 {name}이(가) 거래합니다."
+        else:
+            event = "training_failed"
+            message = f"별칭을 옮긴 {name}을(를) 쓸 수 없어 챔피언을 그대로 둡니다: {move.refused}"
+        context.notifier.send(
+            event,
+            {
+                "market": str(context.market),
+                "model": model_text(move.family),
+                "version": move.version,
+                "previous": move.previous,
+                "verdict": move.verdict,
+                "reason": move.reason,
+                "message": message,
+            },
+        )
 
 
 def intraday(context: DayContext) -> StageResult:
@@ -336,7 +458,7 @@ async def _trade(
                 recorded,
                 evidence=Evidence(
                     history=history_hashes(prepared.raw, prepared.row, view.symbols),
-                    model_version=prepared.model_version,
+                    model_versions=prepared.model_versions,
                     untradable=untradable,
                 ),
             )
@@ -401,13 +523,16 @@ def _counters(client: Client) -> dict[str, int]:
 
 
 def closing(context: DayContext) -> StageResult:
-    """Collect the session's bars from the venue, prove parity, and write the report."""
+    """Collect the session's bars, prove parity, examine the champions, and write the report."""
+    from trading.mlops import health
+
     recorded = read_session(context.ledger, context.session)
     context.prepared = context.prepared or prepare(context, recorded.evidence)
     untradable = set(recorded.evidence.untradable)
     watched = context.prepared.view.symbols
     asyncio.run(collect(context, [s for s in watched if s not in untradable]))
     report = parity(context)
+    health.check(context, context.prepared)
     index = context.source.index(context.market, context.session, context.session)
     if len(index):
         context.lake.upsert(context.market, "index", index.assign(source=context.source.name))

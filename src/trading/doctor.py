@@ -10,7 +10,7 @@ from trading import bootstrap, probes
 from trading.bootstrap import Installation
 from trading.config import Env
 from trading.domain.instrument import Market
-from trading.domain.wording import MARKET_TEXT
+from trading.domain.wording import MARKET_TEXT, model_text
 from trading.errors import TradingError
 from trading.probes import Finding
 from trading.probes import finding as _finding
@@ -142,17 +142,21 @@ def _champion(installation: Installation, market: Market) -> Finding:
 
     name = MARKET_TEXT[market]
     try:
-        version = promote.champion_version(installation.home, market)
-        if version is not None:
-            promote.load_version(installation.home, market, version)
+        versions = promote.champions(installation.home, market)
+        for family, version in versions.items():
+            promote.load_version(installation.home, market, family, version)
     except TradingError as error:
-        return _finding("MODEL_BROKEN", "error", str(error), "다시 학습하면 새 모델을 만듭니다.")
-    if version is None:
+        return _finding(
+            "MODEL_BROKEN", "error", str(error),
+            "다음 세션이 등록소에서 다시 가져옵니다. 거기에도 없으면 다시 학습합니다 (trading train --force).",
+        )  # fmt: skip
+    if not versions:
         return _finding(
             "MODEL_NONE", "info",
             f"{name} 시장은 아직 모델이 없습니다. 모델 없는 전략은 기권합니다.",
         )  # fmt: skip
-    return _finding("MODEL", "ok", f"{name} 시장의 거래 모델 {version}판, 해시 확인")
+    told = ", ".join(model_text(*item) for item in versions.items())
+    return _finding("MODEL", "ok", f"{name} 시장의 거래 모델: {told}, 해시 확인")
 
 
 def _mail(installation: Installation) -> Finding:

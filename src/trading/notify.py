@@ -55,6 +55,7 @@ class Event(StrEnum):
     RISK_EVENT = "risk_event"
     PROMOTED = "promoted"
     TRAINING_FAILED = "training_failed"
+    MODEL_HEALTH = "model_health"
     ERROR = "error"
     HOURLY_STATUS = "hourly_status"
     DAILY_REPORT = "daily_report"
@@ -393,8 +394,9 @@ _TITLES: Mapping[str, str] = {
     Event.ORDER_REFUSED: "{symbol} {side} 주문 거부",
     Event.API_FAILED: "API 호출 실패 {operation}",
     Event.RISK_EVENT: "위험 알림 {verdict}{message}",
-    Event.PROMOTED: "{market} 모델 교체 {version} {verdict}",
+    Event.PROMOTED: "{market} 모델 교체 {model} {version} {verdict}",
     Event.TRAINING_FAILED: "{market} 학습 실패",
+    Event.MODEL_HEALTH: "{market} 모델 상태 {model} {action}",
     Event.ERROR: "오류 {stage}",
     Event.HOURLY_STATUS: "{market} 매시 상태 {ts}",
     Event.DAILY_REPORT: "{market} {session} 일일 보고서 {daily_return}",
@@ -470,7 +472,11 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "annual_volatility": ("연 변동성", "share"),
     "sharpe": ("샤프 비율", "ratio"),
     "sortino": ("소르티노 비율", "ratio"),
-    "model_version": ("모델 버전", "text"),
+    "model_versions": ("투표하는 모델", "lines"),
+    "model": ("모델", "text"),
+    "action": ("조치", "text"),
+    "models": ("모델", "lines"),
+    "pages": ("판정", "lines"),
     "version": ("모델 버전", "text"),
     "previous": ("이전 버전", "text"),
     "stage": ("단계", "text"),

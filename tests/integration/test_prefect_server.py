@@ -114,17 +114,19 @@ def test_every_deployment_is_there(server):
 
 
 def test_scheduled_runs_appear(server):
-    """Only the day and its companion are scheduled, and the scheduler really creates runs."""
+    """The day, its companion and the weekly training are scheduled, and runs really appear."""
     names = {d["id"]: d["name"] for d in server.ask("/deployments/filter", {})}
+
+    wanted = {"daily-trading", "hourly-report", "retrain"}
 
     def scheduled() -> set[str] | None:
         runs = server.ask(
             "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
         )
         found = {names[run["deployment_id"]] for run in runs if run["deployment_id"]}
-        return found if {"daily-trading", "hourly-report"} <= found else None
+        return found if wanted <= found else None
 
-    assert wait_for(scheduled, seconds=60) == {"daily-trading", "hourly-report"}
+    assert wait_for(scheduled, seconds=60) == wanted
 
 
 def test_schedules_keep_local_time(server):

@@ -1,4 +1,4 @@
-"""Studies that look for parameters; beside ``mlops.train`` the only module that knows Optuna.
+"""Studies that look for parameters; beside ``mlops.automl`` the only module that knows Optuna.
 
 A study asks for parameters in batches of a fixed size and hears of a batch as a whole. So the
 parameters do not depend on who evaluates them or how fast, and a study that was killed goes on as

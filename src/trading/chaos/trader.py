@@ -170,7 +170,7 @@ def _context(
         views=made,
         view=made.at(row),
         regime_from_index=False,
-        model_version=None,
+        model_versions={},
         research=cast(Any, None),
         facts=cast(Any, None),
     )

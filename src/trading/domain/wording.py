@@ -49,7 +49,15 @@ GATE_TEXT: Mapping[str, str] = {
     "promoted": "승격",
     "kept": "챔피언 유지",
     "not_proven": "증명되지 않음",
-    "rolled_back": "이전 모델로 되돌림",
+}
+
+# The families of models that are taught.
+MODEL_TEXT: Mapping[str, str] = {
+    "forest": "랜덤 포레스트",
+    "boosting": "그레이디언트 부스팅",
+    "lstm": "LSTM",
+    "transformer": "트랜스포머",
+    "dqn": "강화학습 DQN",
 }
 
 ACTION_TEXT: Mapping[ActionKind, str] = {
@@ -187,6 +195,12 @@ def money_text(minor: float, currency: Currency) -> str:
     sign = "-" if minor < 0 else ""
     dollars = f"{abs(minor) / currency.minor_per_unit:,.4f}"
     return f"{sign}${dollars[:-2] if dollars.endswith('00') else dollars}"
+
+
+def model_text(family: str, version: int | None = None) -> str:
+    """Return a family of models, or one version of it, as people read it."""
+    name = MODEL_TEXT.get(family, family)
+    return name if version is None else f"{name} {version}판"
 
 
 def percent_text(fraction: float | None, *, signed: bool = True, digits: int = 2) -> str:

@@ -41,12 +41,12 @@ DRILL_FAILED = "DRILL_FAILED"
 class Evidence:
     """What a decision rested on besides its view, so that it can be computed again.
 
-    ``history`` fingerprints each symbol's bars, ``model_version`` is the champion that voted,
-    ``untradable`` are the symbols that the venue would not take orders for.
+    ``history`` fingerprints each symbol's bars, ``model_versions`` are the champions that voted by
+    family, ``untradable`` are the symbols that the venue would not take orders for.
     """
 
     history: Mapping[str, str] = field(default_factory=dict)
-    model_version: int | None = None
+    model_versions: Mapping[str, int] = field(default_factory=dict)
     untradable: Sequence[str] = ()
 
 
@@ -321,6 +321,15 @@ class Journal:
         )
 
 
+def _evidence_from(body: Mapping[str, Any]) -> Evidence:
+    """Return the evidence of a decision; before there were families, the forest voted alone."""
+    fields = dict(body)
+    if "model_version" in fields:
+        version = fields.pop("model_version")
+        fields["model_versions"] = {} if version is None else {"forest": version}
+    return Evidence(**fields)
+
+
 def read_session(ledger: Ledger, session: date) -> RecordedSession:
     """Return what the ledger knows of ``session``; empty when it never began."""
     opened = decision = mark = state = closed = None
@@ -347,7 +356,7 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
                 closed = body
             case RecordKind.DECISION:
                 decision = decision_from(body)
-                evidence = Evidence(**body["evidence"])
+                evidence = _evidence_from(body["evidence"])
                 due_at |= {intent.intent_id: record.ts for intent in decision.intents}
             case RecordKind.INTENT:
                 intent = _intent_from(body)

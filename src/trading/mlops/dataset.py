@@ -1,6 +1,8 @@
 """From a panel to what a model is taught."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +15,27 @@ from trading.features.indicators import Bars
 from trading.features.labels import forward_returns
 from trading.features.pipeline import FeatureSettings
 from trading.models.base import Dataset, History, ModelSettings, windows
+
+
+def select(data: Dataset, names: Sequence[str]) -> Dataset:
+    """Return the rows of ``data`` with only the named features; unknown names are left out.
+
+    Raises
+    ------
+    ModelError
+        If none of them is there.
+    """
+    kept = [i for i, name in enumerate(data.feature_names) if name in names]
+    if not kept:
+        raise ModelError("고른 특성이 학습 자료에 하나도 없음")
+    chosen = tuple(data.feature_names[i] for i in kept)
+    digest = hashlib.sha256("\n".join((data.content_hash, *chosen)).encode())
+    return replace(
+        data,
+        feature_names=chosen,
+        x=np.ascontiguousarray(data.x[..., kept]),
+        content_hash=digest.hexdigest(),
+    )
 
 
 def build(

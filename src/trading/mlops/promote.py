@@ -1,270 +1,103 @@
-"""Which model trades: the gate, the aliases, and the files that the live path reads.
+"""Which model trades: the aliases in the registry, and the files that the live path reads.
 
-``data/models/<market>/<version>/`` holds a model's files, ``champion.json`` beside them names
-the version that trades, ``latest.json`` the last training and its verdict. Reading them needs
-no MLflow.
+``data/models/<market>/<family>/<version>/`` holds a model's files, ``champion.json`` beside them
+names the version that trades. Reading them needs no MLflow. What a challenger must show is in
+``gate``, how it comes to be in ``retrain``.
 """
 
 import json
-import math
 import os
 import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from trading.domain.instrument import Market
-from trading.domain.market import AdjustedPanel, Facts
+from trading.domain.wording import model_text
 from trading.errors import ModelError
 from trading.features.pipeline import FeatureSettings, fingerprint
 from trading.log import get_logger
-from trading.mlops.tracking import CHALLENGER, CHAMPION, PREVIOUS, MlflowRegistry
-from trading.mlops.train import model_name, train
-from trading.models.base import GateSettings, ModelCard, ModelSettings
-from trading.models.inference import TrainedModel, load
+from trading.mlops import tracking
+from trading.mlops.tracking import CHALLENGER, CHAMPION, PREVIOUS, MlflowRegistry, Version
+from trading.mlops.train import FAMILIES, model_name
+from trading.models.base import ModelCard
+from trading.models.inference import FITTED, TrainedModel, load
 
 if TYPE_CHECKING:
     from trading.config import Home
 
 log = get_logger(__name__)
 
-_EULER = 0.5772156649015329
 _POINTER = "champion.json"
-_LATEST = "latest.json"
+# Before there were families, the forest's files lay one folder higher.
+_FIRST_FAMILY = "forest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """The gate's word. ``verdict`` is ``promoted``, ``kept`` or ``not_proven`` (first model)."""
+class Move:
+    """A change of who trades, with the gate's word on the newcomer.
 
-    promoted: bool
-    verdict: str
-    reason: str
-    threshold_t: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainReport:
-    """What a retraining came to; JSON values only in ``to_json``."""
+    ``refused`` says in Korean why the change did not happen; ``previous`` trades on then.
+    """
 
     market: str
+    family: str
     version: int
-    promoted: bool
+    previous: int | None
     verdict: str
     reason: str
-    trained_through: str
-    panel_end: str
-    rank_ic: float
-    rank_ic_t: float
-    threshold_t: float
-    rows: int
-    trials: int
-    dataset_hash: str
-    trained: bool = True
+    refused: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)
 
 
-def judge(
-    challenger: ModelCard,
-    champion: ModelCard | None,
-    *,
-    trials: int,
-    gate: GateSettings,
-    bias: str | None = None,
-) -> Judgement:
-    """Return whether ``challenger`` may replace ``champion``.
+def champions(
+    home: "Home", market: Market, families: Iterable[str] | None = None
+) -> dict[str, int]:
+    """Return the version that trades, of each family (of ``families``) that has one."""
+    asked = FITTED if families is None else families
+    found = {family: champion_version(home, market, family) for family in asked}
+    return {family: version for family, version in found.items() if version is not None}
 
-    Its walk-forward rank IC must have a t-statistic above ``min_t`` and above what the best of
-    ``trials`` worthless configurations is expected to reach, and its rank IC must beat the
-    champion's. A rank IC above ``max_rank_ic`` is more likely a leak than an edge and proves
-    nothing, nor does evidence with a ``bias``. The first model of a market takes the place
-    without proof and is marked so.
+
+def load_champions(
+    home: "Home", market: Market, features: FeatureSettings
+) -> tuple[dict[str, TrainedModel], dict[str, str]]:
+    """Return the models that vote by family, and why others that should cannot, in Korean.
+
+    A damaged model, or one of other features, abstains: the day goes on.
     """
-    threshold = max(gate.min_t, expected_best(trials))
-    evidence = f"순위 IC {challenger.rank_ic:+.4f}, t {challenger.rank_ic_t:+.2f}"
-    doubt = _doubt(challenger, threshold, gate, bias)
-    if champion is None:
-        reason = f"첫 모델이며 기준을 넘음: {evidence}"
-        if doubt is not None:
-            reason = f"첫 모델이라 등록하나 증명되지 않음: {evidence} ({doubt})"
-        verdict = "promoted" if doubt is None else "not_proven"
-        return Judgement(promoted=True, verdict=verdict, reason=reason, threshold_t=threshold)
-    if doubt is None and challenger.rank_ic <= champion.rank_ic:
-        doubt = f"챔피언의 순위 IC {champion.rank_ic:+.4f}보다 낫지 않음"
-    if doubt is not None:
-        reason = f"챔피언 유지: {evidence} ({doubt})"
-        return Judgement(promoted=False, verdict="kept", reason=reason, threshold_t=threshold)
-    reason = f"승격: {evidence} (챔피언 순위 IC {champion.rank_ic:+.4f}, 기준 t {threshold:.2f})"
-    return Judgement(promoted=True, verdict="promoted", reason=reason, threshold_t=threshold)
+    models: dict[str, TrainedModel] = {}
+    silent: dict[str, str] = {}
+    for family in FITTED:
+        try:
+            model = load_champion(home, market, family)
+        except ModelError as error:
+            silent[family] = str(error)
+            continue
+        if model is None:
+            continue
+        if model.card.feature_fingerprint != fingerprint(features):
+            silent[family] = "지금 설정의 특성으로 배운 모델이 아님"
+        else:
+            models[family] = model
+    return models, silent
 
 
-def _doubt(
-    challenger: ModelCard, threshold: float, gate: GateSettings, bias: str | None
-) -> str | None:
-    """Return why the evidence proves nothing, or ``None``."""
-    if bias is not None:
-        return bias
-    if challenger.rank_ic > gate.max_rank_ic:
-        return f"순위 IC가 {gate.max_rank_ic:.2f}를 넘어 정보 누출이나 종목 쏠림을 의심"
-    if not challenger.rank_ic_t > threshold:
-        return f"기준 t {threshold:.2f}에 못 미침"
-    return None
-
-
-def expected_best(trials: int) -> float:
-    """Return the expected maximum of ``trials`` standard normals; 0 for a single one.
-
-    References
-    ----------
-    .. [1] Bailey, D. H. and López de Prado, M. (2014). "The Deflated Sharpe Ratio."
-       Journal of Portfolio Management, 40(5), 94-107.
-    """
-    if trials < 2:
-        return 0.0
-    normal = NormalDist()
-    return (1 - _EULER) * normal.inv_cdf(1 - 1 / trials) + _EULER * normal.inv_cdf(
-        1 - 1 / (trials * math.e)
-    )
-
-
-def is_due(
-    home: "Home", panel: AdjustedPanel, features: FeatureSettings, gate: GateSettings
-) -> bool:
-    """Return whether a model must be trained before ``panel``'s next session.
-
-    Yes without a usable champion, or when ``retrain_every_sessions`` have passed since the last
-    training.
-    """
-    latest = last_report(home, panel.market)
-    if latest is None or _rival(home, panel, features) is None:
-        return True
-    end = np.datetime64(date.fromisoformat(latest.panel_end), "D")
-    return int((panel.sessions > end).sum()) >= gate.retrain_every_sessions
-
-
-def retrain(
-    panel: AdjustedPanel,
-    home: "Home",
-    features: FeatureSettings,
-    models: ModelSettings,
-    *,
-    facts: Facts | None = None,
-    force: bool = False,
-    bias: str | None = None,
-) -> RetrainReport:
-    """Train a challenger on ``panel``, register it, judge it, and let it trade if it may.
-
-    ``bias`` says in Korean what makes the evidence useless as proof, if anything does.
-    Not due yet: the last report with ``trained`` false, nothing written. Run again after a
-    crash it ends with the same champion.
+def champion_version(home: "Home", market: Market, family: str) -> int | None:
+    """Return the version of ``family`` that trades; ``None`` when there is none.
 
     Raises
     ------
     ModelError
-        If there is too little to learn from; the champion stays.
+        If the record of it cannot be read.
     """
-    latest = last_report(home, panel.market)
-    if latest is not None and not force and not is_due(home, panel, features, models.gate):
-        return RetrainReport(**{**latest.to_json(), "trained": False})
-    challenger = train(panel, features, models, facts).model
-    card = challenger.card
-    registry = MlflowRegistry(home.mlruns_dir)
-    rival = _rival(home, panel, features)
-    trials = len(registry.configurations(card.name) | {card.configuration_hash})
-    judgement = judge(card, rival, trials=trials, gate=models.gate, bias=bias)
-    version = registry.register(
-        challenger,
-        parameters={
-            **models.forest.model_dump(),
-            "horizon_sessions": card.horizon_sessions,
-            "features": len(card.feature_names),
-        },
-        metrics={
-            "rank_ic": card.rank_ic,
-            "rank_ic_t": card.rank_ic_t,
-            "rank_ic_sessions": float(card.rank_ic_sessions),
-            "forecast_scale": card.forecast_scale,
-            "rows": float(card.rows),
-            "trials": float(trials),
-        },
-        tags={
-            "market": card.market,
-            "dataset_hash": card.dataset_hash,
-            "feature_fingerprint": card.feature_fingerprint,
-            "configuration_hash": card.configuration_hash,
-            "seed": str(card.seed),
-            "code_version": card.code_version,
-            "trained_through": card.trained_through.isoformat(),
-            "verdict": judgement.verdict,
-            "reason": judgement.reason,
-            "rank_ic": f"{card.rank_ic:.4f}",
-            "rank_ic_t": f"{card.rank_ic_t:.2f}",
-        },
-    )
-    if judgement.promoted:
-        _install(registry, challenger, version, home)
-    else:
-        registry.set_alias(card.name, CHALLENGER, version)
-    report = RetrainReport(
-        market=card.market,
-        version=version,
-        promoted=judgement.promoted,
-        verdict=judgement.verdict,
-        reason=judgement.reason,
-        trained_through=card.trained_through.isoformat(),
-        panel_end=panel.sessions[-1].item().isoformat(),
-        rank_ic=card.rank_ic,
-        rank_ic_t=card.rank_ic_t,
-        threshold_t=judgement.threshold_t,
-        rows=card.rows,
-        trials=trials,
-        dataset_hash=card.dataset_hash,
-    )
-    _write(_folder(home, panel.market) / _LATEST, report.to_json())
-    log.info("모델 판정", market=card.market, version=version, verdict=judgement.verdict,
-             reason=judgement.reason)  # fmt: skip
-    return report
-
-
-def rollback(home: "Home", market: Market) -> int:
-    """Let the previous champion trade again and return its version.
-
-    Raises
-    ------
-    ModelError
-        If there is no previous one.
-    """
-    registry, name = MlflowRegistry(home.mlruns_dir), model_name("forest", market.value)
-    version = registry.version_of(name, PREVIOUS)
-    if version is None:
-        raise ModelError(f"되돌릴 이전 모델이 없음: {name}")
-    _install(registry, registry.load_version(name, version), version, home)
-    registry.tag(name, version, {"verdict": "rolled_back", "reason": "운영자가 이전 모델로 되돌림"})
-    return version
-
-
-def load_champion(home: "Home", market: Market) -> TrainedModel | None:
-    """Return the model that trades, verified by hash; ``None`` when there is none.
-
-    Raises
-    ------
-    ModelError
-        If its files are not what was promoted.
-    """
-    version = champion_version(home, market)
-    return load_version(home, market, version) if version is not None else None
-
-
-def champion_version(home: "Home", market: Market) -> int | None:
-    """Return the version of the model that trades; ``None`` when there is none."""
-    pointer = _folder(home, market) / _POINTER
+    pointer = family_dir(home, market, family) / _POINTER
     if not pointer.exists():
         return None
     try:
@@ -273,80 +106,279 @@ def champion_version(home: "Home", market: Market) -> int | None:
         raise ModelError(f"챔피언 기록을 읽을 수 없음: {pointer}") from error
 
 
-def load_version(home: "Home", market: Market, version: int) -> TrainedModel:
+def load_champion(home: "Home", market: Market, family: str) -> TrainedModel | None:
+    """Return the model of ``family`` that trades, verified by hash; ``None`` when there is none.
+
+    Raises
+    ------
+    ModelError
+        If its files are not what was promoted.
+    """
+    version = champion_version(home, market, family)
+    return load_version(home, market, family, version) if version is not None else None
+
+
+def load_version(home: "Home", market: Market, family: str, version: int) -> TrainedModel:
     """Return a model that has been champion, for recomputing the sessions it traded."""
-    return load(_folder(home, market) / str(version))
+    return load(family_dir(home, market, family) / str(version))
 
 
-def last_report(home: "Home", market: Market) -> RetrainReport | None:
-    """Return the report of the last training; ``None`` before the first one."""
-    path = _folder(home, market) / _LATEST
-    if not path.exists():
-        return None
-    return RetrainReport(**json.loads(path.read_text()))
+def family_dir(home: "Home", market: Market, family: str) -> Path:
+    """Return where the models of a family are kept; an older layout is moved there first."""
+    market_dir = home.data_dir / "models" / market.value
+    folder = market_dir / family
+    if family == _FIRST_FAMILY and (market_dir / _POINTER).exists():
+        _move_former(market_dir, folder)
+    return folder
 
 
-def list_models(home: "Home", market: Market) -> list[dict[str, Any]]:
-    """Return every registered version with its aliases and verdict, for ``trading models``."""
-    return [
-        {
-            "name": item.name,
-            "version": item.version,
-            "aliases": list(item.aliases),
-            "verdict": item.tags.get("verdict", ""),
-            "reason": item.tags.get("reason", ""),
-            "trained_through": item.tags.get("trained_through", ""),
-            "rank_ic": float(item.tags.get("rank_ic", "nan")),
-            "rank_ic_t": float(item.tags.get("rank_ic_t", "nan")),
-        }
-        for item in MlflowRegistry(home.mlruns_dir).versions(model_name("forest", market.value))
-    ]
+def _move_former(market_dir: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    former = [path for path in market_dir.iterdir() if path.name.isdigit()]
+    # The pointer last: who is stopped on the way begins here again.
+    for path in (*former, market_dir / "latest.json", market_dir / _POINTER):
+        # Another process may have moved it meanwhile.
+        with suppress(FileNotFoundError):
+            path.replace(folder / path.name)
+    log.info("예전 모델 폴더를 계열별로 옮김", path=str(folder))
 
 
-def _rival(home: "Home", panel: AdjustedPanel, features: FeatureSettings) -> ModelCard | None:
-    """Return the champion's card if it can be asked about ``panel``'s last session.
+def usable(card: ModelCard, features: FeatureSettings, until: date) -> str | None:
+    """Return why a model cannot be asked on the evening of ``until``; ``None`` when it can.
 
     One that was taught other features, or has seen later prices (an account begun anew at an
     earlier date), holds no place.
     """
-    champion = load_champion(home, panel.market)
-    if champion is None:
-        return None
-    card = champion.card
-    usable = card.feature_fingerprint == fingerprint(features) and card.trained_through <= (
-        panel.sessions[-1].item()
-    )
-    return card if usable else None
+    if card.feature_fingerprint != fingerprint(features):
+        return "지금 설정의 특성으로 배운 모델이 아님"
+    if card.trained_through > until:
+        return f"{until} 뒤의 가격을 본 모델 ({card.trained_through}까지 배움)"
+    return None
 
 
-def _install(registry: MlflowRegistry, model: TrainedModel, version: int, home: "Home") -> None:
-    """Write the files, then the aliases, then the pointer: until then the old model trades."""
-    folder = _folder(home, Market(model.card.market))
-    temporary = folder / f".{version}.tmp"
+def install(home: "Home", registry: MlflowRegistry, version: int, name: str) -> TrainedModel:
+    """Let a registered version trade, and return it.
+
+    The files first, then the aliases, then the pointer: until then the old model trades.
+
+    Raises
+    ------
+    ModelError
+        If its files are missing or not what was registered; nothing has changed then.
+    """
+    family, market = name.rsplit("-", 1)
+    folder = family_dir(home, Market(market), family)
+    target, temporary = folder / str(version), folder / f".{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save(temporary)
-    shutil.rmtree(folder / str(version), ignore_errors=True)
-    temporary.replace(folder / str(version))
-    name = model.card.name
-    current = registry.version_of(name, CHAMPION)
-    if current is not None and current != version:
-        registry.set_alias(name, PREVIOUS, current)
+    try:
+        registry.fetch(name, version, temporary)
+        model = load(temporary)
+        if model.card.name != name:
+            raise ModelError(f"다른 모델의 파일임: {name} {version}판 자리에 {model.card.name}")
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    # The alias may have been moved already, by hand or before a crash: the files know who traded.
+    before = _trading(home, Market(market), family)
+    if before is not None and before != version and registry.has(name, before):
+        registry.set_alias(name, PREVIOUS, before)
     registry.set_alias(name, CHAMPION, version)
     if registry.version_of(name, CHALLENGER) == version:
         registry.remove_alias(name, CHALLENGER)
-    _write(folder / _POINTER, {"name": model.card.name, "version": version,
-                               "fingerprint": model.fingerprint})  # fmt: skip
+    write_json(folder / _POINTER, {"name": name, "version": version,
+                                   "fingerprint": model.fingerprint})  # fmt: skip
+    return model
 
 
-def _folder(home: "Home", market: Market) -> Path:
-    return home.data_dir / "models" / market.value
+def promote(
+    home: "Home", market: Market, family: str, version: int, *, without_proof: bool = False
+) -> Move:
+    """Let a registered version trade because the operator says so.
+
+    Raises
+    ------
+    ModelError
+        If there is none, its files are damaged, or the gate has not proven it and
+        ``without_proof`` is not set; the champion stays.
+    """
+    registry, name = _registry(home), model_name(family, market.value)
+    found = registry.version(name, version)
+    if not is_proven(found) and not without_proof:
+        raise ModelError(f"증명되지 않은 모델: {name} {version}판 ({found.tags.get('reason', '')})")
+    how = "운영자가 승격" if is_proven(found) else "운영자가 증명 없이 승격"
+    return _moved(home, registry, market, family, found, how)
 
 
-def _write(path: Path, body: dict[str, Any]) -> None:
+def rollback(
+    home: "Home", market: Market, family: str, *, reason: str = "운영자가 이전 모델로 되돌림"
+) -> Move:
+    """Let the previous champion of a family trade again.
+
+    Raises
+    ------
+    ModelError
+        If there is no previous one.
+    """
+    registry, name = _registry(home), model_name(family, market.value)
+    version = registry.version_of(name, PREVIOUS)
+    if version is None:
+        raise ModelError(f"되돌릴 이전 모델이 없음: {name}")
+    return _moved(home, registry, market, family, registry.version(name, version), reason)
+
+
+def demote(home: "Home", market: Market, family: str, *, reason: str) -> int | None:
+    """Let nobody of a family trade: it abstains until a model passes. Return who did."""
+    version = champion_version(home, market, family)
+    (family_dir(home, market, family) / _POINTER).unlink(missing_ok=True)
+    registry, name = _registry(home), model_name(family, market.value)
+    current = registry.version_of(name, CHAMPION)
+    if current is not None:
+        registry.remove_alias(name, CHAMPION)
+        registry.tag(name, current, {"moved": reason})
+    log.warning("모델 강등", market=str(market), family=family, version=version, reason=reason)
+    return version
+
+
+def follow_registry(
+    home: "Home", market: Market, features: FeatureSettings, until: date
+) -> list[Move]:
+    """Let those trade whom the registry calls champion, and return what has changed.
+
+    Whoever moves the alias in MLflow's pages is heard here. A version that cannot trade is
+    refused: the champion stays, and has its alias back. A champion whose files are damaged is
+    fetched again.
+    """
+    known = tracking.aliases(home.mlruns_dir)
+    moves = []
+    for family in FITTED:
+        name = model_name(family, market.value)
+        if known is None:
+            wanted = _registry(home).version_of(name, CHAMPION)
+        else:
+            wanted = known.get(name, {}).get(CHAMPION)
+        if wanted is None:
+            continue
+        try:
+            current = champion_version(home, market, family)
+            if current is not None:
+                load_version(home, market, family, current)
+            is_whole = True
+        except ModelError as error:
+            log.error("챔피언 파일이 손상됨, 등록소에서 다시 가져옴", reason=str(error))
+            current, is_whole = None, False
+        if wanted == current:
+            continue
+        registry = _registry(home)
+        found = registry.version(name, wanted)
+        refused = _refusal(registry, found, features, until)
+        if refused is None:
+            moves.append(_moved(home, registry, market, family, found, "등록소의 별칭을 따름"))
+        elif current is not None:
+            registry.set_alias(name, CHAMPION, current)
+            moves.append(_move(market, family, found, current, refused))
+            log.error("별칭을 옮긴 모델을 쓸 수 없어 챔피언 유지", family=family, version=wanted,
+                      champion=current, reason=refused)  # fmt: skip
+        elif not is_whole:
+            moves.append(_move(market, family, found, None, refused))
+    return moves
+
+
+def list_models(home: "Home", market: Market) -> list[dict[str, Any]]:
+    """Return every registered version with its aliases and verdict, for ``trading models``."""
+    if not tracking.exists(home.mlruns_dir):
+        return []
+    registry, trading = _registry(home), champions(home, market)
+    return [
+        describe(item, family) | {"trades": trading.get(family) == item.version}
+        for family in FAMILIES
+        for item in registry.versions(model_name(family, market.value))
+    ]
+
+
+def find_model(home: "Home", market: Market, family: str, version: int) -> dict[str, Any]:
+    """Return one registered version as ``list_models`` does; ``ModelError`` when there is none."""
+    if not tracking.exists(home.mlruns_dir):
+        raise ModelError(f"등록된 모델이 없음: {model_name(family, market.value)}")
+    return describe(_registry(home).version(model_name(family, market.value), version), family)
+
+
+def describe(item: Version, family: str) -> dict[str, Any]:
+    """Return what people want to know of a registered version, as JSON values."""
+    tags = item.tags
+    return {
+        "name": item.name,
+        "family": family,
+        "version": item.version,
+        "aliases": list(item.aliases),
+        "verdict": tags.get("verdict", ""),
+        "proven": is_proven(item),
+        "reason": tags.get("reason", ""),
+        "moved": tags.get("moved", ""),
+        "trained_through": tags.get("trained_through", ""),
+        "rank_ic": float(tags.get("rank_ic", "nan")),
+        "rank_ic_t": float(tags.get("rank_ic_t", "nan")),
+        "page": tags.get("page", ""),
+    }
+
+
+def is_proven(item: Version) -> bool:
+    """Whether the gate was passed; before it said so in a tag, its verdict was the word."""
+    return item.tags.get("proven", str(item.tags.get("verdict") == "promoted")) == "True"
+
+
+def write_json(path: Path, body: Mapping[str, Any]) -> None:
+    """Write a file that is whole or not there, durable on return."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         json.dump(body, file, ensure_ascii=False, indent=1)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _registry(home: "Home") -> MlflowRegistry:
+    return MlflowRegistry(home.mlruns_dir)
+
+
+def _trading(home: "Home", market: Market, family: str) -> int | None:
+    """Return who trades; ``None`` where nobody can tell."""
+    with suppress(ModelError):
+        return champion_version(home, market, family)
+    return None
+
+
+def _refusal(
+    registry: MlflowRegistry, found: Version, features: FeatureSettings, until: date
+) -> str | None:
+    try:
+        return usable(registry.load_version(found.name, found.version).card, features, until)
+    except ModelError as error:
+        return str(error)
+
+
+def _moved(
+    home: "Home", registry: MlflowRegistry, market: Market, family: str, found: Version, how: str
+) -> Move:
+    before = _trading(home, market, family)
+    install(home, registry, found.version, found.name)
+    registry.tag(found.name, found.version, {"moved": how})
+    move = _move(market, family, found, before, None)
+    log.warning("모델 교체", model=model_text(family), market=str(market), version=move.version,
+                previous=before, how=how, verdict=move.verdict, reason=move.reason)  # fmt: skip
+    return move
+
+
+def _move(
+    market: Market, family: str, found: Version, before: int | None, refused: str | None
+) -> Move:
+    return Move(
+        market=market.value,
+        family=family,
+        version=found.version,
+        previous=before,
+        verdict=found.tags.get("verdict", ""),
+        reason=found.tags.get("reason", ""),
+        refused=refused,
+    )

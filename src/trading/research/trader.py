@@ -17,8 +17,8 @@ import numpy as np
 
 from trading.backtest import runner, sweep
 from trading.backtest.sweep import SweepResult
-from trading.backtest.trials import Outcome, Trial, TrialLedger
-from trading.bootstrap import Installation, research_dir
+from trading.backtest.trials import Outcome, Trial, TrialLedger, trials_path
+from trading.bootstrap import Installation
 from trading.clock import WallClock
 from trading.config import read_yaml
 from trading.domain.actions import CorporateAction
@@ -181,13 +181,14 @@ class Trader:
     def models_at(self, row: int) -> dict[str, TrainedModel]:
         """Return what each learned agent is taught by all that is known at the close of ``row``.
 
-        One that has no vote, or for which too little is known, is not there.
+        Only the families that are taught every day. One that has no vote, or for which too little
+        is known, is not there.
         """
-        from trading.mlops.train import FAMILIES, train
+        from trading.mlops.train import train
 
         panel, facts = self.adjusted.until(row + 1), self.facts.until(row + 1)
         found = {}
-        for family in FAMILIES:
+        for family in self.models.families:
             if family in agents_of(self.strategy, self.strategies):
                 with suppress(ModelError):
                     found[family] = train(panel, self.features, self.models, facts, family).model
@@ -267,7 +268,7 @@ def trade(trader: Trader, params: Params) -> Traded:
 
 def open_trials(installation: Installation) -> TrialLedger:
     """Return the trial ledger of an installation."""
-    return TrialLedger(research_dir(installation.home) / "trials.db")
+    return TrialLedger(trials_path(installation.home.data_dir))
 
 
 def trials_line(trials: Mapping[str, Any]) -> str:
