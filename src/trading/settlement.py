@@ -276,6 +276,7 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
                 closed["engine"].get("attributed", {}),
                 context.market.currency,
             ),
+            *briefing.model_tables(context),
         ),
         reliability=[(one.name, *bin_) for one in voters for bin_ in one.diagram],
         quality=_quality(context),
