@@ -359,9 +359,9 @@ class _Gate:
         )
         return better
 
-    def promotes(self, draw: Draw) -> bool:
-        """Return whether the gate as it is configured lets the best of a draw through."""
-        return self.probability(draw) >= self.settings.min_dsr and self.holds(draw)
+    def promotes(self, draw: Draw, threshold: float) -> bool:
+        """Return whether the best of a draw passes at ``threshold``."""
+        return self.probability(draw) >= threshold and self.holds(draw)
 
 
 class _Null:
@@ -398,13 +398,11 @@ class _Null:
                 return math.nextafter(float(self.probability[number]), 1.0)
         return 0.5
 
-    def rate(self, threshold: float) -> Rate:
-        """Return how many of the odd draws are promoted at ``threshold``."""
-        odd = np.arange(1, len(self.probability), 2)
-        promoted = [
-            number for number in odd[self.probability[odd] >= threshold] if self._holds(int(number))
-        ]
-        return Rate(count=len(promoted), draws=len(odd))
+    def rate(self, threshold: float, *, of_all: bool = False) -> Rate:
+        """Return how many of the odd draws, or of all, are promoted at ``threshold``."""
+        asked = np.arange(0 if of_all else 1, len(self.probability), 1 if of_all else 2)
+        over = asked[self.probability[asked] >= threshold]
+        return Rate(count=sum(self._holds(int(number)) for number in over), draws=len(asked))
 
 
 def measure(
@@ -418,10 +416,11 @@ def measure(
 ) -> dict[str, Any]:
     """Return how often the gate is wrong on the returns of ``world``; JSON values only.
 
-    ``false_promotion_rate`` and its ``interval`` are those of the worse null at the threshold that
-    one half of the draws gives, counted in the other half; ``shipped`` those of the configured
-    threshold in the same half. ``power`` is the configured gate's. The same record and settings
-    give the same numbers, to the bit.
+    ``false_promotion_rate`` and its ``interval`` are those of the worse null, counted in one half
+    of the draws, at the ``threshold`` that the other half gives: never below the configured one.
+    ``shipped`` are those of the configured threshold, which no draw has chosen, in all draws.
+    ``power`` is that at ``threshold``. The same record and settings give the same numbers, to the
+    bit.
     """
     asked, own = _Gate(world=world, settings=settings), world.settings
     if draws is None:
@@ -439,21 +438,21 @@ def measure(
 
     nulls = [_Null(asked, name, draws, tell) for name in _NULLS]
     thresholds = {null.name: null.threshold() for null in nulls}
-    threshold = max(thresholds.values())
+    threshold = max(settings.min_dsr, *thresholds.values())
     found = {null.name: null.rate(threshold) for null in nulls}
-    shipped = {null.name: null.rate(settings.min_dsr) for null in nulls}
+    shipped = {null.name: null.rate(settings.min_dsr, of_all=True) for null in nulls}
     worst, worst_shipped = (
         max(rates.values(), key=lambda rate: rate.interval[1]) for rates in (found, shipped)
     )
     power = []
     for information_ratio in own.information_ratios:
-        rate = _power(asked, information_ratio, own.years, planted, tell)
+        rate = _power(asked, threshold, information_ratio, own.years, planted, tell)
         power.append(
             {
                 "information_ratio": information_ratio,
                 **rate.to_json(),
                 "years_needed": _years_needed(
-                    asked, information_ratio, lengths, max(20, planted // _YEARS_SHARE)
+                    asked, threshold, information_ratio, lengths, max(20, planted // _YEARS_SHARE)
                 ),
             }
         )
@@ -495,6 +494,7 @@ def measure(
 
 def _power(
     asked: _Gate,
+    threshold: float,
     information_ratio: float,
     years: float,
     draws: int,
@@ -504,7 +504,7 @@ def _power(
     seed = [asked.world.settings.seed, len(_NULLS), round(1000 * information_ratio)]
     for number in range(draws):
         rng = np.random.default_rng([*seed, round(1000 * years), number])
-        count += asked.promotes(asked.world.redrawn(rng, information_ratio, years))
+        count += asked.promotes(asked.world.redrawn(rng, information_ratio, years), threshold)
         if tell is not None:
             tell()
     return Rate(count=count, draws=draws)
@@ -519,11 +519,15 @@ def _lengths(settings: CalibrationSettings) -> list[float]:
 
 
 def _years_needed(
-    asked: _Gate, information_ratio: float, lengths: Sequence[float], draws: int
+    asked: _Gate,
+    threshold: float,
+    information_ratio: float,
+    lengths: Sequence[float],
+    draws: int,
 ) -> float | None:
     """Return the first of ``lengths`` at which half of the draws are found; ``None`` beyond."""
     for years in lengths:
-        if _power(asked, information_ratio, years, draws).rate >= 0.5:
+        if _power(asked, threshold, information_ratio, years, draws).rate >= 0.5:
             return years
     return None
 
@@ -554,12 +558,13 @@ def text(result: dict[str, Any]) -> str:
         f"{MARKET_TEXT[Market(result['market'])]} 관문 재기: {result['names']:,}종목 "
         f"{result['sessions']:,}거래일에서 귀무마다 {result['draws_of_each_null']:,}번 뽑음 "
         f"(설정 {result['configurations']}개 가운데 가장 나은 것, {result['years']:g}년)",
-        f"잘못 승격하는 비율, 절반에서 정한 기준 DSR {result['threshold']:.4f} (나머지 절반에서 잼)",
+        f"잘못 승격하는 비율, 기준 DSR {result['threshold']:.4f} (뽑은 절반이 정한 값과 설정 가운데 높은 쪽; "
+        "나머지 절반에서 잼)",
         *rates(result),
-        f"잘못 승격하는 비율, 지금 설정의 기준 DSR {shipped['threshold']:.4f}",
+        f"잘못 승격하는 비율, 설정의 기준 DSR {shipped['threshold']:.4f} (모두에서 잼)",
         *rates(shipped),
         f"약속: 95% 구간의 위쪽이 {_share(result['promise'])} 이하",
-        f"심어 놓은 정보비율을 {result['years']:g}년 안에 찾아내는 비율 (지금 설정의 기준)",
+        f"심어 놓은 정보비율을 {result['years']:g}년 안에 찾아내는 비율 (같은 기준)",
         *(
             f"  연 {one['information_ratio']:g}: {_share(one['rate'])} "
             f"({_share(one['interval'][0])} ~ {_share(one['interval'][1])}), 절반을 찾아내려면 "
