@@ -27,6 +27,7 @@ from trading.models.boosting import Boosting
 from trading.models.deep import Lstm, Transformer
 from trading.models.forest import Forest
 from trading.models.inference import TrainedModel
+from trading.models.reinforcement import Dqn
 from trading.models.validation import WalkForward, folds, walk_forward
 
 log = get_logger(__name__)
@@ -38,6 +39,7 @@ FAMILIES: dict[str, Callable[[ModelSettings], Learner]] = {
     "lstm": lambda models: Lstm(models.lstm),
     "transformer": lambda models: Transformer(models.transformer),
     "arima": lambda models: Arima(models.arima),
+    "dqn": lambda models: Dqn(models.dqn),
 }
 
 

@@ -18,6 +18,7 @@ from trading.domain.arrays import FloatArray
 from trading.errors import ModelError
 from trading.models.arima import Arma
 from trading.models.base import Fitted, ModelCard
+from trading.models.reinforcement import Policy
 from trading.models.sequences import Encoder, Recurrent
 from trading.models.trees import BoostedTrees, Trees
 
@@ -33,6 +34,7 @@ FITTED: dict[str, Callable[..., Fitted]] = {
     "arima": Arma,
     "lstm": Recurrent,
     "transformer": Encoder,
+    "dqn": Policy.of,
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.domain.arrays import BoolArray, FloatArray, IntArray
-from trading.domain.instrument import Market
+from trading.domain.market import AdjustedPanel
 from trading.domain.rules import shipped_rules
 from trading.errors import ModelError
 from trading.models.base import Dataset, PolicySettings
@@ -90,13 +90,30 @@ class Policy:
         """Return features as the network knows them."""
         return standardize(x, self.mean, self.scale, self.clip)
 
-    def advantages(self, tape: Tape, known: BoolArray) -> FloatArray:
-        """Return by how much holding beats not holding, for the account that followed the policy.
+    def advantages(
+        self, panel: AdjustedPanel, x: FloatArray, known: BoolArray, *, first: int
+    ) -> FloatArray:
+        """Return by how much holding beats not holding, for accounts that follow the policy.
 
-        ``known`` says of which cells of the tape there are features; elsewhere there is NaN. Row
-        ``t`` knows rows up to ``t`` only. Before every unknown cell the account is in cash.
+        Parameters
+        ----------
+        panel : AdjustedPanel
+            What is traded.
+        x : ndarray of shape (n_sessions, n_instruments, n_features)
+            Features of the panel's rows from ``first`` on.
+        known : ndarray of shape (n_sessions, n_instruments)
+            Of which cells all features are known; elsewhere the answer is NaN.
+        first : int
+            Each name's account begins in cash at this row, and again after unknown cells.
+
+        Returns
+        -------
+        ndarray of shape (n_sessions, n_instruments)
+            Logarithms of growth; above 0 the account holds from the next open on. Row ``t`` knows
+            rows up to ``t`` only.
         """
-        advantage, _ = follow(tape, segments(known, least=1), self.account, self.layers)
+        whole = tape(panel, self.standardized(x), shipped_rules(panel.market), first=first)
+        advantage, _ = follow(whole, segments(known, least=1), self.account, self.layers)
         return advantage * self.unit
 
 
@@ -135,7 +152,7 @@ class Dqn:
         whole = tape(
             panel,
             standardize(history.x, mean, scale, s.clip),
-            shipped_rules(Market(data.market)),
+            shipped_rules(data.market),
         )
         account = Account(
             s.cash[data.market] * data.market.currency.minor_per_unit,

@@ -61,27 +61,30 @@ class Tape(NamedTuple):
     fee_of: IntArray
 
 
-def tape(panel: AdjustedPanel, features: SingleArray, rules: MarketRules) -> Tape:
-    """Return a panel as its law sees it.
+def tape(
+    panel: AdjustedPanel, features: SingleArray, rules: MarketRules, *, first: int = 0
+) -> Tape:
+    """Return a panel as its law sees it, from row ``first`` on, which ``features`` begin with.
 
     Adjusted prices stand for what was traded, so that a split on the way is no loss; whole lots,
     price limits and fees then bind on them, which is exact until a name's first corporate action
     and off by less than a lot and a tick after it.
     """
-    # Of yesterday's close: what an adjusted panel has for the base price of a session.
     close = _carried(panel.close)
+    # What an adjusted panel has for the base price of a session: yesterday's close.
     reference = np.vstack((np.zeros_like(close[:1]), close[:-1]))
+    kept, sessions = slice(first, None), panel.sessions[first:]
     listed = (_LISTED[panel.market],) * len(panel.symbols)
-    lower, upper = rules.limit_arrays(listed, reference, panel.sessions)
-    fees, fee_of = fee_tables(rules, listed[0], panel.sessions)
+    lower, upper = rules.limit_arrays(listed, reference[kept], sessions)
+    fees, fee_of = fee_tables(rules, listed[0], sessions)
     return Tape(
         features=features,
-        open=_whole(np.where(panel.tradable, panel.open, np.nan)),
-        close=close,
-        volume=_whole(panel.volume),
+        open=_whole(np.where(panel.tradable, panel.open, np.nan)[kept]),
+        close=close[kept],
+        volume=_whole(panel.volume[kept]),
         lower=lower,
         upper=upper,
-        lot=rules.lot_arrays(listed, close, panel.sessions),
+        lot=rules.lot_arrays(listed, close[kept], sessions),
         fees=fees,
         fee_of=fee_of,
     )

@@ -1,4 +1,4 @@
-"""Agents that ask a trained model: one for each family that forecasts."""
+"""Agents that ask a trained model: one for each family that forecasts, one that trades."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,11 @@ import numpy as np
 
 from trading.domain.arrays import BoolArray, FloatArray
 from trading.errors import ModelError
+from trading.features.cross_section import SCORE_DECIMALS
 from trading.features.indicators import Bars
 from trading.features.pipeline import FeatureSettings, compute, fingerprint
 from trading.models.base import Model, view, windows
+from trading.models.reinforcement import Policy
 from trading.strategies.base import Agent, AgentSettings, Family, Inputs
 
 
@@ -31,30 +33,66 @@ def _votes_of(family: str) -> Callable[[Inputs, AgentSettings], FloatArray]:
         ModelError
             If the model was taught other features than these.
         """
-        bars, sessions, features = inputs.bars, inputs.sessions, inputs.features
+        bars = inputs.bars
         votes = np.full(bars.shape, np.nan)
-        model = inputs.models.get(family)
-        if model is None:
+        model, start = _champion(inputs, family)
+        if model is None or start == len(votes):
             return votes
-        card = model.card
-        if card.feature_fingerprint != fingerprint(features):
-            raise ModelError(
-                "모델의 특성 지문이 현재 설정과 다름 (다시 학습 필요): "
-                f"{card.name} {card.trained_through}"
-            )
-        start = int(np.searchsorted(sessions, np.datetime64(card.trained_through, "D")))
-        if start == len(sessions):
-            return votes
-        forecast = forecasts(model, bars, features, start=start)
+        forecast = forecasts(model, bars, inputs.features, start=start)
         votes[start:] = view(
             forecast,
             np.isfinite(forecast),
-            scale=card.forecast_scale,
-            min_names=card.rank_min_names,
+            scale=model.card.forecast_scale,
+            min_names=model.card.rank_min_names,
         )
         return votes
 
     return votes
+
+
+def _standing(inputs: Inputs, settings: AgentSettings) -> FloatArray:
+    """Return what the policy ``dqn`` holds, as votes of shape ``(n_sessions, n_instruments)``.
+
+    From ``trained_through`` on it trades an account of its own in each name. While that holds the
+    name, or is about to buy it, the vote is by how much holding beats not holding, over the usual
+    size of a forecast and at most 1; else it is 0. Abstains as forecasters do, and for good when
+    the policy showed no gain after costs in its own validation.
+
+    Raises
+    ------
+    ModelError
+        If the policy was taught other features than these.
+    """
+    bars = inputs.bars
+    votes = np.full(bars.shape, np.nan)
+    model, start = _champion(inputs, "dqn")
+    if model is None or start == len(votes):
+        return votes
+    policy, card = model.fitted, model.card
+    if not isinstance(policy, Policy):
+        raise ModelError(f"강화학습 정책이 아닌 모델: {card.name}")
+    if not policy.edge:
+        return votes
+    x = compute(bars, inputs.features, rows=slice(start, None)).select(card.feature_names)
+    known: BoolArray = np.logical_and.reduce(np.isfinite(x), axis=2)
+    advantage = policy.advantages(bars.panel, x, known, first=start)
+    sized = np.clip(advantage / card.forecast_scale, 0.0, 1.0)
+    votes[start:] = np.where(bars.tradable[start:], np.round(sized, SCORE_DECIMALS), np.nan)
+    return votes
+
+
+def _champion(inputs: Inputs, family: str) -> tuple[Model | None, int]:
+    """Return the champion and the first row that it may be asked about; ``None`` without one."""
+    model = inputs.models.get(family)
+    if model is None:
+        return None, 0
+    card = model.card
+    if card.feature_fingerprint != fingerprint(inputs.features):
+        raise ModelError(
+            "모델의 특성 지문이 현재 설정과 다름 (다시 학습 필요): "
+            f"{card.name} {card.trained_through}"
+        )
+    return model, int(np.searchsorted(inputs.sessions, np.datetime64(card.trained_through, "D")))
 
 
 def forecasts(model: Model, bars: Bars, features: FeatureSettings, *, start: int = 0) -> FloatArray:
@@ -76,6 +114,7 @@ def forecasts(model: Model, bars: Bars, features: FeatureSettings, *, start: int
     return forecast
 
 
-AGENTS = tuple(
-    forecaster(family) for family in ("forest", "boosting", "lstm", "transformer", "arima")
+AGENTS = (
+    *(forecaster(family) for family in ("forest", "boosting", "lstm", "transformer", "arima")),
+    Agent(name="dqn", family=Family.REINFORCEMENT, settings=AgentSettings, votes=_standing),
 )
