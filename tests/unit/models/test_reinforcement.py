@@ -1,7 +1,8 @@
 """The policy: saved and read, standardized, and what a learner makes of known worlds."""
 
+from itertools import pairwise
+
 import numpy as np
-import pytest
 
 from trading.models.dqn import values
 from trading.models.reinforcement import Policy
@@ -24,7 +25,7 @@ def random_policy(n_features: int, *, edge: float = 1.0, seed: int = 0) -> Polic
                 rng.standard_normal((a, b)).astype(np.float32),
                 rng.standard_normal(b).astype(np.float32),
             )
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         ),
     )
 
