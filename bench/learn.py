@@ -32,7 +32,7 @@ from trading.models.validation import folds, walk_forward
 
 SETTINGS = ModelSettings()
 UNIVERSE = 2700
-ROUNDS = 7
+ROUNDS = 5
 ONE = 400
 
 

@@ -1,7 +1,8 @@
 """What trained networks over windows of sessions answer, compiled, without torch.
 
 Sums run in one fixed order, in single precision and without reassociation: a window gives the same
-bits alone and among thousands. How the networks are taught is in ``deep``.
+bits alone and among thousands. Division by zero is no error here (no divisor can be zero), as the
+check for it would keep loops from running side by side. How the networks are taught is in ``deep``.
 """
 
 from abc import ABC, abstractmethod
@@ -132,7 +133,7 @@ class Encoder(SequenceFit):
         return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def recur(  # type: ignore[no-untyped-def]
     x, center, inverse, clip, enter, upward, onward, bias, head, head_bias
 ):
@@ -168,7 +169,7 @@ def recur(  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def encode(  # type: ignore[no-untyped-def]
     x, center, inverse, clip, heads, embed, position, mix, mix_bias, join, join_bias, widen,
     widen_bias, narrow, narrow_bias, norm, norm_bias, head, head_bias,
@@ -182,7 +183,7 @@ def encode(  # type: ignore[no-untyped-def]
     quiet = np.empty((window, width), dtype=np.float32)
     mixed = np.empty((window, 3 * width), dtype=np.float32)
     keys = np.empty((width, window), dtype=np.float32)
-    weights = np.empty(window, dtype=np.float32)
+    weights = np.empty(heads * window, dtype=np.float32)
     broad = np.empty((window, wide), dtype=np.float32)
     for i in range(n):
         for t in range(window):
@@ -220,21 +221,21 @@ def encode(  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _standardise(row, center, inverse, clip, out):  # type: ignore[no-untyped-def]
     for c in range(len(row)):
         value = (row[c] - center[c]) * inverse[c]
         out[c] = min(max(value, -clip), clip)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _spread_bias(bias, out):  # type: ignore[no-untyped-def]
     for i in range(len(out)):
         for j in range(len(bias)):
             out[i, j] = bias[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_product(x, w, out):  # type: ignore[no-untyped-def]
     """Add ``x @ w`` to ``out``, each sum from the first column of ``x`` to the last.
 
@@ -268,21 +269,27 @@ def _add_product(x, w, out):  # type: ignore[no-untyped-def]
                 out[i, j] += x[i, k] * w[k, j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _advance(gates, cell, state):  # type: ignore[no-untyped-def]
     """Open and close the gates of one session: what is kept, what is new, what is shown."""
     size, hidden = state.shape
     half = np.float32(0.5)
     for b in range(size):
+        # One plain loop over one row at a time, or nothing runs side by side.
+        for c in range(2 * hidden):
+            gates[b, c] = half * _tanh(half * gates[b, c]) + half
+        new, show = gates[b, 2 * hidden : 3 * hidden], gates[b, 3 * hidden :]
         for c in range(hidden):
-            enter = half * _tanh(half * gates[b, c]) + half
-            keep = half * _tanh(half * gates[b, hidden + c]) + half
-            cell[b, c] = keep * cell[b, c] + enter * _tanh(gates[b, 2 * hidden + c])
-            show = half * _tanh(half * gates[b, 3 * hidden + c]) + half
-            state[b, c] = show * _tanh(cell[b, c])
+            new[c] = _tanh(new[c])
+        for c in range(hidden):
+            show[c] = half * _tanh(half * show[c]) + half
+        enter, keep = gates[b, :hidden], gates[b, hidden : 2 * hidden]
+        for c in range(hidden):
+            cell[b, c] = keep[c] * cell[b, c] + enter[c] * new[c]
+            state[b, c] = show[c] * _tanh(cell[b, c])
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, inline="always", error_model="numpy")
 def _tanh(x):  # type: ignore[no-untyped-def]
     r"""Return the hyperbolic tangent to 2e-7, in operations that run side by side.
 
@@ -301,7 +308,7 @@ def _tanh(x):  # type: ignore[no-untyped-def]
     return (y + y) / (np.float32(1.0) + y * y)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _normalise(rows, weight, bias, out):  # type: ignore[no-untyped-def]
     width = rows.shape[1]
     for t in range(len(rows)):
@@ -317,26 +324,35 @@ def _normalise(rows, weight, bias, out):  # type: ignore[no-untyped-def]
             out[t, c] = (rows[t, c] - mean) * inverse * weight[c] + bias[c]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _attend(mixed, keys, heads, t, weights, out):  # type: ignore[no-untyped-def]
     """Write what position ``t`` hears from all positions, head by head."""
     width, window = keys.shape
     size = width // heads
     scale = np.float32(1.0) / np.sqrt(np.float32(size))
+    weights[:] = np.float32(0.0)
+    for head in range(heads):
+        heard = weights[head * window : (head + 1) * window]
+        for c in range(head * size, (head + 1) * size):
+            query, key = mixed[t, c] * scale, keys[c]
+            for s in range(window):
+                heard[s] += query * key[s]
+        most = heard.max()
+        for s in range(window):
+            heard[s] = np.float32(0.5) * (heard[s] - most)
+    # exp 2u = (1 + tanh u) / (1 - tanh u), to 2e-7 of the largest share.
+    for s in range(len(weights)):
+        y = _tanh(weights[s])
+        weights[s] = (np.float32(1.0) + y) / (np.float32(1.0) - y)
+    out[:] = np.float32(0.0)
     for head in range(heads):
         begin = head * size
-        weights[:] = np.float32(0.0)
-        for c in range(begin, begin + size):
-            query = mixed[t, c] * scale
-            for s in range(window):
-                weights[s] += query * keys[c, s]
-        most = weights.max()
+        heard, told = weights[head * window : (head + 1) * window], out[begin : begin + size]
         total = np.float32(0.0)
         for s in range(window):
-            weights[s] = np.exp(weights[s] - most)
-            total += weights[s]
-        out[begin : begin + size] = np.float32(0.0)
+            total += heard[s]
         for s in range(window):
-            share = weights[s] / total
+            share = heard[s] / total
+            value = mixed[s, 2 * width + begin : 2 * width + begin + size]
             for c in range(size):
-                out[begin + c] += share * mixed[s, 2 * width + begin + c]
+                told[c] += share * value[c]
