@@ -21,7 +21,7 @@ help:
 	  'make test    린트, 형식, 타입, 구조, 테스트를 모두 검사합니다' \
 	  'make test-slow  오래 걸리는 테스트 (스무 시작일, 한국 기록 재생)' \
 	  'make chaos   강제 종료와 장애 속에서 시드 1,000개를 돌려 두 장부를 견줍니다 (DATASET=폴더: 한국 시장도)' \
-	  'make bench   실시간 경로, 판단, 위험, 비중과 (DATASET=폴더) 자료 저장소의 속도를 같은 실행 안의 기준과 비교합니다' \
+	  'make bench   실시간 경로, 판단, 위험, 비중, 학습과 (DATASET=폴더) 자료 저장소의 속도를 같은 실행 안의 기준과 비교합니다' \
   'make soak    40종목 초당 2,000건을 흘려 보내며 손실과 증가를 봅니다 (SECONDS=600, DATASET=폴더)' \
   'make fuzz    실시간 자료와 응답의 해석기를 망가진 입력으로 두드립니다 (SECONDS=600)' \
   'make conformance  다른 이가 만든 KIS 클라이언트를 로컬 거래소에서 시험합니다 (DATASET=폴더)' \
@@ -102,7 +102,7 @@ test-slow: setup
 bench: setup
 	@$(BIN)/python -c 'import skfolio' 2>/dev/null || { echo '비교할 라이브러리를 설치합니다: skfolio'; \
 	  $(BIN)/python -m pip install -q -e '.[bench]' || exit 2; }
-	@kept=0; for table in bench decide allocation risk; do \
+	@kept=0; for table in bench decide allocation risk learn; do \
 	  $(BIN)/python bench/$$table.py || kept=1; done; \
 	for table in features pairs store backtest; do \
 	  $(BIN)/python bench/$$table.py $(if $(DATASET),--dataset '$(DATASET)') || kept=1; done; exit $$kept
