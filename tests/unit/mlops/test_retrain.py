@@ -28,12 +28,9 @@ CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
-def _no_trading(monkeypatch, request):
-    """The account of a walk-forward is traded once a test session, where a test does not ask."""
-    if request.node.get_closest_marker("traded"):
-        return
-    made = request.getfixturevalue("track")
-    monkeypatch.setattr(training, "trade_forecasts", lambda *_: made)
+def _not_traded(monkeypatch, track):
+    """The account that follows a walk-forward takes seconds: here it is always the same one."""
+    monkeypatch.setattr(training, "trade_forecasts", lambda *_: track)
 
 
 def tried(home):
@@ -92,32 +89,6 @@ def test_only_the_forest_trades_unproven(home, venue):
     assert champions(home, Market.US) == {}
     assert aliases(home.mlruns_dir) == {"boosting-us": {"challenger": 1}}
     assert not is_due(home, venue(1501).adjusted, FeatureSettings(), SMALL, "boosting")
-
-
-@pytest.mark.traded
-@pytest.mark.compiled_only
-def test_what_is_kept_of_a_training(home, venue):
-    """Experiment, parameters, figures, curves, importance, hashes, seeds, and the verdict's page."""
-    report = retrain(venue(1500), home, SMALL, is_full=True)
-
-    registry = MlflowRegistry(home.mlruns_dir)
-    client = registry._client
-    run = client.get_run(client.get_model_version("forest-us", "1").run_id)
-    assert client.get_experiment(run.info.experiment_id).name == "랜덤 포레스트 (forest)"
-    assert run.data.params["trees"] == "4" and run.data.params["seed"] == "7"
-    assert run.data.metrics["rank_ic"] == pytest.approx(report.rank_ic, abs=1e-4)
-    assert run.data.metrics["rank_ic_std_of_seeds"] > 0
-    folds = client.get_metric_history(run.info.run_id, "fold_rank_ic")
-    assert [point.step for point in folds] == [0, 1, 2, 3]
-    seeds = client.get_metric_history(run.info.run_id, "seed_rank_ic")
-    assert len(seeds) == SMALL.validation.seeds
-    for name in ("dataset_hash", "feature_fingerprint", "code_version", "configuration_hash"):
-        assert run.data.tags[name]
-    files = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert files == {"model", "verdict.json", "verdict.html", "importance.csv"}
-    rows = registry.text("forest-us", 1, "importance.csv").splitlines()
-    looked_at = [float(row.split(",")[1]) for row in rows[1:]]
-    assert looked_at == sorted(looked_at, reverse=True) and looked_at[0] > 0
 
 
 def test_a_track_is_read_as_it_was_written(track):
@@ -288,7 +259,6 @@ def state(home):
     return reports, versions, json.loads(pointer.read_text()), aliases(home.mlruns_dir), files
 
 
-@pytest.mark.compiled_only
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", KILLS)
 def test_killed_and_started_again(home, venue, track, undisturbed, kill):
