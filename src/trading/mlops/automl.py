@@ -16,6 +16,7 @@ from trading.clock import WallClock, monotonic_seconds
 from trading.domain.wording import model_text
 from trading.errors import ModelError, UsageError
 from trading.log import get_logger
+from trading.mlops import dataset
 from trading.mlops.gate import Track
 from trading.mlops.retrain import champions_choice
 from trading.mlops.track import Venue, trade_forecasts
@@ -114,7 +115,7 @@ class _Search:
         optuna.logging.set_verbosity(optuna.logging.CRITICAL)
         self._venue, self._home, self._models = venue, home, models
         self._families, self._deadline = families, deadline
-        self._data: dict[str, Dataset] = {}
+        self._data: dict[int, Dataset] = {}
         self._tracks: dict[int, Track] = {}
         self._chosen: dict[int, tuple[str, Configuration]] = {}
         settings = models.search
@@ -145,21 +146,33 @@ class _Search:
             self._study.enqueue_trial(params)
 
     def one(self) -> None:
-        """Try one configuration, to its end or until it is behind the others."""
+        """Try one configuration, to its end or until it is behind the others.
+
+        What the settings do not allow is not tried, and does not count.
+        """
         from optuna.trial import TrialState
 
         trial = self._study.ask()
-        family, chosen = self._asked(trial)
-        self._chosen[trial.number] = family, chosen
+        family, params, left_out = self._asked(trial)
+        try:
+            own = Configuration(params=params).applied(self._models, family)
+            data, only = self._taught(family, own), None
+            if left_out & set(data.feature_names):
+                only = tuple(name for name in data.feature_names if name not in left_out)
+                data = dataset.select(data, only)
+        except ModelError as error:
+            log.info("시험할 수 없는 설정", family=family, reason=str(error))
+            self._study.tell(trial, state=TrialState.FAIL)
+            return
         track, value = None, None
         try:
-            own = chosen.applied(self._models, family)
-            walk = self._walked(trial, family, chosen, own)
+            walk = self._walked(trial, family, data, own)
             if walk is not None:
                 track, value = trade_forecasts(self._venue, walk, family, own), walk.rank_ic_t
         except ModelError as error:
             log.info("시도를 그만둠", family=family, reason=str(error))
-        self._record(family, chosen, track)
+        self._chosen[trial.number] = family, Configuration(params=params, only=only)
+        self._record(family, own, only, track)
         if value is None or track is None:
             self._study.tell(trial, state=TrialState.PRUNED)
             return
@@ -183,7 +196,8 @@ class _Search:
             tracks=tuple(t for number, t in self._tracks.items() if number != best.number),
         )
 
-    def _asked(self, trial: "optuna.Trial") -> tuple[str, Configuration]:
+    def _asked(self, trial: "optuna.Trial") -> tuple[str, dict[str, Any], set[str]]:
+        """Return a family, what replaces its settings, and the features that it does not see."""
         settings = self._models.search
         family = trial.suggest_categorical(_FAMILY, self._families)
         params = {
@@ -196,28 +210,20 @@ class _Search:
             if not trial.suggest_categorical(f"{_USE}.{group}", [True, False])
             for name in names
         }
-        names = self._taught(family, params).feature_names
-        only = tuple(name for name in names if name not in left_out) if left_out else None
-        return family, Configuration(params=params, only=only)
+        return family, params, left_out
 
-    def _taught(self, family: str, params: Mapping[str, Any]) -> Dataset:
+    def _taught(self, family: str, own: ModelSettings) -> Dataset:
         """Return all that a family may be taught; the same for all settings with one window."""
-        own = Configuration(params=params).applied(self._models, family)
-        key = f"{FAMILIES[family](own).window}"
-        if key not in self._data:
+        window = FAMILIES[family](own).window
+        if window not in self._data:
             venue = self._venue
-            self._data[key] = taught(venue.adjusted, venue.features, own, venue.facts, family)
-        return self._data[key]
+            self._data[window] = taught(venue.adjusted, venue.features, own, venue.facts, family)
+        return self._data[window]
 
     def _walked(
-        self, trial: "optuna.Trial", family: str, chosen: Configuration, own: ModelSettings
+        self, trial: "optuna.Trial", family: str, data: Dataset, own: ModelSettings
     ) -> WalkForward | None:
         """Return the walk-forward, or ``None`` when it was given up on the way."""
-        from trading.mlops import dataset
-
-        data = self._taught(family, chosen.params)
-        if chosen.only is not None:
-            data = dataset.select(data, chosen.only)
         learner = learner_of(family, own, self._deadline)
         forecast = np.full(len(data.row), np.nan)
         splits = folds(data, own.validation)
@@ -231,19 +237,16 @@ class _Search:
                 return None
         return walk
 
-    def _record(self, family: str, chosen: Configuration, track: Track | None) -> None:
-        market, sessions = self._venue.adjusted.market, self._venue.adjusted.sessions
-        own = self._models
-        try:
-            own = chosen.applied(self._models, family)
-        except ModelError:
-            log.info("설정이 허락하지 않는 조합", family=family)
+    def _record(
+        self, family: str, own: ModelSettings, only: tuple[str, ...] | None, track: Track | None
+    ) -> None:
+        sessions = track.sessions if track is not None else self._venue.adjusted.sessions
         trial = Trial(
-            market=market,
+            market=self._venue.adjusted.market,
             command="train --search",
-            configuration=configuration(self._venue.features, own, family, chosen.only),
-            first_session=str(track.sessions[0] if track is not None else sessions[0]),
-            last_session=str(track.sessions[-1] if track is not None else sessions[-1]),
+            configuration=configuration(self._venue.features, own, family, only),
+            first_session=str(sessions[0]),
+            last_session=str(sessions[-1]),
             at=WallClock().now(),
             outcome=Outcome.COMPLETE if track is not None else Outcome.PRUNED,
             returns=track.net if track is not None else None,
