@@ -206,7 +206,7 @@ class World:
         tilt = np.empty_like(returns)
         for block in range(len(weights)):
             begin = block * self.search.every
-            tilt[begin : begin + self.search.every] = _tilt(weights[block])
+            tilt[begin : begin + self.search.every] = weights[block] - weights[block].mean()
         # A weight of this row's close earns the next row's return.
         tilt = np.concatenate([np.zeros((1, returns.shape[1])), tilt[:-1]])
         gained = float((tilt * tilt).sum(axis=1).mean())
@@ -288,12 +288,6 @@ def _weights(returns: FloatArray, rows: IntArray, search: Search) -> FloatArray:
                     if (score[i] > 0.0) == (d == 0):
                         weights[r, k + forms - 1, i] = 1.0 / m
     return weights
-
-
-@njit(cache=True)
-def _tilt(weights: FloatArray) -> FloatArray:
-    """Return weights less as much of all names in equal parts."""
-    return weights - weights.sum() / len(weights)
 
 
 @njit(cache=True)

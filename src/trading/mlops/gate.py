@@ -148,6 +148,7 @@ class Verdict:
                 | {
                     "value": measures.known(check.value),
                     "threshold": measures.known(check.threshold),
+                    "passed": bool(check.passed),
                 }
                 for check in self.checks
             ],

@@ -148,7 +148,8 @@ def _course(challenger: Track, champion: Track | None) -> Section:
 
 
 def _checks(verdict: Verdict) -> Section:
-    rows, groups = [], {}
+    rows: list[tuple[Cell, ...]] = []
+    groups: dict[int, str] = {}
     for at, check in enumerate(verdict.checks):
         group, asked = _CHECKS[check.name]
         if group not in groups.values():

@@ -9,6 +9,7 @@ import pytest
 from trading.errors import MissingDataError
 from trading.mlops import calibrate
 from trading.mlops.calibrate import Rate, World, stationary_rows
+from trading.mlops.gate import Track, Trials, judge
 from trading.models.base import CalibrationSettings, GateSettings
 
 pytestmark = pytest.mark.compiled_only
@@ -153,6 +154,50 @@ def test_the_threshold_lets_no_more_through_than_asked(world):
     allowed = int(SMALL.target_rate * len(even))
     assert len(over) <= allowed
     assert threshold == 0.5 or len(just_under) == allowed + 1
+
+
+def _track_of(draw):
+    """Return the track of the best of a draw; its benchmark is 0, so that it is all active."""
+    n = len(draw.active)
+    return Track(
+        sessions=np.arange(n).astype("datetime64[D]"), net=draw.active[:, 0],
+        benchmark=np.zeros(n), exposure=np.ones(n), doubled=draw.doubled[:, 0],
+        delayed=draw.delayed[:, 0], sessions_per_year=252, turnover=1.0, break_even_bps=99.0,
+        capital=1.0, capacity=np.inf, stretches=(), rank_ic=0.05, rank_ic_t=99.0,
+    )  # fmt: skip
+
+
+def test_what_is_measured_is_what_judges(world):
+    """Asked about the same returns, the gate that is measured says what the one that judges says."""
+    settings = _gate()
+    asked = calibrate._Gate(world=world, settings=settings)
+    said = []
+    for number in range(12):
+        draw = world.redrawn(np.random.default_rng([8, number]), 1.5)
+        track = _track_of(draw)
+        others = [draw.active[:, k] for k in range(1, draw.active.shape[1])]
+
+        verdict = judge(track, None, trials=Trials.of(track, others), settings=settings)
+
+        said.append(verdict.promoted)
+        assert asked.promotes(draw, settings.min_dsr) == verdict.promoted, verdict.reason
+    assert 0 < sum(said) < 12
+
+
+@pytest.mark.parametrize("name", ["doubled", "delayed", "pbo", "spa"])
+def test_each_further_question_is_measured_too(world, name):
+    """The best of a good draw is refused when it fails one of the other questions alone."""
+    draw = world.redrawn(np.random.default_rng([8, 1]), 4.0)
+    settings = _gate()
+    if name in ("doubled", "delayed"):
+        failing = replace(draw, **{name: getattr(draw, name) - 0.01})
+    elif name == "pbo":
+        failing = replace(draw, active=draw.active[:, [0, 0]])
+    else:
+        failing, settings = draw, _gate(spa_size=1e-6)
+
+    assert calibrate._Gate(world=world, settings=_gate()).holds(draw)
+    assert not calibrate._Gate(world=world, settings=settings).holds(failing)
 
 
 def test_size_and_power_are_told(measured):
