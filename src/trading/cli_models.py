@@ -8,8 +8,10 @@ import typer
 from trading.terminal import (
     EXIT_FINDING,
     DatasetOption,
+    FirstOption,
     JsonOption,
     KoreanTyper,
+    LastOption,
     MarketName,
     MarketOption,
     State,
@@ -259,4 +261,41 @@ def gate_calibrate(
         typer.echo(calibrate.text(result))
         typer.echo(f"  저장: {result['path']}")
     if not result["is_within"]:
+        raise typer.Exit(EXIT_FINDING)
+
+
+@app.command(
+    "model-validate",
+    help="모델 계열 하나를 기록된 시세로 검증합니다: 표본 밖 순위 IC, 순수익, 흩어짐. 등록하지 않습니다.",
+)
+def model_validate(
+    family: FamilyOption = None,
+    market: MarketOption = None,
+    symbols: SymbolsOption = None,
+    first: FirstOption = None,
+    last: LastOption = None,
+    dataset: DatasetOption = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="대조 시험도 합니다: 심은 것은 찾고 없는 것은 찾지 않는지 (오래 걸림).",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap
+    from trading.research import learning
+
+    result = learning.validate(
+        bootstrap.open_home(State.root),
+        _family(family or "forest"),
+        scope(market, symbols, first, last, dataset),
+        is_controlled=controls,
+    )
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(learning.text(result))
+    if not all(control["passed"] for control in result["controls"]):
         raise typer.Exit(EXIT_FINDING)

@@ -35,6 +35,7 @@ COMMANDS = (
     ("models",),
     ("promote",),
     ("rollback",),
+    ("model-validate",),
     ("data",),
     ("data", "status"),
     ("data", "import"),
