@@ -1,7 +1,10 @@
 """What is written is what is read."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from trading.clock import ManualClock
 from trading.domain.actions import ActionKind
@@ -16,8 +19,10 @@ from trading.live.journal import (
     decision_from,
     read_session,
 )
+from trading.ports import RecordKind
 from trading.risk.guards import GuardCode
 from trading.simulation.account import Account, ActionEffect
+from trading.store.ledger import MemoryLedger
 
 
 def test_a_decision_survives_json(traded):
@@ -44,6 +49,20 @@ def test_the_whole_session(traded):
     for order in traded.result.orders:
         read = recorded.orders[order.intent.intent_id]
         assert (read.intent, read.venue_order_id) == (order.intent, order.venue_order_id)
+
+
+@pytest.mark.parametrize(("version", "known"), [(3, {"forest": 3}), (None, {})])
+def test_a_decision_of_one_model_is_the_forests(traded, version, known):
+    """What was written before there were families is still read, and asks for that forest."""
+    written = next(r for r in traded.ledger.read() if r.kind is RecordKind.DECISION)
+    evidence = {"history": {}, "model_version": version, "untradable": []}
+    ledger = MemoryLedger()
+    ledger.append(replace(written, body={**written.body, "evidence": evidence}))
+
+    recorded = read_session(ledger, written.session)
+
+    assert recorded.evidence == Evidence(model_versions=known, untradable=[])
+    assert recorded.decision == traded.result.decision
 
 
 def test_fills_on_top_of_orders_make_the_session(traded):
