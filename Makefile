@@ -150,6 +150,7 @@ serve: setup
 	  $(BIN)/prefect worker start --pool trading'
 
 mlflow: setup
+	@mkdir -p mlruns
 	@echo 'MLflow 화면: http://127.0.0.1:5000 (끝내려면 Ctrl+C)'
 	@MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow server \
 	  --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns --host 127.0.0.1 --port 5000
