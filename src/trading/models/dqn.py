@@ -172,10 +172,9 @@ class Replay:
         """Keep one transition of each lane."""
         capacity = len(self.columns.action)
         rows = np.arange(self._next, self._next + len(action)) % capacity
-        for column, values in zip(
-            self.columns, (observation, action, reward, following, terminated), strict=True
-        ):
-            column[rows] = values
+        kept = self.columns
+        kept.observation[rows], kept.following[rows] = observation, following
+        kept.action[rows], kept.reward[rows], kept.terminated[rows] = action, reward, terminated
         self._next = (self._next + len(action)) % capacity
         self.size = min(self.size + len(action), capacity)
 

@@ -183,7 +183,8 @@ class Dqn:
 
 def standardize(x: NDArray[Any], mean: SingleArray, scale: SingleArray, clip: float) -> SingleArray:
     """Return ``x`` in standard deviations from ``mean``, at most ``clip`` of them."""
-    return np.clip((x - mean) / scale, -clip, clip).astype(np.float32)
+    scaled: SingleArray = np.clip((x - mean) / scale, -clip, clip).astype(np.float32)
+    return scaled
 
 
 def reward_unit(tape: Tape, runs: IntArray) -> float:

@@ -97,7 +97,8 @@ def fee_tables(
     days: list[date] = sessions.astype("datetime64[D]").tolist()
     settles = SessionCalendar(rules.market, rules)
     known: dict[bytes, int] = {}
-    tables, which = [], []
+    tables: list[IntArray] = []
+    which: list[int] = []
     for day in days:
         table = as_array(rules.fees(exchange, day, rules.settlement_date(day, settles)))
         at = known.setdefault(table.tobytes(), len(known))
