@@ -230,6 +230,7 @@ def test_the_session_of_today_never_enters(venue, root):
     assert "아직 끝나지 않았습니다" in answer.err
 
 
+@pytest.mark.slow
 def test_recorded_history_the_same_way(tmp_path):
     """``data import`` and ``data backfill`` fill the lake alike; an unknown kind is told."""
     fills = ["--market", "us", "--from", "2004-01-02", "--to", "2004-12-31", "--json"]

@@ -79,6 +79,7 @@ def intake_of(root: Path, source: EmbeddedSource, **terms) -> Intake:
     )
 
 
+@pytest.mark.slow
 def test_day_by_day_the_same_rows_pass(bars, tmp_path):
     """From its third appearance on a repeated bar is set aside, whenever the batches are cut."""
     at_once = let_through(tmp_path / "a", [bars])
