@@ -65,9 +65,8 @@ def train(
 ) -> None:
     from trading import bootstrap, day
     from trading.mlops import automl
-    from trading.mlops.train import FAMILIES
 
-    families = tuple(FAMILIES) if family == "all" else (_family(family),) if family else None
+    families = (_family(family),) if family not in (None, "all") else None
     context = bootstrap.open_day(State.root, market_of(market))
     try:
         day.market_data(context)

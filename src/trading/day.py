@@ -201,18 +201,19 @@ def train_families(
 ) -> "Outcomes":
     """Train ``families``, those of every day when not given, on what is known before the session.
 
-    ``force`` trains what is not due, too.
+    Named families have the time of a full training. ``force`` trains what is not due, too.
     """
     from trading.mlops.retrain import retrain_all
     from trading.mlops.train import FAMILIES
 
     models = context.settings.models
+    retraining = models.retrain
     return retrain_all(
         venue_of(context),
         context.home,
         models,
         families or (tuple(FAMILIES) if is_full else models.families),
-        minutes=models.retrain.full_minutes if is_full else models.retrain.daily_minutes,
+        minutes=retraining.full_minutes if is_full or families else retraining.daily_minutes,
         is_full=is_full,
         force=force,
         bias=evidence_bias(context),

@@ -57,6 +57,7 @@ MODEL_TEXT: Mapping[str, str] = {
     "boosting": "그레이디언트 부스팅",
     "lstm": "LSTM",
     "transformer": "트랜스포머",
+    "arima": "ARIMA",
     "dqn": "강화학습 DQN",
 }
 

@@ -19,7 +19,7 @@ from trading.backtest.trials import Trial, TrialLedger, trials_path
 from trading.clock import WallClock, monotonic_seconds
 from trading.domain.instrument import Market
 from trading.domain.market import AdjustedPanel
-from trading.domain.wording import MODEL_TEXT, model_text
+from trading.domain.wording import model_text
 from trading.errors import ModelError
 from trading.features.pipeline import FeatureSettings, fingerprint
 from trading.log import get_logger
@@ -117,17 +117,21 @@ def retrain_all(
     """Train those of ``families`` that are due, one after the other, within ``minutes``.
 
     ``is_full`` trains whatever has not seen the panel's last session, with several seeds. A family
-    that fails, or took longer the last time than is left, keeps its champion.
+    that fails, or took longer the last time than is left, keeps its champion; whoever was taught
+    the longest ago is first.
     """
     deadline = monotonic_seconds() + 60.0 * minutes
+    market = venue.adjusted.market
+    former = {family: last_report(home, market, family) for family in families}
     reports, missed = [], {}
-    for family in families:
-        latest = last_report(home, venue.adjusted.market, family)
+    for family in sorted(families, key=lambda one: _taught_through(former[one])):
+        latest = former[family]
         left = deadline - monotonic_seconds()
         is_wanted = force or is_due(
             home, venue.adjusted, venue.features, models, family, is_full=is_full
         )
-        if is_wanted and (left <= 0 or (latest is not None and latest.seconds > left)):
+        is_slow = latest is not None and latest.seconds > left and not force
+        if is_wanted and (left <= 0 or is_slow):
             needed = f", 지난번 {latest.seconds / 60:.1f}분" if latest is not None else ""
             missed[family] = (
                 f"남은 시간이 모자라 학습하지 않음 (남은 {max(left, 0) / 60:.1f}분{needed})"
@@ -145,6 +149,10 @@ def retrain_all(
             missed[family] = str(error)
             log.error("학습 실패, 챔피언 유지", family=family, reason=str(error))
     return Outcomes(reports=tuple(reports), missed=missed)
+
+
+def _taught_through(latest: RetrainReport | None) -> str:
+    return latest.panel_end if latest is not None else ""
 
 
 def is_due(
@@ -275,7 +283,7 @@ def retrain(
         card = challenger.model.card
         version = registry.register(
             challenger.model,
-            experiment=f"{MODEL_TEXT[family]} ({family})",
+            experiment=f"{model_text(family)} ({family})",
             parameters=_parameters(own, family, chosen, card),
             metrics=measured | {"trials": float(trials.raw), "seconds": seconds},
             curves=curve,
@@ -517,14 +525,21 @@ def _figures(challenger: Challenger, track: Track) -> dict[str, float]:
 def _over_seeds(
     challenger: Challenger, models: ModelSettings, family: str, deadline: float | None
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Return mean and standard deviation over seeds, and the rank IC of each."""
-    found = over_seeds(
-        challenger.dataset,
-        learner_of(family, models, deadline),
-        models.validation,
-        rank_min_names=models.rank_min_names,
-        seed=challenger.model.card.seed,
-    )
+    """Return mean and standard deviation over seeds, and the rank IC of each.
+
+    Nothing where the time does not suffice for them: the verdict does not hang on it.
+    """
+    try:
+        found = over_seeds(
+            challenger.dataset,
+            learner_of(family, models, deadline),
+            models.validation,
+            rank_min_names=models.rank_min_names,
+            seed=challenger.model.card.seed,
+        )
+    except ModelError as error:
+        log.warning("시드마다의 검증을 남기지 못함", family=family, reason=str(error))
+        return {}, {}
     figures = {f"{name}_mean_of_seeds": value for name, value in found.mean.items()}
     figures |= {f"{name}_std_of_seeds": value for name, value in found.std.items()}
     return figures, {"seed_rank_ic": [walk.rank_ic for walk in found.walks]}
