@@ -201,8 +201,17 @@ def test_only_what_rises_while_live_counts():
 
     assert len(rises(np.concatenate([good, bad]), bad[::-1], delta=0.002)) == 0
     assert len(rises(bad, good, delta=0.002)) == 0
-    found = rises(good, with_hole, delta=0.002)
-    assert 5 < found[0] < 60
+    assert 5 < rises(good, with_hole, delta=0.002)[0] < 100
+    assert len(rises(good[:19], bad, delta=0.002)) == 0
+
+
+def test_a_narrow_error_that_rises_is_found():
+    """Errors within a twentieth of the range: one that rises by its own deviation is found."""
+    rng = np.random.default_rng(23)
+    usual, worse = rng.normal(0.48, 0.05, 200), rng.normal(0.53, 0.05, 250)
+
+    assert 20 < rises(usual, worse, delta=0.002)[0] < 200
+    assert len(rises(usual, rng.normal(0.48, 0.05, 250), delta=0.002)) == 0
 
 
 def test_realized_interval():
