@@ -15,9 +15,16 @@ from trading.features.pipeline import FeatureSettings
 from trading.mlops import dataset, health, promote
 from trading.mlops.drift import Drift, Kept, Realized, Reference
 from trading.mlops.health import Action, Findings, decide, examine, promise_of, skew
+from trading.mlops.retrain import RetrainReport, is_due
 from trading.mlops.tracking import PREVIOUS, MlflowRegistry
 from trading.mlops.train import train
-from trading.models.base import DriftSettings, ForestSettings, ModelCard, ModelSettings
+from trading.models.base import (
+    DriftSettings,
+    ForestSettings,
+    GateSettings,
+    ModelCard,
+    ModelSettings,
+)
 from trading.models.forest import Forest
 from trading.models.inference import TrainedModel, load
 
@@ -351,6 +358,24 @@ def test_training_is_called_for_once(checked, panel):
     assert not wanted("2008-12-01", "lstm")
     assert not wanted("2008-12-19")
     assert not wanted("2008-12-24")
+
+
+def test_a_check_makes_training_due(checked, panel):
+    """Where training is rare, drift brings it forward; without a check it waits."""
+    home = checked[0]
+    report = RetrainReport(
+        market="us", family="forest", version=2, promoted=True, verdict="promoted", proven=True,
+        reason="", trained_through="2006-12-26", panel_end="2008-12-01", rank_ic=0.0, rank_ic_t=0.0,
+        rows=1, trials=1, dataset_hash="", feature_fingerprint="", seconds=0.0, page="",
+    )  # fmt: skip
+    folder = promote.family_dir(home, Market.US, "forest")
+    promote.write_json(folder / "latest.json", report.to_json())
+    rare = MODELS.model_copy(update={"gate": GateSettings(retrain_every_sessions=250)})
+    known = panel.until(row_of(panel, "2008-12-26"))
+
+    assert is_due(home, known, FEATURES, rare, "forest")
+    shutil.rmtree(home.data_dir / "health")
+    assert not is_due(home, known, FEATURES, rare, "forest")
 
 
 def test_age_silences_at_once(home, honest, panel):
