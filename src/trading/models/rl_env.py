@@ -125,9 +125,11 @@ class Trading:
     """Many accounts side by side, each in one name; an ``Environment`` of ``dqn``.
 
     Action 1 is to hold all that the account pays for, 0 to hold nothing. A reward is the logarithm
-    of what the account grew by, costs taken off, between the open that the decision was traded at
-    and the next. At the end of a segment the account is sold out, which costs, too, and the episode
-    is ``terminated``; one that only reaches its length is ``truncated``.
+    of what the account grew by, between the open that the decision was traded at and the next. An
+    account is worth what a sale at that open would leave of it, all costs taken off: a purchase
+    pays for its sale at once, so that rewards add up to the net growth wherever an episode ends, and
+    holding for ever is not cheaper than it is. At the end of a segment the episode is ``terminated``;
+    one that only reaches its length is ``truncated``.
 
     Parameters
     ----------
@@ -308,22 +310,16 @@ def told(tape: Tape, account: IntArray, observation: SingleArray) -> None:
 
 
 @njit(cache=True)
-def _mark(tape: Tape, account: IntArray, t: int) -> int:
-    """Return what an account is worth at the open of row ``t``; over a halt at the last close."""
+def _worth(tape: Tape, account: IntArray, t: int) -> int:
+    """Return what would be left if all were sold at the open of row ``t``; over a halt at the close."""
+    if account[HELD] == 0:
+        return int(account[CASH])
     price = tape.open[t, account[NAME]]
     if price == 0:
         price = tape.close[t, account[NAME]]
-    return int(account[CASH] + account[HELD] * price)
-
-
-@njit(cache=True)
-def _liquidation(tape: Tape, account: IntArray, t: int) -> int:
-    """Return what it costs to sell all at the open of row ``t``."""
-    if account[HELD] == 0:
-        return 0
-    amount = _mark(tape, account, t) - account[CASH]
+    amount = account[HELD] * price
     commission, tax = costs(-1, account[HELD], amount, tape.fees[tape.fee_of[t]])
-    return int(commission + tax)
+    return int(account[CASH] + amount - commission - tax)
 
 
 @njit(cache=True)
@@ -334,16 +330,13 @@ def _step(
     for lane in range(len(accounts)):
         account = accounts[lane]
         wish(tape, account, actions[lane])
-        before = _mark(tape, account, account[ROW] + 1)
+        before = _worth(tape, account, account[ROW] + 1)
         trade(tape, account, share_bps)
         # Decided on the row before this one.
         is_last = account[ROW] > account[STOP]
         terminated[lane] = is_last and account[ENDS] == 1
         truncated[lane] = is_last and account[ENDS] == 0
-        after = _mark(tape, account, account[ROW] + 1)
-        if terminated[lane]:
-            after -= _liquidation(tape, account, account[ROW] + 1)
-        reward[lane] = np.log(after / before) / unit
+        reward[lane] = np.log(_worth(tape, account, account[ROW] + 1) / before) / unit
         told(tape, account, observation[lane])
 
 
@@ -374,10 +367,8 @@ def _follow(
             if t == last:
                 break
             wish(tape, account, HOLD if advantage[t, i] > 0.0 else FLAT)
-            now = _mark(tape, account, t + 1)
+            now = _worth(tape, account, t + 1)
             if t > first:
-                # What is not sold at the end would not have been paid for.
-                sold = _liquidation(tape, account, last) if t + 1 == last else 0
-                growth[t - 1, i] = np.log((now - sold) / before)
+                growth[t - 1, i] = np.log(now / before)
             before = now
             trade(tape, account, begin.participation_bps)

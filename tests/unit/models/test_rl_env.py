@@ -108,8 +108,8 @@ def test_rewards_add_up_to_what_the_account_grew_by(recorded, runs):
     assert not any(a or b for a, b in ends[:-1])
 
 
-def test_a_cut_episode_is_not_sold_out(recorded, runs):
-    """One that only reaches its length is truncated, and pays for no sale."""
+def test_a_cut_episode_is_truncated(recorded, runs):
+    """One that only reaches its length is truncated; what it earned until then is the same."""
     column, first, last = runs[0]
     start = tuple(np.array([at]) for at in (column, first, last - 2))
     cut = Trading(recorded, runs, ACCOUNT, lanes=1, length=5)
@@ -122,6 +122,21 @@ def test_a_cut_episode_is_not_sold_out(recorded, runs):
         _, expected, *_ = whole.step(np.array([1]))
         assert reward == expected
         assert (terminated[0], truncated[0]) == (False, step == 4)
+
+
+def test_a_purchase_pays_for_its_sale(recorded, runs):
+    """The first reward has both commissions in it, the sale itself then costs nothing more."""
+    column, first, last = runs[0]
+    trading = Trading(recorded, runs, ACCOUNT, lanes=1, length=100)
+    trading.place(np.array([True]), *(np.array([at]) for at in (column, first, last - 2)))
+
+    rewards = [float(trading.step(np.array([action]))[1][0]) for action in (1, 1, 0, 0)]
+
+    grew = np.diff(np.log(recorded.open[first + 1 : first + 4, column]))
+    # The SEC's fee of the sale is thirty times smaller than the commission.
+    assert rewards[0] == pytest.approx(grew[0] - 2 * 0.0025, abs=2e-4)
+    assert rewards[1] == pytest.approx(grew[1], abs=1e-4)
+    assert rewards[2:] == [0.0, 0.0]
 
 
 def test_many_accounts_are_each_as_one(recorded, runs):
