@@ -100,9 +100,9 @@ test-slow: setup
 # Every table is shown; a promise that is not kept in any of them ends with 1. What the peers need
 # is installed beside the rest the first time.
 bench: setup
-	@$(BIN)/python -c 'import skfolio' 2>/dev/null || { echo '비교할 라이브러리를 설치합니다: skfolio'; \
+	@$(BIN)/python -c 'import skfolio, stable_baselines3' 2>/dev/null || { echo '비교할 라이브러리를 설치합니다: skfolio, stable-baselines3'; \
 	  $(BIN)/python -m pip install -q -e '.[bench]' || exit 2; }
-	@kept=0; for table in bench decide allocation risk learn; do \
+	@kept=0; for table in bench decide allocation risk learn dqn; do \
 	  $(BIN)/python bench/$$table.py || kept=1; done; \
 	for table in features pairs store backtest; do \
 	  $(BIN)/python bench/$$table.py $(if $(DATASET),--dataset '$(DATASET)') || kept=1; done; exit $$kept
