@@ -191,10 +191,14 @@ class Profile:
     def _score(self, one: FloatArray, other: FloatArray) -> FloatArray:
         if not len(self.window_psi):
             return np.full(one.shape, np.nan)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            of_psi = one / np.quantile(self.window_psi, 0.9, axis=0)
-            of_ks = other / np.quantile(self.window_ks, 0.9, axis=0)
-        return np.fmax(of_psi, of_ks)
+        usual_psi, usual_ks = (
+            np.quantile(windows, 0.9, axis=0) for windows in (self.window_psi, self.window_ks)
+        )
+        # What never differed, a constant, has no unit.
+        return np.fmax(
+            one / np.where(usual_psi > 0.0, usual_psi, np.nan),
+            other / np.where(usual_ks > 0.0, usual_ks, np.nan),
+        )
 
     def tensors(self, prefix: str) -> dict[str, NDArray[np.generic]]:
         """Return what must be kept, by names that begin with ``prefix``."""

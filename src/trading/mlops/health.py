@@ -226,7 +226,7 @@ def _of_features(
 
 
 def _distance(found: Drift) -> str:
-    return f"거리 {found.farthest:.2f}, 한도 {found.limit:.2f}"
+    return f"거리 {found.farthest:.3f}, 한도 {found.limit:.3f}"
 
 
 def keep_features(context: "DayContext", prepared: "Prepared") -> None:

@@ -129,6 +129,20 @@ def test_a_short_sample_says_nothing(taught):
     assert not found.has_drifted
 
 
+def test_a_constant_has_no_distance(taught):
+    """A column that never varied says nothing of drift, but shows when it leaves its one value."""
+    data, _, recent = taught
+    still = np.concatenate([data.x, np.zeros((len(data.x), 1))], axis=1)
+    now = recent("2007-03-01")
+    found = Profile.of(still, data.row, window=60).compare(
+        np.concatenate([now, np.ones((len(now), 1))], axis=1), SETTINGS
+    )
+
+    assert math.isnan(found.score[-1])
+    assert found.outside[-1] == 1.0
+    assert found.is_known
+
+
 def test_a_profile_that_was_kept(taught):
     """What is read again compares as what was written."""
     _, profile, recent = taught
