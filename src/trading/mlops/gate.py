@@ -282,12 +282,9 @@ def _plausible(
             value=ic,
             threshold=settings.max_rank_ic,
             passed=ic <= settings.max_rank_ic,
-            sentence=f"순위 IC {ic:+.4f} "
-            + (
-                f"(상한 {settings.max_rank_ic:.2f} 이내)"
-                if ic <= settings.max_rank_ic
-                else f"가 {settings.max_rank_ic:.2f}를 넘어 정보 누출이나 종목 쏠림을 의심"
-            ),
+            sentence=f"순위 IC {ic:+.4f} (상한 {settings.max_rank_ic:.2f} 이내)"
+            if ic <= settings.max_rank_ic
+            else f"순위 IC {ic:+.4f}: {settings.max_rank_ic:.2f}를 넘어 정보 누출이나 종목 쏠림을 의심",
         ),
         Check(
             name="rank_ic",
@@ -434,7 +431,9 @@ def _stress(challenger: Track, settings: GateSettings) -> list[Check]:
 def _capacity(challenger: Track, settings: GateSettings) -> Check:
     multiple = challenger.capacity / challenger.capital
     least = settings.min_capacity_multiple
-    told = "시험한 자금보다 큼" if math.isinf(multiple) else f"자금의 {_number(multiple, 1)}배"
+    told = f"자금의 {_number(multiple, 1)}배"
+    if not math.isfinite(multiple):
+        told = "시험한 자금보다 큼" if multiple > 0 else "알 수 없음 (벌지 못함)"
     return Check(
         name="capacity",
         value=multiple,
@@ -451,7 +450,12 @@ def _break_even(challenger: Track, settings: GateSettings) -> Check:
         value=extra,
         threshold=least,
         passed=extra >= least,
-        sentence=f"거래대금마다 {_number(extra, 1)}bp를 더 내면 벤치마크와 같음 (기준 {least:g}bp)",
+        sentence=(
+            f"거래대금마다 {extra:.1f}bp를 더 내면 벤치마크와 같음"
+            if extra > 0
+            else "손익분기 비용: 이미 벤치마크보다 못하거나 거래가 없음"
+        )
+        + f" (기준 {least:g}bp)",
     )
 
 
