@@ -58,8 +58,8 @@ def train(
         ),
     ] = False,
     minutes: Annotated[
-        float | None,
-        typer.Option("--minutes", min=0.1, help="--search가 찾는 시간, 분 (기본: 설정 파일)."),
+        int | None,
+        typer.Option("--minutes", min=1, help="--search가 찾는 시간, 분 (기본: 설정 파일)."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -144,7 +144,7 @@ def models(market: MarketOption = None, as_json: JsonOption = False) -> None:
 
 @app.command(help="등록된 판 하나를 챔피언으로 올립니다. 관문의 판정을 먼저 보여 줍니다.")
 def promote(
-    version: Annotated[int, typer.Argument(min=1, help="모델의 판 (trading models).")],
+    version: Annotated[int, typer.Argument(min=1, help="모델의 판 번호.")],
     family: FamilyOption = None,
     market: MarketOption = None,
     without_proof: Annotated[
