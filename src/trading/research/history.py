@@ -78,8 +78,7 @@ def load_history(installation: Installation, scope: Scope) -> History:
     UsageError
         If a symbol is not recorded, or the dates are the wrong way round.
     """
-    import pyarrow as pa
-
+    from trading.store.datasets import forget_tables
     from trading.store.facts import facts_from, rows_of
     from trading.store.panels import assemble_panels
     from trading.store.universe import standings, survivorship
@@ -140,9 +139,8 @@ def load_history(installation: Installation, scope: Scope) -> History:
     listings = rows_of(source, "listings", market, raw.symbols, recorded[0], last)
     standing = standings(listings, raw.sessions, raw.symbols)
     del listings
-    # Arrow keeps the room of the tables that were read, for more tables: all are arrays now, and
-    # what comes next needs as much again.
-    pa.default_memory_pool().release_unused()
+    # All are arrays now, and what comes next needs as much room again.
+    forget_tables()
     return History(
         market=market,
         source=source,

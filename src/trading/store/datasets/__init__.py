@@ -13,7 +13,21 @@ from trading.store.datasets.ohlcv import OhlcvSource, ohlcv_files
 from trading.store.datasets.recorded import RecordedSource, recorded_files
 from trading.store.universe import UniverseSettings
 
-__all__ = ["EmbeddedSource", "MarcapSource", "OhlcvSource", "RecordedSource", "open_dataset"]
+__all__ = [
+    "EmbeddedSource",
+    "MarcapSource",
+    "OhlcvSource",
+    "RecordedSource",
+    "forget_tables",
+    "open_dataset",
+]
+
+
+def forget_tables() -> None:
+    """Give back the room that Arrow keeps for more tables once those it read are gone."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def open_dataset(path: Path, universe: UniverseSettings | None = None) -> DatasetSource:
