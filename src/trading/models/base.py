@@ -144,7 +144,7 @@ class CalibrationSettings(BaseModel):
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.3,)
     rebalance_sessions: int = Field(default=20, ge=1)
     cost_bps: float = Field(default=15.0, ge=0)
-    target_rate: float = Field(default=0.03, gt=0, lt=0.5)
+    target_rate: float = Field(default=0.04, gt=0, lt=0.5)
     promise: float = Field(default=0.05, gt=0, lt=1)
     quick_promise: float = Field(default=0.08, gt=0, lt=1)
     information_ratios: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 0.5, 1.0, 1.5)
