@@ -45,7 +45,7 @@ def _track(sessions, net, benchmark, exposure, traded, doubled, delayed, ic):
 
 
 def test_the_gate_keeps_its_promise(embedded_panels, capsys):
-    """2,000 draws of each null: the upper end is at most 5 %; a ratio of 1.5 is found half the time."""
+    """At least 2,000 draws of each null: at most 5 %; a ratio of 1.5 is found half the time."""
     settings = _settings()
 
     found = calibrate.measure(
@@ -54,7 +54,8 @@ def test_the_gate_keeps_its_promise(embedded_panels, capsys):
 
     with capsys.disabled():
         print(calibrate.text(found))  # noqa: T201 - the figures of docs/gate.md
-    assert [null["draws"] for null in found["nulls"]] == [1000, 1000]
+    # Half of the draws of each null are reported, the other half finds the threshold.
+    assert all(null["draws"] >= 1000 for null in found["nulls"])
     assert found["interval"][1] <= 0.05
     assert found["shipped"]["interval"][1] <= 0.05
     assert found["power"][-1]["information_ratio"] == 1.5
@@ -62,7 +63,7 @@ def test_the_gate_keeps_its_promise(embedded_panels, capsys):
 
 
 def test_the_quick_measurement_keeps_its_promise(embedded_panels):
-    """400 draws of each null: the upper end is at most 8 %."""
+    """At least 400 draws of each null: the upper end is at most 8 %."""
     settings = _settings()
 
     found = calibrate.measure(
@@ -72,6 +73,7 @@ def test_the_quick_measurement_keeps_its_promise(embedded_panels):
         is_quick=True,
     )
 
+    assert found["runs"] >= 800
     assert found["interval"][1] <= 0.08
     assert found["is_within"]
 

@@ -133,8 +133,8 @@ class CalibrationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    draws: int = Field(default=2000, ge=20)
-    quick_draws: int = Field(default=400, ge=20)
+    draws: int = Field(default=5000, ge=20)
+    quick_draws: int = Field(default=1000, ge=20)
     years: float = Field(default=5.0, gt=0)
     min_shift_sessions: int = Field(default=250, ge=1)
     mean_block_sessions: int = Field(default=20, ge=1)
