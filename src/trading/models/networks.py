@@ -4,9 +4,8 @@ What a trained network answers while trading is computed from its exported layer
 is never asked for a decision.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,19 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trading.models.base import LstmSettings, TransformerSettings
-
-Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
-
-
-def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> "nn.Sequential":
-    """Return linear layers with rectifiers between them, initialized by torch's own generator."""
-    from torch import nn
-
-    widths = [inputs, *hidden]
-    parts: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        parts += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return nn.Sequential(*parts, nn.Linear(widths[-1], outputs))
 
 
 def recurrent(inputs: int, settings: "LstmSettings", outputs: int) -> "nn.ModuleDict":
@@ -106,17 +92,6 @@ def positions(window: int, width: int) -> NDArray[np.float32]:
     angle = np.arange(window)[:, None] / 10000.0 ** (np.arange(0, width, 2) / width)
     return (
         np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(window, width).astype(np.float32)
-    )
-
-
-def layers(network: "nn.Sequential") -> Layers:
-    """Return each linear layer's weights ``(fan_out, fan_in)`` and biases, from input to output."""
-    from torch import nn
-
-    return tuple(
-        (part.weight.detach().numpy().copy(), part.bias.detach().numpy().copy())
-        for part in network
-        if isinstance(part, nn.Linear)
     )
 
 

@@ -1,12 +1,13 @@
 """Deep Q-learning on environments whose values are known."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trading.models.dqn import DqnSettings, Replay, Student, train, value_iteration, values
-from trading.models.networks import deterministic, perceptron
 
 # Small and hasty: two or three states need no more.
 QUICK = DqnSettings(
@@ -80,6 +81,15 @@ def test_the_chain_is_learned():
     assert q.argmax(axis=1).tolist() == [0, 0, 0, 0, 0]
 
 
+def _perceptron(inputs: int, hidden: tuple[int, ...], outputs: int):
+    """Return torch's linear layers with rectifiers between them."""
+    from torch import nn
+
+    widths = (inputs, *hidden)
+    parts = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+    return nn.Sequential(*(one for pair in parts for one in pair), nn.Linear(widths[-1], outputs))
+
+
 def _same_in_torch(student: Student, settings: DqnSettings):
     """Return torch networks with the student's weights, and torch's own Adam."""
     import torch
@@ -87,7 +97,7 @@ def _same_in_torch(student: Student, settings: DqnSettings):
     shape = (student.online.weights[0].shape[0], settings.hidden, 3)
     networks = []
     for ours in (student.online, student.target):
-        theirs = perceptron(*shape)
+        theirs = _perceptron(*shape)
         linear = [part for part in theirs if hasattr(part, "weight")]
         with torch.no_grad():
             for part, weight, bias in zip(linear, ours.weights, ours.biases, strict=True):
@@ -217,33 +227,12 @@ def test_the_best_weights_are_kept():
     assert not np.array_equal(asked[1][0][0], asked[3][0][0])
 
 
-def test_torch_is_left_as_it_was():
-    """Training takes no number from torch's own stream and gives its threads back."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.manual_seed(11)
-    expected = torch.rand(3)
-    torch.manual_seed(11)
-    try:
-        torch.set_num_threads(2)
-        with deterministic(5):
-            inside = torch.get_num_threads()
-            torch.rand(10)
-
-        assert inside == 1
-        assert torch.get_num_threads() == 2
-        assert torch.equal(torch.rand(3), expected)
-    finally:
-        torch.set_num_threads(threads)
-
-
 def test_values_are_torchs():
     """The compiled answer to each row is torch's to 1e-5, and knows no other row."""
     import torch
 
-    with deterministic(1):
-        network = perceptron(4, (128, 128), 3)
+    torch.manual_seed(1)
+    network = _perceptron(4, (128, 128), 3)
     rows = np.random.default_rng(2).standard_normal((9, 4))
     layers = tuple(
         (part.weight.detach().numpy().T.copy(), part.bias.detach().numpy().copy())
