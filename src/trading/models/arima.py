@@ -113,8 +113,7 @@ class Arima:
         found = [_fitted(early, mean, p, q, own) for p, q in self.settings.orders]
         n = len(taught) * own
         information = [
-            n * math.log(variance) + (len(ar) + len(ma)) * math.log(n)
-            for ar, ma, variance in found
+            n * math.log(variance) + (len(ar) + len(ma)) * math.log(n) for ar, ma, variance in found
         ]
         ar, ma, variance = found[int(np.argmin(information))]
         null = float(np.mean((early[:, -own:] - mean) ** 2))
