@@ -50,15 +50,16 @@ class Version:
 
 
 def _translated(method: Callable[P, T]) -> Callable[P, T]:
-    """Let what MLflow refuses be a ``ModelError``: the champion stays."""
+    """Let what MLflow, its database or the disk refuses be a ``ModelError``: the champion stays."""
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             return method(*args, **kwargs)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"모델 등록소(MLflow)를 쓸 수 없음: {reason}") from error
 

@@ -7,7 +7,7 @@ import pytest
 from trading.domain.instrument import Market
 from trading.errors import ModelError
 from trading.mlops.promote import load_champion
-from trading.mlops.retrain import retrain
+from trading.mlops.retrain import retrain, retrain_all
 from trading.mlops.tracking import MlflowRegistry, aliases
 from trading.models.base import ForestSettings, ModelSettings
 
@@ -89,3 +89,15 @@ def test_what_mlflow_refuses_is_a_model_error(home, register):
 
     with pytest.raises(ModelError, match="MLflow"):
         MlflowRegistry(home.mlruns_dir).set_alias("forest-us", "champion", 99)
+
+
+def test_a_damaged_database_is_a_model_error(home, venue):
+    """Training says so and is missed: no day ends because the registry cannot be read."""
+    (home.mlruns_dir / "mlflow.db").write_text("garbage")
+
+    with pytest.raises(ModelError, match="모델 등록소"):
+        MlflowRegistry(home.mlruns_dir).versions("forest-us")
+    found = retrain_all(venue(1500), home, SMALL, ["forest"], minutes=10)
+
+    assert not found.reports
+    assert "모델 등록소" in found.missed["forest"]
