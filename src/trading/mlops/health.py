@@ -283,10 +283,7 @@ def check(context: "DayContext", prepared: "Prepared") -> dict[str, Any]:
 
     ``prepared`` is the session computed again. Repeated for the same session it keeps the same.
     """
-    from safetensors.numpy import load_file
-
-    path = _folder(context.home, context.market) / f"{context.session}.safetensors"
-    kept = load_file(path) if path.exists() else None
+    kept = _kept_features(context)
     settings = context.settings
     body = weigh(
         context.home,
@@ -312,6 +309,19 @@ def check(context: "DayContext", prepared: "Prepared") -> dict[str, Any]:
                 "model_health", about | {"key": f"health:{told}:{step['action']}:{step['reason']}"}
             )
     return body
+
+
+def _kept_features(context: "DayContext") -> dict[str, Any] | None:
+    """Return what ``keep_features`` kept; ``None`` when nothing was, or it cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = _folder(context.home, context.market) / f"{context.session}.safetensors"
+    try:
+        return load_file(path) if path.exists() else None
+    except (OSError, SafetensorError) as error:
+        log.error("아침에 쓴 특성의 기록을 읽지 못함", path=str(path), reason=str(error))
+        return None
 
 
 def weigh(
@@ -410,11 +420,18 @@ def last_check(home: "Home", market: Market, before: date) -> dict[str, Any] | N
 
 
 def read_check(home: "Home", market: Market, session: date) -> dict[str, Any] | None:
-    """Return what was kept of the check after ``session``; ``None`` when nothing was."""
+    """Return what was kept of the check after ``session``; ``None`` when nothing was.
+
+    One that cannot be read is told and counts as none: whom it took out stays out.
+    """
     path = _folder(home, market) / f"{session}.json"
     if not path.exists():
         return None
-    body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        log.error("모델 점검의 기록을 읽지 못함", path=str(path), reason=str(error))
+        return None
     return body
 
 

@@ -228,14 +228,21 @@ def rollback(
 
 
 def demote(home: "Home", market: Market, family: str, *, reason: str) -> int | None:
-    """Let nobody of a family trade: it abstains until a model passes. Return who did."""
+    """Let nobody of a family trade: it abstains until a model passes. Return who did.
+
+    A registry that cannot be written is told and changes nothing of that.
+    """
     version = champion_version(home, market, family)
     (family_dir(home, market, family) / _POINTER).unlink(missing_ok=True)
-    registry, name = _registry(home), model_name(family, market.value)
-    current = registry.version_of(name, CHAMPION)
-    if current is not None:
-        registry.remove_alias(name, CHAMPION)
-        registry.tag(name, current, {"moved": reason})
+    name = model_name(family, market.value)
+    try:
+        registry = _registry(home)
+        current = registry.version_of(name, CHAMPION)
+        if current is not None:
+            registry.remove_alias(name, CHAMPION)
+            registry.tag(name, current, {"moved": reason})
+    except ModelError as error:
+        log.error("강등을 모델 등록소에 적지 못함", model=name, reason=str(error))
     log.warning("모델 강등", market=str(market), family=family, version=version, reason=reason)
     return version
 

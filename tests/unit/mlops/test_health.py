@@ -340,6 +340,31 @@ def test_a_refused_one_does_not_follow_a_refused_one(checked, honest):
     assert promote.load_champion(home, Market.US, "forest") is None
 
 
+def test_a_damaged_registry_keeps_nobody_in_place(checked):
+    """The refused champion is taken out although MLflow's database cannot be read."""
+    home = checked[0]
+    (home.mlruns_dir / "mlflow.db").write_text("garbage")
+
+    done = health.apply(Context(home, date(2008, 12, 26)))
+
+    assert "기권" in done[0]
+    assert promote.load_champion(home, Market.US, "forest") is None
+
+
+def test_damaged_records_end_no_day(checked):
+    """A check, or the features of a morning, that cannot be read count as none, and are told."""
+    home = checked[0]
+    folder = home.data_dir / "health" / "us"
+    (folder / f"{TODAY}.json").write_text("{")
+    (folder / f"{TODAY}.safetensors").write_text("garbage")
+    context = Context(home, TODAY)
+
+    assert health.last_check(home, Market.US, date(2008, 12, 26)) is None
+    assert health.apply(Context(home, date(2008, 12, 26))) == []
+    assert health._kept_features(context) is None
+    assert skew(None, {}) == "unknown"
+
+
 def test_training_is_called_for_once(checked, panel):
     """Due from the next session on, until a training has seen it, and not right after another."""
     home = checked[0]
