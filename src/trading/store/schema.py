@@ -341,7 +341,13 @@ def _codes(column: "pa.ChunkedArray") -> "IntArray":
     if pa.types.is_date32(column.type):
         column = column.cast(pa.int32())
     numbers: IntArray = column.cast(pa.int64()).to_numpy()
-    return numbers - numbers.min() if len(numbers) else numbers
+    if not len(numbers):
+        return numbers
+    least = numbers.min()
+    if int(numbers.max()) - int(least) >= 2**63:
+        # Their difference is no number any more; their rank is.
+        return np.unique(numbers, return_inverse=True)[1]
+    return numbers - least
 
 
 def _cast_column(values: Any, wanted: "pa.DataType") -> "pa.ChunkedArray":

@@ -115,6 +115,21 @@ def test_it_is_a_dictionary_by_key(name: str, data: st.DataObject):
             assert dataset["rows"] == len(expected)
 
 
+def test_keys_may_lie_as_far_apart_as_numbers_do():
+    """A key is the same key however far the others are, also beyond the largest difference."""
+    kind = schema.KINDS["ticks"]
+    empty = dict.fromkeys(kind.columns) | {"symbol": "", "exchange": "", "kind": "", "source": ""}
+    now = datetime(2023, 12, 29, tzinfo=UTC)
+    rows = [
+        {**empty, "ts": now, "session": now.date(), "seq": seq} for seq in (-(2**62), 0, 2**62)
+    ]
+    with new_lake() as lake:
+        assert lake.upsert(Market.KRX, "ticks", table_of(rows, kind)) == 3
+        assert lake.upsert(Market.KRX, "ticks", table_of(rows[::-1], kind)) == 0
+
+        assert lake.table(Market.KRX, "ticks")["seq"].to_pylist() == [-(2**62), 0, 2**62]
+
+
 @pytest.mark.parametrize("name", list(schema.KINDS))
 @SETTINGS
 @given(data=st.data())
