@@ -1,5 +1,6 @@
 """The recorded rows of a market that can be cut at a morning, and the terms they are looked at on."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -32,7 +33,18 @@ if TYPE_CHECKING:
 
 # How long the other future lasts: as far ahead as anything that is taught or held looks.
 _YEAR = 252
-_TREES = 12
+# The families that are taught for a check, small, and with something to say. Of the others one looks at
+# windows as the LSTM does, and the policy's account is cut in its own tests.
+_TAUGHT: Mapping[str, Mapping[str, Any]] = {
+    "forest": {"trees": 12},
+    "boosting": {"trees": 12},
+    "arima": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35},
+    "lstm": {
+        "hidden": 4, "layers": 1, "epochs": 2, "abstain_share": 0.0, "validation_share": 0.35,
+    },
+}  # fmt: skip
+# Two years of five names are few rows: one fold, most of them to learn from.
+_FOLDS = {"folds": 1, "first_train_share": 0.6}
 _KINDS = ("daily", "index", "fundamentals", "listings")
 
 Settings = TypeVar("Settings", FeatureSettings, StrategySettings, ModelSettings)
@@ -216,6 +228,7 @@ class Terms:
     features: FeatureSettings
     strategies: StrategySettings
     models: ModelSettings
+    taught: tuple[str, ...]
     agents: tuple[str, ...]
     exchanges: tuple[Exchange, ...]
     instruments: tuple[Instrument, ...]
@@ -255,8 +268,13 @@ def terms_of(installation: Installation, record: Record) -> Terms:
             update={"screener": {**strategies.screener, market: screen}}
         ),
         models=_loosened(settings.models, few).model_copy(
-            update={"forest": settings.models.forest.model_copy(update={"trees": _TREES})}
+            update={
+                family: getattr(settings.models, family).model_copy(update=small)
+                for family, small in _TAUGHT.items()
+            }
+            | {"validation": settings.models.validation.model_copy(update=_FOLDS)}
         ),
+        taught=tuple(_TAUGHT),
         agents=tuple(AGENTS),
         exchanges=settings.universe.exchanges[market],
         instruments=record.listed,

@@ -4,6 +4,7 @@ A second time the rows after the cut are there, but are others.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
@@ -188,8 +189,8 @@ def check(
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Compare everything registered at each of the ``mornings``, without and with another future."""
-    model = _taught(record, terms)
-    whole = World(record, terms, model)
+    models = _taught(record, terms)
+    whole = World(record, terms, models)
     decisions = whole.morning(mornings[0], tuple(SizingMethod))
     subjects = (*whole.grids, *decisions, UNIVERSE, restatement.SUBJECT)
     checked = dict.fromkeys(subjects, 0)
@@ -201,7 +202,7 @@ def check(
         its_row = int(rng.integers(low, high))
         for future in ("absent", "other"):
             cut = record.before(row) if future == "absent" else record.otherwise(row)
-            world = World(cut, terms, model)
+            world = World(cut, terms, models)
             differences = (
                 *_differences(whole, world, row),
                 (restatement.SUBJECT, restatement.difference(days, its_row, future)),
@@ -274,14 +275,15 @@ def _looked_at(row: int) -> list[int]:
     return [*range(_QUARTER, near, _QUARTER), *range(near, row + 1)]
 
 
-def _taught(record: Record, terms: Terms) -> Model | None:
-    """Return a small forest taught on the first years; ``None`` where they are too short."""
+def _taught(record: Record, terms: Terms) -> dict[str, Model]:
+    """Return small models taught on the first years; none of a family for which they are too short."""
     _, adjusted = record.panels(terms)
-    try:
-        taught = train(adjusted.until(int(record.known * _TAUGHT)), terms.features, terms.models)
-    except ModelError:
-        return None
-    return taught.model
+    past = adjusted.until(int(record.known * _TAUGHT))
+    found: dict[str, Model] = {}
+    for family in terms.taught:
+        with suppress(ModelError):
+            found[family] = train(past, terms.features, terms.models, family=family).model
+    return found
 
 
 def _silent(whole: World) -> Iterator[Subject]:

@@ -4,7 +4,7 @@ Registered is what the registries hold: a new feature, agent, sizing method or f
 evaluation takes part without a line here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from trading.strategies.catalog import AGENTS
 class World:
     """Everything registered, computed from one record."""
 
-    def __init__(self, record: Record, terms: Terms, model: Model | None) -> None:
+    def __init__(self, record: Record, terms: Terms, models: Mapping[str, Model]) -> None:
         self.record = record
         self._terms = terms
         self.method = terms.policy.allocation.sizing.method
@@ -46,7 +46,7 @@ class World:
             features=terms.features,
             strategies=terms.strategies,
             facts=facts,
-            models={model.card.family: model} if model is not None else {},
+            models=models,
             agents=terms.agents,
             exchanges=terms.exchanges,
             standing=universe.standings(

@@ -198,9 +198,25 @@ class SearchSettings(BaseModel):
     prune_after_folds: int = Field(default=2, ge=1)
     seed: int = Field(default=7, ge=0)
     spaces: Mapping[str, Mapping[str, tuple[Choice, ...]]] = {
-        "forest": {"max_depth": (3, 4, 5, 7), "max_features": (0.2, 0.4, 0.7)}
+        "forest": {"max_depth": (3, 4, 5, 7), "max_features": (0.2, 0.4, 0.7)},
+        "boosting": {
+            "max_depth": (2, 3, 4, 6),
+            "learning_rate": (0.02, 0.05, 0.1),
+            "l2": (0.1, 1.0, 10.0),
+        },
     }
-    groups: Mapping[str, tuple[str, ...]] = {}
+    groups: Mapping[str, tuple[str, ...]] = {
+        "returns": ("return_1", "return_5", "return_20", "momentum", "autocorrelation"),
+        "trend": ("moving_average_gap", "ema_gap", "macd_histogram", "adx"),
+        "oscillators": ("rsi", "bollinger_b", "mfi", "stochastic_k", "stochastic_d"),
+        "volume": ("volume_ratio", "obv_flow"),
+        "volatility": (
+            "atr", "volatility_short", "volatility_long", "volatility_downside",
+            "volatility_parkinson", "volatility_garman_klass", "volatility_idiosyncratic",
+            "drawdown", "beta",
+        ),
+        "ranks": ("momentum_rank", "return_5_rank", "return_20_rank", "volatility_rank"),
+    }  # fmt: skip
 
 
 class DriftSettings(BaseModel):

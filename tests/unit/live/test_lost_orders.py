@@ -492,7 +492,7 @@ async def test_a_venue_whose_clock_is_ahead(day):
         number = min(day.venue.rows)
         day.venue.fill(number, 5, day.venue.rows[number].limit)
         (notice,) = day.venue.notices
-        later = replace(notice, ts_event=notice.ts_event + timedelta(minutes=20))
+        later = notice._replace(ts_event=notice.ts_event + timedelta(minutes=20))
         day.venue.notices = [OrderDoubt(ts_recv=day.venue.clock.now())]
         day.plan(2, lambda: day.venue.notices.append(later))
         day.plan(3, lambda: day.venue.fill(number, 5, day.venue.rows[number].limit))

@@ -120,9 +120,7 @@ def test_keys_may_lie_as_far_apart_as_numbers_do():
     kind = schema.KINDS["ticks"]
     empty = dict.fromkeys(kind.columns) | {"symbol": "", "exchange": "", "kind": "", "source": ""}
     now = datetime(2023, 12, 29, tzinfo=UTC)
-    rows = [
-        {**empty, "ts": now, "session": now.date(), "seq": seq} for seq in (-(2**62), 0, 2**62)
-    ]
+    rows = [{**empty, "ts": now, "session": now.date(), "seq": seq} for seq in (-(2**62), 0, 2**62)]
     with new_lake() as lake:
         assert lake.upsert(Market.KRX, "ticks", table_of(rows, kind)) == 3
         assert lake.upsert(Market.KRX, "ticks", table_of(rows[::-1], kind)) == 0
