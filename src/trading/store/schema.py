@@ -346,8 +346,8 @@ def _codes(column: "pa.ChunkedArray") -> "IntArray":
     least = numbers.min()
     if int(numbers.max()) - int(least) >= 2**63:
         # Their difference is no number any more; their rank is.
-        _, ranks = np.unique(numbers, return_inverse=True)
-        return ranks.astype(np.int64)
+        ranks: IntArray = np.unique(numbers, return_inverse=True)[1]
+        return ranks
     return numbers - least
 
 
