@@ -348,7 +348,8 @@ def _codes(column: "pa.ChunkedArray") -> "IntArray":
         # Their difference is no number any more; their rank is.
         ranks: IntArray = np.unique(numbers, return_inverse=True)[1]
         return ranks
-    return numbers - least
+    apart: IntArray = numbers - least
+    return apart
 
 
 def _cast_column(values: Any, wanted: "pa.DataType") -> "pa.ChunkedArray":
