@@ -21,6 +21,7 @@ import typer
 
 from trading.cli_models import app as models_app
 from trading.cli_research import app as research_app
+from trading.progress import progress_bar
 from trading.terminal import (
     EXIT_FAILURE,
     EXIT_FINDING,
@@ -39,7 +40,6 @@ from trading.terminal import (
     listed,
     market_of,
     print_json,
-    progress_bar,
     table,
 )
 

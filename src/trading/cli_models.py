@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trading.progress import progress_bar
 from trading.terminal import (
     EXIT_FINDING,
     DatasetOption,
@@ -18,7 +19,6 @@ from trading.terminal import (
     SymbolsOption,
     market_of,
     print_json,
-    progress_bar,
     scope,
     table,
 )
@@ -33,7 +33,7 @@ FamilyOption = Annotated[
     str | None,
     typer.Option(
         "--family",
-        help="모델 계열: forest, boosting, lstm, transformer, dqn … (기본: forest).",
+        help="모델 계열: forest, boosting, arima, lstm, transformer, dqn (기본: forest).",
     ),
 ]
 

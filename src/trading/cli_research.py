@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trading.progress import progress_bar
 from trading.terminal import (
     EXIT_FINDING,
     DatasetOption,
@@ -19,7 +20,6 @@ from trading.terminal import (
     SymbolsOption,
     date_option,
     print_json,
-    progress_bar,
     scope,
     table,
 )

@@ -1,4 +1,4 @@
-"""What every command shares: Typer in Korean, common options, progress, tables.
+"""What every command shares: Typer in Korean, common options, tables.
 
 Typer has no translations of its own. What the commands are is in ``cli`` and ``cli_research``.
 """
@@ -7,8 +7,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 EXIT_FINDING, EXIT_USAGE, EXIT_FAILURE = 1, 2, 3
 # Typer's own code for a command that was stopped by Ctrl+C.
 EXIT_INTERRUPTED = 130
-# How often the progress is told where no bar can be drawn.
-_LINE_SECONDS = 5.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -171,62 +168,6 @@ def date_option(name: str, text: str) -> Any:
 
 FirstOption = Annotated[date | None, date_option("--from", "첫 거래일.")]
 LastOption = Annotated[date | None, date_option("--to", "마지막 거래일.")]
-
-
-@contextmanager
-def progress_bar(
-    title: str, *, has_lines: bool = False
-) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar on a terminal's standard error; elsewhere plain lines, or nothing."""
-    if not sys.stderr.isatty():
-        yield _lines(title) if has_lines else None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show
-
-
-def _lines(title: str) -> Callable[[int, int], None]:
-    """Return what tells the progress in lines, one every few seconds."""
-    from trading.clock import monotonic_seconds
-
-    begun = told = monotonic_seconds()
-
-    def show(done: int, total: int) -> None:
-        nonlocal told
-        now = monotonic_seconds()
-        if now - told < _LINE_SECONDS:
-            return
-        told = now
-        left = (now - begun) / done * (total - done)
-        print(  # noqa: T201
-            f"{title}: {done:,}/{total:,} ({done / total:.0%}), 남은 시간 약 {_span(left)}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    return show
-
-
-def _span(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f}초"
-    return f"{minutes}분" if minutes < 120 else f"{minutes / 60:.1f}시간"
 
 
 def listed(text: str | None) -> list[str] | None:

@@ -108,9 +108,8 @@ def test_what_proves_nothing_is_said(clean: Report):
     assert (Kind.FACTOR, "momentum") not in silent
     assert not any(kind in (Kind.PANEL, Kind.REGIME) for kind, _ in silent)
     agents = {name for kind, name in silent if kind is Kind.AGENT}
-    # One enters inside a session and has no standing view; two are not taught for a check.
-    without = ("volatility_breakout", "transformer", "dqn")
-    assert agents <= {f"{name}.{part}" for name in without for part in ("votes", "confidence")}
+    # It enters inside a session and has no standing view.
+    assert agents <= {f"volatility_breakout.{part}" for part in ("votes", "confidence")}
     assert len([name for kind, name in silent if kind is Kind.FEATURE]) == 3
 
 

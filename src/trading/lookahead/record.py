@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
 # How long the other future lasts: as far ahead as anything that is taught or held looks.
 _YEAR = 252
-# The families that are taught for a check, small, and with something to say. Of the others one looks at
-# windows as the LSTM does, and the policy's account is cut in its own tests.
+# The families that are taught for a check, small, and with something to say.
 _TAUGHT: Mapping[str, Mapping[str, Any]] = {
     "forest": {"trees": 12},
     "boosting": {"trees": 12},
@@ -42,6 +41,11 @@ _TAUGHT: Mapping[str, Mapping[str, Any]] = {
     "lstm": {
         "hidden": 4, "layers": 1, "epochs": 2, "abstain_share": 0.0, "validation_share": 0.35,
     },
+    "transformer": {
+        "d_model": 8, "heads": 2, "layers": 1, "epochs": 2, "abstain_share": 0.0,
+        "validation_share": 0.35,
+    },
+    "dqn": {"steps": 10_000, "min_t": -math.inf},
 }  # fmt: skip
 # Two years of five names are few rows: one fold, most of them to learn from.
 _FOLDS = {"folds": 1, "first_train_share": 0.6}

@@ -158,10 +158,10 @@ def noise_features(
     seed: int,
     draws: int = LEAST_DRAWS,
 ) -> Control:
-    """Features that are standard normal noise teach nothing about recorded labels."""
+    """Recorded features that changed their rows, each by itself, teach nothing about the labels."""
 
     def drawn(rng: np.random.Generator) -> float:
-        noise = rng.standard_normal(data.x.shape).astype(data.x.dtype)
+        noise = rng.permuted(data.x, axis=0)
         return _rank_ic(replace(data, x=noise), learner, settings, rank_min_names, seed)
 
     return _nothing("noise", "잡음뿐인 특성", drawn, draws, seed=seed)
@@ -177,8 +177,8 @@ def purged(
 ) -> Control:
     """Nothing is remembered across the split of ``data``, whoever learns.
 
-    Labels are sums over ``horizon`` sessions of noise that knows neither past nor future, so all
-    that a training row tells of a tested one is the sessions that both labels share; ``Memory``
+    Labels are sums over ``horizon`` sessions of recorded outcomes in an order that knows neither
+    past nor future, so all that a training row tells of a tested one is the sessions that both labels share; ``Memory``
     lives of that alone. The tests are as short as a label, so that most of what is tested could be
     remembered.
     """
@@ -194,10 +194,13 @@ def purged(
 
 
 def remembered(data: Dataset, rng: np.random.Generator) -> Dataset:
-    """Return rows that know only their place, with labels of noise that overlap as recorded ones do."""
+    """Return rows that know only their place, with labels that overlap as recorded ones do.
+
+    What a name earns in a session is drawn from the recorded excess returns, whosever and whenever.
+    """
     n_sessions, names = int(data.row.max()) + data.horizon + 1, int(data.column.max()) + 1
     path = np.zeros((n_sessions + 1, names))
-    path[1:] = np.cumsum(rng.standard_normal((n_sessions, names)), axis=0)
+    path[1:] = np.cumsum(rng.choice(data.excess, (n_sessions, names)), axis=0)
     # What is earned after the close of the row, to that of ``horizon`` sessions later.
     label = path[data.row + data.horizon + 1, data.column] - path[data.row + 1, data.column]
     place = np.stack([data.row, data.column], axis=1).astype(np.float64)

@@ -3,9 +3,7 @@
 What they answer, compiled and without torch, is in ``sequences``; their layers are in ``networks``.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -24,6 +22,7 @@ from trading.models.base import (
     purged_tail,
 )
 from trading.models.sequences import LOG_SPREAD_LIMIT, Encoder, Recurrent, SequenceFit, SingleArray
+from trading.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -223,11 +222,12 @@ def teach(
     )
     taught, held = torch.from_numpy(course.taught), torch.from_numpy(course.held)
     best, least, waited, epoch = None, np.inf, 0, 0
-    with _progress(title, settings.epochs) as told:
+    with progress_bar(title) as told:
         for epoch in range(1, settings.epochs + 1):
             one_epoch(network, run, course, optimizer, taught)
             loss = _held_loss(network, run, course, held)
-            told(epoch)
+            if told is not None:
+                told(epoch, settings.epochs)
             waited += 1
             if loss < least:
                 best = {name: part.detach().clone() for name, part in network.state_dict().items()}
@@ -392,24 +392,3 @@ def _cast(device: "torch.device") -> Any:
     import torch
 
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
-@contextmanager
-def _progress(title: str, epochs: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal's standard error, elsewhere nothing."""
-    if not sys.stderr.isatty():
-        yield lambda epoch: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=epochs)
-        yield lambda epoch: bar.update(task, completed=epoch)
