@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from trading.backtest.trials import Outcome, Trial, TrialLedger, trials_path
 from trading.clock import WallClock, monotonic_seconds
 from trading.domain.wording import model_text
@@ -22,7 +20,7 @@ from trading.mlops.retrain import champions_choice
 from trading.mlops.track import Venue, trade_forecasts
 from trading.mlops.train import FAMILIES, Configuration, configuration, learner_of, taught
 from trading.models.base import Dataset, ModelSettings
-from trading.models.validation import WalkForward, folds, outcome
+from trading.models.validation import WalkForward, folds, forecasts, outcome
 
 if TYPE_CHECKING:
     import optuna
@@ -225,15 +223,11 @@ class _Search:
     ) -> WalkForward | None:
         """Return the walk-forward, or ``None`` when it was given up on the way."""
         learner = learner_of(family, own, self._deadline)
-        forecast = np.full(len(data.row), np.nan)
-        splits = folds(data, own.validation)
-        walk = None
-        for step, (train, test) in enumerate(splits):
-            fitted = learner.fit(data, train, seed=own.forest.seed)
-            forecast[test] = fitted.predict(data.x[test])
+        last, walk = len(folds(data, own.validation)) - 1, None
+        for step, forecast in enumerate(forecasts(data, learner, own.validation, seed=own.seed)):
             walk = outcome(data, forecast, own.validation, rank_min_names=own.rank_min_names)
             trial.report(walk.rank_ic_t, step)
-            if step < len(splits) - 1 and trial.should_prune():
+            if step < last and trial.should_prune():
                 return None
         return walk
 

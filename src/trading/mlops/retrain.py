@@ -536,6 +536,7 @@ def _over_seeds(
             models.validation,
             rank_min_names=models.rank_min_names,
             seed=challenger.model.card.seed,
+            first=challenger.walk,
         )
     except ModelError as error:
         log.warning("시드마다의 검증을 남기지 못함", family=family, reason=str(error))

@@ -140,7 +140,7 @@ def train(
     ModelError
         If there is too little to learn from, or no time left.
     """
-    learner, seed = learner_of(family, models, deadline), models.forest.seed
+    learner, seed = learner_of(family, models, deadline), models.seed
     if data is None:
         data = taught(panel, features, models, facts, family, only)
     walk = walk_forward(
@@ -275,7 +275,7 @@ def configuration(
         "family": family,
         "features": features.model_dump(mode="json", exclude={"regime"}),
         "models": models.model_dump(mode="json", include={*_COMMON, family}),
-        "seed": models.forest.seed,
+        "seed": models.seed,
         "only": list(only) if only is not None else None,
     }
 

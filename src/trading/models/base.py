@@ -32,7 +32,6 @@ class ForestSettings(BaseModel):
     min_leaf_share: float = Field(default=0.01, gt=0, lt=0.5)
     max_features: float = Field(default=0.4, gt=0, le=1)
     sample_rows: int = Field(default=10_000, ge=100)
-    seed: int = Field(default=7, ge=0)
 
 
 class BoostingSettings(BaseModel):
@@ -271,6 +270,7 @@ class ModelSettings(BaseModel):
     min_rows: int = Field(default=500, ge=50)
     min_coverage: float = Field(default=0.5, gt=0, le=1)
     rank_min_names: int = Field(default=5, ge=2)
+    seed: int = Field(default=7, ge=0)
     families: tuple[str, ...] = ("forest",)
     steps_sessions: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
     forest: ForestSettings = ForestSettings()

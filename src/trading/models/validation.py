@@ -4,7 +4,7 @@ Everything is split by date and refitted inside its fold. Whether the numbers su
 decided in ``mlops``, by the returns of the real order rules; the net result here is a first look.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -137,13 +137,29 @@ def walk_forward(
     ModelError
         If no date is left to test, the learner abstains from all or its forecasts are all equal.
     """
-    forecast = np.full(len(dataset.row), np.nan)
+    *_, forecast = forecasts(dataset, learner, settings, seed=seed)
+    return outcome(dataset, forecast, settings, rank_min_names=rank_min_names)
+
+
+def forecasts(
+    dataset: Dataset, learner: Learner, settings: ValidationSettings, *, seed: int
+) -> Iterator[FloatArray]:
+    """Yield the forecasts of all rows after each fold of a walk-forward; NaN for what is not tested.
+
+    It is the same array each time.
+
+    Raises
+    ------
+    ModelError
+        If no date is left to test.
+    """
     splits = folds(dataset, settings)
     if not splits:
         raise ModelError("검증 구간을 만들 수 없음: 학습 자료의 거래일이 너무 적음")
+    forecast = np.full(len(dataset.row), np.nan)
     for train, test in splits:
         forecast[test] = learner.fit(dataset, train, seed=seed).predict(dataset.x[test])
-    return outcome(dataset, forecast, settings, rank_min_names=rank_min_names)
+        yield forecast
 
 
 def over_seeds(
@@ -153,13 +169,16 @@ def over_seeds(
     *,
     rank_min_names: int,
     seed: int,
+    first: WalkForward | None = None,
 ) -> Seeds:
     """Return the walk-forward with ``settings.seeds`` seeds from ``seed`` on, and their spread.
 
-    The spread is that of the training's chance on one history: it says nothing of other histories.
+    ``first`` is that of ``seed`` where it was made already. The spread is that of the training's chance on one history: it says nothing of other histories.
     """
     walks = tuple(
-        walk_forward(dataset, learner, settings, rank_min_names=rank_min_names, seed=seed + k)
+        first
+        if first is not None and k == 0
+        else walk_forward(dataset, learner, settings, rank_min_names=rank_min_names, seed=seed + k)
         for k in range(settings.seeds)
     )
     found = {name: np.array([getattr(walk, name) for walk in walks]) for name in FIGURES}

@@ -42,7 +42,7 @@ def validate(
     settings = installation.settings
     models, history = settings.models, load_history(installation, scope)
     data = taught(history.adjusted, settings.features, models, history.facts, family)
-    learner, seed = learner_of(family, models), models.forest.seed
+    learner, seed = learner_of(family, models), models.seed
     found = validation.over_seeds(
         data, learner, models.validation, rank_min_names=models.rank_min_names, seed=seed
     )
