@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trading.cli_models import app as models_app
+from trading.cli_operations import app as operations_app
 from trading.cli_research import app as research_app
 from trading.progress import progress_bar
 from trading.terminal import (
@@ -56,6 +57,7 @@ data_app = KoreanTyper(help="시세 저장소: 들여오기, 채우기, 상태."
 exchange_app = KoreanTyper(help="로컬 거래소: 혼자 띄우기, 답하는 기능.")
 app.add_typer(research_app)
 app.add_typer(models_app)
+app.add_typer(operations_app)
 app.add_typer(data_app, name="data")
 app.add_typer(exchange_app, name="exchange")
 
@@ -864,6 +866,12 @@ def main() -> None:
     # Asked to end, the process stops as by Ctrl+C: connections closed, exchange stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     raise SystemExit(_guarded(lambda: app.execute("trading")))
+
+
+def monitor_main() -> None:
+    """``ai-trading-monitor``: the same as ``trading monitor``."""
+    sys.argv[1:1] = ["monitor"]
+    main()
 
 
 def _guarded(command: Callable[[], int]) -> int:
