@@ -224,12 +224,15 @@ class DemoRequest:
     fresh: bool = False
     profile: str = "real"
     faults: str | None = None
+    speed: float | None = None
 
     def asked(self) -> dict[str, Any]:
         """Return the request as JSON values, to recognise the same command after a crash."""
         faults = {} if self.faults is None else {"faults": _absolute(self.faults)}
+        speed = {} if self.speed is None else {"speed": self.speed}
         return {
             **faults,
+            **speed,
             "dataset": str(self.dataset.resolve()) if self.dataset is not None else None,
             "start": self.start.isoformat() if self.start is not None else None,
             "sessions": self.sessions,
@@ -662,8 +665,8 @@ def exchange_options(
     )
 
 
-def ensure_exchange(installation: Installation, run: Run) -> PortFile:
-    """Return where the demo's exchange listens, starting it when nobody does."""
+def ensure_exchange(installation: Installation, run: Run, session: date) -> PortFile:
+    """Return where the demo's exchange listens, starting it with ``session`` when nobody does."""
     home = installation.home
     name = f"{Env.DEMO}-{run.market}"
     path = home.data_dir / "exchange" / name / "port.json"
@@ -679,9 +682,9 @@ def ensure_exchange(installation: Installation, run: Run) -> PortFile:
         command += ["--dataset", run.dataset]
     if "faults" in run.asked:
         command += ["--faults", run.asked["faults"]]
-    speed = installation.settings.app.demo.speed
+    speed = run.asked.get("speed", installation.settings.app.demo.speed)
     if speed is not None:
-        command += ["--speed", str(speed)]
+        command += ["--speed", str(speed), "--start", str(session)]
     home.logs_dir.mkdir(parents=True, exist_ok=True)
     output = home.logs_dir / f"exchange-{name}.log"
     with output.open("ab") as sink:
@@ -745,7 +748,7 @@ def stop_exchange(installation: Installation, name: str) -> None:
 async def _connect_demo(
     installation: Installation, run: Run, market: Market, session: date, symbols: Sequence[str]
 ) -> AsyncIterator[Connection]:
-    port = ensure_exchange(installation, run)
+    port = ensure_exchange(installation, run, session)
     door = ControlDoor(port)
     door.open_session(session)
     status = door.status()

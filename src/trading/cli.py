@@ -146,6 +146,17 @@ def _main(
         )
 
 
+SpeedOption = Annotated[
+    float | None,
+    typer.Option(
+        "--speed",
+        parser=_speed,
+        metavar="<float>",
+        help="벽시계의 몇 배로 갈지 (없으면 한 걸음씩).",
+    ),
+]
+
+
 @app.command(help="기록된 거래일을 로컬 거래소에서 실제 통신으로 돌립니다.")
 def demo(
     market: MarketOption = None,
@@ -159,6 +170,7 @@ def demo(
         ProfileName, typer.Option("--profile", help="거래소 규칙.")
     ] = ProfileName.REAL,
     faults: FaultsOption = None,
+    speed: SpeedOption = None,
     no_prefect: Annotated[
         bool, typer.Option("--no-prefect", help="Prefect 없이 같은 단계를 차례로 부릅니다.")
     ] = False,
@@ -177,6 +189,7 @@ def demo(
         fresh=fresh,
         profile=str(profile),
         faults=faults,
+        speed=speed,
     )
     result = demo_runs.run(installation, chosen, request, with_prefect=not no_prefect)
     if as_json:
@@ -810,15 +823,7 @@ def exchange_serve(
         ProfileName, typer.Option("--profile", help="거래소 규칙.")
     ] = ProfileName.REAL,
     dataset: DatasetOption = None,
-    speed: Annotated[
-        float | None,
-        typer.Option(
-            "--speed",
-            parser=_speed,
-            metavar="<float>",
-            help="벽시계의 몇 배로 갈지 (없으면 한 걸음씩).",
-        ),
-    ] = None,
+    speed: SpeedOption = None,
     start: Annotated[
         date | None, date_option("--start", "벽시계일 때 첫 거래일 (처음 띄울 때 꼭 필요).")
     ] = None,
