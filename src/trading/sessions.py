@@ -14,6 +14,9 @@ from trading.domain.instrument import Market
 from trading.domain.rules import MarketRules, shipped_rules
 from trading.errors import ConfigError
 
+# Longer than any market has ever been closed.
+_ABOUT = timedelta(days=30)
+
 
 class SessionCalendar:
     """The sessions of one market, by local date, over the range its law is stated for.
@@ -24,14 +27,23 @@ class SessionCalendar:
         Whose sessions.
     rules : MarketRules or None
         The market's law with the overridden days; ``None`` takes the shipped law.
+    around : date or None
+        Know only the sessions about this day, which takes a part of the time to make.
     """
 
-    def __init__(self, market: Market, rules: MarketRules | None = None) -> None:
+    def __init__(
+        self, market: Market, rules: MarketRules | None = None, *, around: date | None = None
+    ) -> None:
         rules = shipped_rules(market) if rules is None else rules
+        first, last = rules.first, rules.last
+        if around is not None:
+            first, last = max(first, around - _ABOUT), min(last, around + _ABOUT)
         self.market = market
         self.timezone = ZoneInfo(market.timezone_name)
-        self._hours = dict(_library_hours(market, rules.first, rules.last))
+        self._hours = dict(_library_hours(market, first, last))
         for day, override in rules.calendar_overrides.items():
+            if not first <= day <= last:
+                continue
             if override.closed:
                 self._hours.pop(day, None)
             elif override.open is not None and override.close is not None:
@@ -41,8 +53,8 @@ class SessionCalendar:
                 )
                 self._hours[day] = (opened, closed)
         self._days = sorted(self._hours)
-        self._first = rules.first
-        self._last = rules.last
+        self._first = first
+        self._last = last
 
     @property
     def sessions_per_year(self) -> int:

@@ -37,6 +37,11 @@ class Pace(Protocol):
         """Whether the venue's time stands still until it is moved."""
         ...
 
+    @property
+    def speed(self) -> float | None:
+        """Venue seconds per wall second; ``None`` where time waits."""
+        ...
+
     async def open_session(self, session: date) -> None:
         """Bring the venue to the morning of ``session``."""
         ...
@@ -134,6 +139,11 @@ class LockStep:
         """The venue waits for its client."""
         return True
 
+    @property
+    def speed(self) -> float | None:
+        """Time has no speed of its own."""
+        return None
+
     async def open_session(self, session: date) -> None:
         """Bring the venue to the morning of ``session``."""
         self._take(await asyncio.to_thread(self._door.open_session, session))
@@ -182,6 +192,11 @@ class WallPace:
     def waits(self) -> bool:
         """Time passes by itself."""
         return False
+
+    @property
+    def speed(self) -> float | None:
+        """Venue seconds per wall second."""
+        return self._speed
 
     async def open_session(self, session: date) -> None:
         """Wait until the session begins: the venue opens by itself."""

@@ -6,7 +6,7 @@ the rest, exits are armed again, and the session goes on.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -88,7 +88,8 @@ class LiveSession:
     """Drives one engine through one session at one venue.
 
     ``exchanges`` names the exchange of every known share, for the fees of trades by hand; those
-    of the view when not given.
+    of the view when not given. ``condition`` says at the venue's time how account and machine are
+    doing, for the hourly status.
     """
 
     def __init__(
@@ -102,7 +103,9 @@ class LiveSession:
         supervision: Supervision,
         *,
         exchanges: Mapping[str, Exchange] | None = None,
+        condition: Callable[[datetime], Mapping[str, Any]] | None = None,
     ) -> None:
+        self._condition = condition or (lambda _: {})
         self._engine = engine
         self._broker = broker
         self._feed = feed
@@ -702,7 +705,8 @@ class LiveSession:
         }
         # "ts" of a log line is wall time: the venue's own has a name of its own.
         log.info("시간별 상태", venue_time=now.isoformat(), **fields)
-        self._notifier.send("hourly_status", {"ts": now.isoformat(), **fields})
+        told = {"ts": now.isoformat(), **fields, **self._condition(now)}
+        self._notifier.send("hourly_status", told)
 
 
 def _halted(symbol: str, ts: datetime) -> MarketStatus:
