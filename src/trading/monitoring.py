@@ -1,4 +1,4 @@
-"""How a running session is doing: its heartbeat file, its counts, memory and processor.
+"""How a running session is doing: its heartbeat file, its counts, the machine, the market's hours.
 
 Whoever wants to know reads the file; nothing here decides or alarms.
 """
@@ -7,22 +7,36 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
+from trading.domain.instrument import Market
+from trading.domain.wording import MARKET_TEXT, money_text, percent_text
+from trading.errors import ConfigError
 from trading.ports import Clock
+from trading.sessions import SessionCalendar
+from trading.simulation.account import Account
 
 OPEN = "open"
 CLOSED = "closed"
 
+SEOUL, EASTERN = ZoneInfo("Asia/Seoul"), ZoneInfo("America/New_York")
+
 _MB = 1024 * 1024
+_GB = 1024 * _MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """The last sign of life of a session; ``ts`` in wall time."""
+    """The last sign of life of a session; ``ts`` in wall time.
+
+    ``venue_ts`` is the venue's time at that moment and ``speed`` how many of its seconds pass in
+    one of the wall clock's: ``None`` where time stands still until it is moved.
+    """
 
     pid: int
     ts: datetime
@@ -32,10 +46,59 @@ class Heartbeat:
     counters: Mapping[str, int]
     memory_mb: float
     cpu_percent: float
+    venue_ts: datetime | None = None
+    speed: float | None = None
+
+    def venue_now(self, now: datetime) -> datetime:
+        """Return what the venue's clock shows at the wall's ``now``."""
+        if self.venue_ts is None:
+            return now
+        return self.venue_ts + (now - self.ts) * (self.speed or 0.0)
+
+    def wall_at(self, venue: datetime) -> datetime | None:
+        """Return when the venue's clock shows ``venue``; ``None`` where nobody can know."""
+        if self.venue_ts is None:
+            return venue
+        if not self.speed:
+            return None
+        return self.ts + (venue - self.venue_ts) / self.speed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the whole machine has left: shares in percent, ``sent`` and ``received`` in bytes."""
+
+    memory_percent: float
+    cpu_percent: float
+    disk_free_gb: float
+    disk_percent: float
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketNow:
+    """Whether a market trades, and the hours of its present or next session, in UTC."""
+
+    market: Market
+    is_open: bool
+    session: str
+    opens: datetime
+    closes: datetime
+
+    @property
+    def text(self) -> str:
+        """The Korean words: open until when, or closed until when, in Korean time."""
+        if self.is_open:
+            return f"장중, {self.closes.astimezone(SEOUL):%H:%M} KST 마감"
+        return f"장 닫힘, 다음 개장 {self.opens.astimezone(SEOUL):%Y-%m-%d %H:%M} KST"
 
 
 class SessionMonitor:
-    """Writes the heartbeat of one session; ``counters`` tells how far its counts have come."""
+    """Writes the heartbeat of one session; ``counters`` tells how far its counts have come.
+
+    ``venue`` is the venue's clock and ``speed`` its pace, where they are not the wall's.
+    """
 
     def __init__(
         self,
@@ -45,6 +108,8 @@ class SessionMonitor:
         session: str,
         clock: Clock,
         counters: Callable[[], Mapping[str, int]],
+        venue: Clock | None = None,
+        speed: float | None = 1.0,
     ) -> None:
         import psutil
 
@@ -53,6 +118,8 @@ class SessionMonitor:
         self._session = session
         self._clock = clock
         self._counters = counters
+        self._venue = venue
+        self._speed = speed
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call only marks the start of the interval
 
@@ -67,6 +134,8 @@ class SessionMonitor:
             counters=dict(sorted(self._counters().items())),
             memory_mb=round(self._process.memory_info().rss / _MB, 1),
             cpu_percent=self._process.cpu_percent(),
+            venue_ts=self._venue.now() if self._venue is not None else None,
+            speed=self._speed,
         )
         self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(f".{os.getpid()}.tmp")
@@ -97,7 +166,12 @@ def read_heartbeat(path: Path) -> Heartbeat | None:
         body = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
-    return Heartbeat(**body | {"ts": datetime.fromisoformat(body["ts"])})
+    venue = body.get("venue_ts")
+    instants = {
+        "ts": datetime.fromisoformat(body["ts"]),
+        "venue_ts": datetime.fromisoformat(venue) if venue is not None else None,
+    }
+    return Heartbeat(**body | instants)
 
 
 def is_running(heartbeat: Heartbeat) -> bool:
@@ -105,6 +179,89 @@ def is_running(heartbeat: Heartbeat) -> bool:
     import psutil
 
     return heartbeat.phase != CLOSED and bool(psutil.pid_exists(heartbeat.pid))
+
+
+def machine(path: Path) -> Machine:
+    """Return what the machine has left; the disk is the one that holds ``path``."""
+    import psutil
+
+    disk, network = psutil.disk_usage(str(path)), psutil.net_io_counters()
+    return Machine(
+        memory_percent=psutil.virtual_memory().percent,
+        cpu_percent=psutil.cpu_percent(),
+        disk_free_gb=round(disk.free / _GB, 2),
+        disk_percent=disk.percent,
+        sent=network.bytes_sent,
+        received=network.bytes_recv,
+    )
+
+
+def market_now(calendar: SessionCalendar, now: datetime) -> MarketNow | None:
+    """Return whether the market trades at ``now``; ``None`` for a day that no calendar knows."""
+    day = now.astimezone(calendar.timezone).date()
+    try:
+        session = day if calendar.is_session(day) else calendar.next(day)
+        opens, closes = calendar.open_close(session)
+        if now >= closes:
+            session = calendar.next(session)
+            opens, closes = calendar.open_close(session)
+    except ConfigError:
+        return None
+    return MarketNow(
+        market=calendar.market,
+        is_open=opens <= now < closes,
+        session=session.isoformat(),
+        opens=opens,
+        closes=closes,
+    )
+
+
+def hours_text(now: datetime) -> Mapping[str, str]:
+    """Return ``now`` as it reads on a clock in Seoul and on one in New York."""
+    return {
+        "kst": f"{now.astimezone(SEOUL):%Y-%m-%d %H:%M:%S} KST",
+        "eastern": f"{now.astimezone(EASTERN):%Y-%m-%d %H:%M:%S %Z}",
+    }
+
+
+def status_of(
+    account: Account,
+    prices: Mapping[str, int],
+    *,
+    names: Mapping[str, str],
+    previous_equity: int,
+    starting_equity: int,
+) -> dict[str, Any]:
+    """Return how an account does, in the field names of the hourly message.
+
+    ``prices`` holds one for each held symbol; money in minor units, holdings as Korean text.
+    """
+    equity, currency = account.equity(prices), account.market.currency
+    held = sorted(
+        account.positions.values(), key=lambda p: (-p.quantity * prices[p.symbol], p.symbol)
+    )
+    return {
+        "equity": equity,
+        "cash": account.cash,
+        "daily_profit": equity - previous_equity,
+        "daily_return": equity / previous_equity - 1.0,
+        "total_return": equity / starting_equity - 1.0,
+        "positions": {
+            names.get(p.symbol) or p.symbol: f"{p.quantity:,}주, "
+            f"{money_text(prices[p.symbol], currency)}, "
+            f"수익률 {percent_text(prices[p.symbol] / p.average_price - 1.0)}"
+            for p in held
+        },
+    }
+
+
+def market_states(calendars: Iterable[SessionCalendar], now: datetime) -> dict[str, str]:
+    """Return in Korean whether each market trades at ``now``, by its Korean name."""
+    found = [(calendar.market, market_now(calendar, now)) for calendar in calendars]
+    return {
+        MARKET_TEXT[market]: state.text if state is not None else "달력 밖의 날이라 모름"
+        for market, state in found
+    }
 
 
 def _iso(value: object) -> str:
