@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from trading.context import (
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.domain.market import PriceBasis
+from trading.domain.order import OrderStatus
 from trading.domain.wording import REGIME_TEXT, model_text
 from trading.errors import (
     BrokerError,
@@ -48,12 +49,20 @@ from trading.live.journal import (
     Evidence,
     Journal,
     RecordedSession,
+    closed_sessions,
     read_session,
 )
 from trading.live.parity import history_hashes
 from trading.live.session import LiveSession, SessionOutcome, Supervision
 from trading.log import get_logger
-from trading.monitoring import SessionMonitor
+from trading.monitoring import (
+    OPEN,
+    SessionMonitor,
+    hours_text,
+    machine,
+    market_states,
+    status_of,
+)
 from trading.ports import Notifier, Record, RecordKind
 from trading.sessions import SessionCalendar
 from trading.settlement import collect, parity, summarize, write_report
@@ -426,6 +435,15 @@ async def _trade(
         journal = Journal(context.ledger, context.session, connection.pace.clock)
         start = session_event(context, prepared, engine)
         recorded = _drilled(context, prepared, engine, start, view, journal) or recorded
+        monitor = SessionMonitor(
+            heartbeat_path(context),
+            market=str(context.market),
+            session=str(context.session),
+            clock=context.clock,
+            counters=lambda: _counters(connection.client),
+            venue=connection.pace.clock,
+            speed=connection.pace.speed,
+        )
         session = LiveSession(
             engine,
             connection.client,
@@ -442,16 +460,10 @@ async def _trade(
                 manual_trades=context.settings.execution.manual_trades,
             ),
             exchanges={i.symbol: i.exchange for i in context.lake.instruments(context.market)},
+            condition=_condition(context, engine, monitor),
         )
         told = f"{context.run.run_id}:{context.session}"
         context.notifier.send("session_started", about | {"key": f"start:{told}"})
-        monitor = SessionMonitor(
-            heartbeat_path(context),
-            market=str(context.market),
-            session=str(context.session),
-            clock=context.clock,
-            counters=lambda: _counters(connection.client),
-        )
         async with monitor.beating():
             outcome = await session.run(
                 start,
@@ -511,6 +523,52 @@ def _orderable(prepared: Prepared, view: View) -> View:
     raw, past = prepared.raw, prepared.row - 1
     value = np.where(raw.tradable[past], raw.close[past] * raw.volume[past], 0)
     return prepared.views.at(prepared.row, held=[raw.symbols[int(value.argmax())]])
+
+
+def _condition(
+    context: DayContext, engine: TradingEngine, monitor: SessionMonitor
+) -> Callable[[datetime], Mapping[str, Any]]:
+    """Return what tells how account and machine are doing, for the hourly status.
+
+    In a demo all hours are those of the recorded day.
+    """
+    names = {i.symbol: i.name for i in context.lake.instruments(context.market)}
+    calendars = [
+        context.calendar
+        if market is context.market
+        else SessionCalendar(market, context.settings.markets[market], around=context.session)
+        for market in Market
+    ]
+    earlier = [s for s in closed_sessions(context.ledger) if s < context.session]
+    before = read_session(context.ledger, earlier[-1]).closed if earlier else None
+    began = context.run.starting_cash + sum(cost for _, cost in context.run.positions.values())
+
+    def tell(now: datetime) -> Mapping[str, Any]:
+        beat = monitor.beat(OPEN)
+        statuses = [order.status for order in engine.orders.values()]
+        return status_of(
+            engine.account,
+            engine.last_price,
+            names=names,
+            previous_equity=before["equity"] if before is not None else began,
+            starting_equity=began,
+        ) | {
+            "orders": len(statuses),
+            "fills": sum(status is OrderStatus.FILLED for status in statuses),
+            "refused": sum(status is OrderStatus.REJECTED for status in statuses),
+            "api_succeeded": beat.counters["api_succeeded"],
+            "api_failed": beat.counters["api_failed"],
+            "memory_mb": beat.memory_mb,
+            "cpu_percent": beat.cpu_percent,
+            "disk_free_gb": machine(context.home.data_dir).disk_free_gb,
+            "market_state": market_states(calendars, now),
+            **hours_text(now),
+            "environment": f"{context.env} (기록된 {context.session} 거래일의 재생, 시각은 그날의 것)"
+            if context.replays
+            else context.env,
+        }
+
+    return tell
 
 
 def _counters(client: Client) -> dict[str, int]:
