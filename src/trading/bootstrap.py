@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from trading import real_money
 from trading.clock import ManualClock, ScaledClock, WallClock, monotonic_seconds
 from trading.config import (
     Env,
@@ -49,7 +50,6 @@ from trading.live.journal import (
     accept_differences,
     closed_sessions,
     open_differences,
-    read_session,
 )
 from trading.live.pace import ControlDoor, LockStep, Pace, PortFile, WallPace
 from trading.live.reconcile import Difference
@@ -85,9 +85,6 @@ log = get_logger(__name__)
 _DEMO_KEY = "demo-app-key-of-the-local-exchange--"
 _DEMO_ACCOUNT = "7001000101"
 _POLL_SECONDS = 0.05
-# What real money asks of paper trading first (DESIGN 4): law, not a setting.
-_PAPER_SESSIONS, _PAPER_DAYS = 20, 60
-_WALK_FORWARD_YEARS = 3
 # Enough recorded sessions for the traded volume that an order is measured by.
 _DRILL_SESSIONS = 60
 
@@ -523,13 +520,21 @@ def _opened(
         key=f"{env}-{market}-{session}",
         env=env,
         market=market,
+    policy = policy_in_force(settings, env, market, calendar, ledger, session)
+    if policy.hash != policy_of(settings, market, calendar).hash:
+        log.info(
+            "실전 첫 세션의 좁은 한도로 거래",
+            max_gross=policy.risk.max_gross,
+            max_single_name=policy.risk.max_single_name,
+            max_order_share=policy.risk.guards.max_order_share,
+        )
         session=session,
         run=run,
         home=home,
         settings=settings,
         rules=rules,
         calendar=calendar,
-        policy=policy_of(settings, market, calendar),
+        policy=policy,
         clock=WallClock(),
         ledger=ledger,
         lake=lake,
@@ -861,86 +866,83 @@ def rules_and_calendar(settings: Settings, market: Market) -> tuple[MarketRules,
 # -- paper and real ------------------------------------------------------------------------
 
 
-def unmet_conditions(installation: Installation, env: Env) -> list[str]:
-    """Return what still keeps ``env`` from trading: one Korean sentence each, empty when nothing."""
-    missing = installation.secrets.missing("real" if env is Env.REAL else "paper")
-    found = [f"환경 변수 {name}이(가) 없습니다." for name in missing]
-    if installation.settings.app.env is not env:
-        found.append(
-            f"config/app.yaml의 env를 {env}로 바꿔야 합니다(지금 {installation.settings.app.env})."
-        )
-    if env is Env.REAL:
-        found += _real_conditions(installation)
-    return found
-
-
-def unmet_today(installation: Installation, env: Env) -> list[str]:
-    """Return ``unmet_conditions`` after proving the guards, where today's drill alone is missing."""
-    unmet = unmet_conditions(installation, env)
-    if env is Env.REAL and unmet and unmet == [_drill_lacking(installation)]:
-        drill(installation, installation.settings.app.market)
-        return unmet_conditions(installation, env)
-    return unmet
-
-
-def _real_conditions(installation: Installation) -> list[str]:
-    """Return the conditions of real money that are not met, with how far they are."""
-    clean = _clean_paper_sessions(installation)
-    found = []
-    if clean < _PAPER_SESSIONS:
-        found.append(
-            f"최근 {_PAPER_DAYS}일 안에 모의투자에서 차이 없이 마친 세션이 {_PAPER_SESSIONS}회 있어야 "
-            f"합니다(지금 {clean}회)."
-        )
-    found += _walk_forward_lacking(installation)
-    lacking = _drill_lacking(installation)
-    if lacking is not None:
-        found.append(lacking)
-    account = installation.secrets.kis_real_account
-    last4 = account.get_secret_value().replace("-", "")[-4:] if account is not None else None
-    if last4 is None or os.environ.get("TRADING_CONFIRM_REAL") != last4:
-        found.append("TRADING_CONFIRM_REAL에 실전 계좌번호의 마지막 네 자리를 넣어야 합니다.")
-    return found
-
-
-def _walk_forward_lacking(installation: Installation) -> list[str]:
-    """Return what the kept walk-forwards of the active policy still lack."""
-    from trading.backtest.walkforward import proven_sessions
-
-    market = installation.settings.app.market
-    _, calendar = rules_and_calendar(installation.settings, market)
-    policy = policy_of(installation.settings, market, calendar)
-    proven = proven_sessions(research_dir(installation.home) / "walk-forward", policy.hash)
-    years = proven / calendar.sessions_per_year
-    if years >= _WALK_FORWARD_YEARS:
-        return []
-    return [
-        f"활성 정책의 {_WALK_FORWARD_YEARS}년 이상 전진 분석 기록(trading walk-forward ensemble)이 있어야 "
-        f"합니다(지금 {years:.1f}년)."
+def conditions(
+    installation: Installation, env: Env, market: Market | None = None
+) -> list[real_money.Condition]:
+    """Return what ``env`` asks for before it trades ``market``, met or not, with how far it is."""
+    settings, home = installation.settings, installation.home
+    market = market or settings.app.market
+    found = [
+        *real_money.keys(installation.secrets.missing("real" if env is Env.REAL else "paper")),
+        real_money.environment(env, settings.app.env),
     ]
+    if env is not Env.REAL:
+        return found
+    today = _today(market)
+    _, calendar = rules_and_calendar(settings, market)
+    account = installation.secrets.kis_real_account
+    with _read_ledger(home, Env.PAPER, market) as paper, _read_ledger(home, env, market) as real:
+        return [
+            *found,
+            real_money.paper_sessions(paper, today),
+            real_money.walk_forward(
+                research_dir(home) / "walk-forward",
+                policy_of(settings, market, calendar).hash,
+                calendar.sessions_per_year,
+            ),
+            real_money.drill(
+                real, today, policy_in_force(settings, env, market, calendar, real, today).hash
+            ),
+            real_money.confirmation(
+                account.get_secret_value() if account is not None else None,
+                os.environ.get("TRADING_CONFIRM_REAL"),
+            ),
+        ]
 
 
-def _drill_lacking(installation: Installation) -> str | None:
-    """Return what today's drill of the active policy still lacks, ``None`` when it passed."""
-    market = installation.settings.app.market
-    drilled = None
-    if ledger_path(installation.home, Env.REAL, market).exists():
-        ledger = open_ledger(installation.home, Env.REAL, market, read_only=True)
-        try:
-            for record in ledger.read(RecordKind.DRILL, session=_today(market)):
-                drilled = record.body
-        finally:
-            ledger.close()
-    _, calendar = rules_and_calendar(installation.settings, market)
-    if drilled is None:
-        now = "지금 없음"
-    elif drilled["policy_hash"] != policy_of(installation.settings, market, calendar).hash:
-        now = "그 뒤에 설정이 바뀜"
-    elif not drilled["passed"]:
-        now = "오늘은 실패함"
-    else:
-        return None
-    return f"오늘의 안전장치 훈련(trading drill) 기록이 있어야 합니다({now})."
+def unmet_conditions(
+    installation: Installation, env: Env, market: Market | None = None
+) -> list[str]:
+    """Return what still keeps ``env`` from trading: one Korean sentence each, empty when nothing."""
+    return [c.lacking for c in conditions(installation, env, market) if not c.is_met]
+
+
+def unmet_today(installation: Installation, env: Env, market: Market | None = None) -> list[str]:
+    """Return ``unmet_conditions`` after proving the guards, where today's drill alone is missing."""
+    lacking = [c for c in conditions(installation, env, market) if not c.is_met]
+    if [c.code for c in lacking] == [real_money.DRILL]:
+        drill(installation, market or installation.settings.app.market)
+        return unmet_conditions(installation, env, market)
+    return [c.lacking for c in lacking]
+
+
+def policy_in_force(
+    settings: Settings, env: str, market: Market, calendar: SessionCalendar,
+    ledger: Ledger | None, session: date,
+) -> Policy:  # fmt: skip
+    """Return the policy of ``session``: that of every environment, narrower on a fresh real account.
+
+    How fresh it was is read from what the ledger closed before ``session``, so that whoever
+    proves the session later finds the same policy.
+    """
+    policy = policy_of(settings, market, calendar)
+    if env != Env.REAL:
+        return policy
+    earlier = [s for s in closed_sessions(ledger) if s < session] if ledger is not None else []
+    return real_money.first_steps(policy, settings.execution.first_sessions, len(earlier))
+
+
+@contextlib.contextmanager
+def _read_ledger(home: Home, env: Env, market: Market) -> "Iterator[SqliteLedger | None]":
+    """Open the ledger of an account to be read; ``None`` where nothing was ever traded."""
+    if not ledger_path(home, env, market).exists():
+        yield None
+        return
+    ledger = open_ledger(home, env, market, read_only=True)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
 
 
 def _today(market: Market) -> date:
@@ -1021,7 +1023,9 @@ def _drill_stage(
         exchanges={symbol: exchanges[symbol]},
     )
     row = len(raw.sessions) - 1
-    policy = policy_of(settings, market, calendar)
+    env = settings.app.env
+    with _read_ledger(installation.home, env, market) as ledger:
+        policy = policy_in_force(settings, env, market, calendar, ledger, _today(market))
     evaluation = evaluate(
         adjusted.until(row),
         raw,
@@ -1044,35 +1048,13 @@ def _drill_stage(
     return engine, start, view
 
 
-def _clean_paper_sessions(installation: Installation) -> int:
-    """Count the recent paper sessions whose books and parity left nothing unexplained."""
-    market = installation.settings.app.market
-    if not ledger_path(installation.home, Env.PAPER, market).exists():
-        return 0
-    since = WallClock().now().date() - timedelta(days=_PAPER_DAYS)
-    ledger = open_ledger(installation.home, Env.PAPER, market, read_only=True)
-    try:
-        recent = [s for s in closed_sessions(ledger) if s >= since]
-        proven = {
-            record.session
-            for record in ledger.read(RecordKind.PARITY)
-            if record.body["unexplained"] == 0
-        }
-        return sum(
-            session in proven and not (read_session(ledger, session).closed or {})["differences"]
-            for session in recent
-        )
-    finally:
-        ledger.close()
-
-
 def _open_venue_day(installation: Installation, market: Market, session: date | None) -> DayContext:
     """Open today's session at KIS: 모의투자 or 실전투자, as ``app.yaml`` says."""
     from trading.broker.history import KisBarSource
 
     home, settings = installation.home, installation.settings
     env = settings.app.env
-    unmet = unmet_today(installation, env)
+    unmet = unmet_today(installation, env, market)
     if unmet:
         raise ConfigError(" ".join(unmet))
     _, calendar = rules_and_calendar(settings, market)

@@ -213,7 +213,8 @@ def run(
     from trading.errors import ConfigError
 
     installation = bootstrap.open_home(State.root)
-    unmet = bootstrap.unmet_today(installation, Env(env))
+    chosen = Market(market) if market is not None else installation.settings.app.market
+    unmet = bootstrap.unmet_today(installation, Env(env), chosen)
     if unmet:
         raise ConfigError(f"{env} 거래를 시작할 수 없습니다. " + " ".join(unmet))
     chosen = Market(market) if market is not None else installation.settings.app.market

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from numba import njit
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trading.allocation.rebalance import limit_price
 from trading.domain.arrays import IntArray
@@ -36,12 +36,35 @@ class ManualTrades(StrEnum):
     QUARANTINE = "quarantine"
 
 
+class FirstSessions(BaseModel):
+    """Narrower limits of a real account's first sessions (``execution.yaml: first_sessions``).
+
+    Fractions of equity. They stand beside the limits of ``risk.yaml`` and are no part of the
+    policy that a walk-forward proves: while they count, the smaller of the two limits holds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sessions: Annotated[int, Field(ge=1)] = 20
+    max_gross: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    max_single_name: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    max_order_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+
+    @model_validator(mode="after")
+    def _order_fits_the_name(self) -> "FirstSessions":
+        # A name within its cap must be one order's worth, or a decision is refused at the gate.
+        if self.max_order_share < self.max_single_name:
+            raise ValueError("max_order_share 는 max_single_name 보다 작을 수 없습니다")
+        return self
+
+
 class ExecutionSettings(BaseModel):
     """Contents of ``execution.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manual_trades: ManualTrades = ManualTrades.ADOPT
+    first_sessions: FirstSessions = FirstSessions()
 
     krx: OrderSettings
     us: OrderSettings

@@ -14,6 +14,7 @@ from small_venue import Day
 
 from trading import bootstrap
 from trading import day as stages
+from trading import real_money
 from trading.backtest.runner import fees_of, session_start
 from trading.config import Env
 from trading.domain.decision import TradingState, Verdict
@@ -162,8 +163,8 @@ MUTATIONS = {
         engine_module, "breach", without(int(Verdict.CAP_DRAWDOWN), engine_module.breach)),
     RuleCode.DRAWDOWN_START: (
         engine_module, "next_state", lambda equity, peak, *rest: (ACTIVE, peak, 0)),
-    RuleCode.REDUCING_SELLS: (TradingEngine, "_stop_buying", lambda self: []),
-    RuleCode.HALTED_KEEPS_ALL: (TradingEngine, "_stop_buying", lambda self: []),
+    RuleCode.REDUCING_SELLS: (TradingEngine, "_take_back", lambda self: []),
+    RuleCode.HALTED_KEEPS_ALL: (TradingEngine, "_take_back", lambda self: []),
     RuleCode.STATE_SURVIVES: (
         TradingEngine, "snapshot",
         lambda self, then=TradingEngine.snapshot: then(self) | {"operator": "active"}),
@@ -528,18 +529,17 @@ def test_real_money_needs_todays_drill(home, monkeypatch):
 def test_where_only_the_drill_is_missing_it_is_done(home, monkeypatch):
     """Nobody has to type a command every morning; a guard that fails keeps real money out."""
     installation = real_home(home)
-    monkeypatch.setattr(
-        bootstrap, "unmet_conditions",
-        lambda installation, env: [s for s in (bootstrap._drill_lacking(installation),) if s],
-    )  # fmt: skip
-    monkeypatch.setattr(guards_module, "GUARDS", {**GUARDS, GuardCode.LOT: lambda case: True})
-    assert "실패" in bootstrap.unmet_today(installation, Env.REAL)[0]
+    everything = bootstrap.conditions
 
-    monkeypatch.undo()
-    monkeypatch.setattr(
-        bootstrap, "unmet_conditions",
-        lambda installation, env: [s for s in (bootstrap._drill_lacking(installation),) if s],
-    )  # fmt: skip
+    def only_the_drill(installation, env, market=None):
+        return [c for c in everything(installation, env, market) if c.code == real_money.DRILL]
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bootstrap, "conditions", only_the_drill)
+        broken.setattr(guards_module, "GUARDS", {**GUARDS, GuardCode.LOT: lambda case: True})
+        assert "실패" in bootstrap.unmet_today(installation, Env.REAL)[0]
+
+    monkeypatch.setattr(bootstrap, "conditions", only_the_drill)
 
     assert bootstrap.unmet_today(installation, Env.REAL) == []
 
