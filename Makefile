@@ -13,7 +13,7 @@ COMPILED_TESTS := $(wildcard tests/unit/simulation tests/unit/allocation tests/u
 	tests/unit/execution tests/unit/test_ensemble.py tests/unit/models tests/unit/backtest)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test test-slow lint serve mlflow chaos bench soak fuzz conformance compare-peers
+.PHONY: help check setup demo test test-slow lint serve mlflow dashboard chaos bench feed soak fuzz conformance compare-peers
 
 help:
 	@printf '%s\n' \
@@ -22,13 +22,15 @@ help:
 	  'make test-slow  오래 걸리는 테스트 (스무 시작일, 한국 기록 재생)' \
 	  'make chaos   강제 종료와 장애 속에서 시드 1,000개를 돌려 두 장부를 견줍니다 (DATASET=폴더: 한국 시장도)' \
 	  'make bench   실시간 경로, 판단, 위험, 비중, 학습과 (DATASET=폴더) 자료 저장소의 속도를 같은 실행 안의 기준과 비교합니다' \
-  'make soak    40종목 초당 2,000건을 흘려 보내며 손실과 증가를 봅니다 (SECONDS=600, DATASET=폴더)' \
+  'make feed    40종목 초당 2,000건을 흘려 보내며 손실과 증가를 봅니다 (SECONDS=600, DATASET=폴더)' \
+	  'make soak    기록된 60거래일을 장애 속에서 이어 돌리며 늘어나는 것을 봅니다 (SESSIONS=60, SEED=1)' \
   'make fuzz    실시간 자료와 응답의 해석기를 망가진 입력으로 두드립니다 (SECONDS=600)' \
   'make conformance  다른 이가 만든 KIS 클라이언트를 로컬 거래소에서 시험합니다 (DATASET=폴더)' \
   'make compare-peers  다른 백테스터와 체결과 평가금액을 견줍니다 (처음에는 설치에 몇 분)' \
   'make lint    린트, 형식, 타입, 구조만 검사합니다' \
 	  'make serve   Prefect 서버와 작업자를 띄우고 배포합니다 (http://127.0.0.1:4200)' \
-	  'make mlflow  MLflow 화면을 띄웁니다 (http://127.0.0.1:5000)'
+	  'make mlflow  MLflow 화면을 띄웁니다 (http://127.0.0.1:5000)' \
+	  'make dashboard  계좌, 주문, 위험, 로그를 보는 화면을 띄웁니다 (http://127.0.0.1:8501)'
 
 # One sentence each, before anything is made.
 check:
@@ -108,8 +110,11 @@ bench: setup
 	  $(BIN)/python bench/$$table.py $(if $(DATASET),--dataset '$(DATASET)') || kept=1; done; exit $$kept
 
 SECONDS ?= 600
+feed: setup
+	@$(BIN)/python bench/feed.py --seconds $(SECONDS) $(if $(DATASET),--dataset '$(DATASET)')
+
 soak: setup
-	@$(BIN)/python bench/soak.py --seconds $(SECONDS) $(if $(DATASET),--dataset '$(DATASET)')
+	@$(BIN)/python bench/soak.py --sessions $(or $(SESSIONS),60) --seed $(or $(SEED),1)
 
 # The clients of others live in an environment of their own, made once for each list of versions.
 conformance: setup
@@ -148,6 +153,9 @@ serve: setup
 	  $(BIN)/prefect --no-prompt deploy --all && \
 	  echo "[3/3] 작업자를 띄웁니다. 끝내려면 Ctrl+C" && \
 	  $(BIN)/prefect worker start --pool trading'
+
+dashboard: setup
+	@$(BIN)/trading dashboard
 
 mlflow: setup
 	@mkdir -p mlruns

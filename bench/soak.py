@@ -1,293 +1,275 @@
-"""Forty symbols, two thousand frames a second, for as long as asked: nothing lost, nothing grown.
+"""Many recorded days in a row with faults on: nothing grows, nothing is lost, no error unexplained.
 
-``make soak SECONDS=600``. A process of its own plays the venue: it registers like KIS and sends
-recorded prints at an even pace. This process is the client: the real stream, bars and engine with
-a holding in every symbol, so that each print meets the exit rules. The time counts from the
-server's send to the engine's answer. Prices and volumes are recorded (``--dataset``: KRX minute
-bars, else the embedded US days, each share's history beginning at eight different years); only
-the hour is the present one.
+``make soak``. ``trading demo --sessions 60`` runs as a user runs it: Prefect, the session, and the
+local exchange over HTTP and WebSocket, each day with a schedule of faults of its own. This process
+only watches from outside: after each day it looks at the memory and the open files of every
+process, and at the size of what was written. Killed itself by a fault that ends the command, the
+run is started again as its last sentence says, and that is counted.
 """
 
 import argparse
-import array
-import asyncio
-import gc
-import random
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import cycle, islice
-from multiprocessing import Pipe, Process
-from multiprocessing.connection import Connection
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any
 
+import numpy as np
 import psutil
-from measure import Result, Spread, show
+import yaml
+from measure import Result, show
 
-from trading.wire import stream as wire
-
-SYMBOLS = 40
-FRAMES_PER_SECOND = 2_000
-# How often the server sends what is due: a feed does not come evenly either.
-PULSE_SECONDS = 0.002
-# Every so many frames one holds three records, as at the open and the close.
-BUNDLE_EVERY, BUNDLE = 20, 3
-WARM_SHARE = 0.1
-TRADE_TR = "H0STCNT0"
-LATENCY_LIMIT_MS, GROWTH_LIMIT_MIB = 5.0, 16.0
-Prints = list[tuple[int, int]]
+MARKET = "us"
+# The first days fill caches and compile: nothing is concluded from them.
+WARM_SHARE = 0.2
+# More than this over the whole run is growth, however noisy the days are.
+GROWTH_LIMIT_MIB, HANDLE_LIMIT = 32.0, 8.0
+LOG_LIMIT_KIB = 512.0
+MOST_STARTS = 20
+POLL_SECONDS = 0.2
+# A slope beyond so many standard errors is no noise.
+NOISE_T = 3.0
 
 
-def recorded(dataset: Path | None) -> list[Prints]:
-    """Return (price, volume) of the recorded prints of forty instruments, in won or cents."""
-    if dataset is not None:
-        import pandas as pd
+@dataclass(slots=True)
+class Series:
+    """What was seen of one process of the run after each day."""
 
-        frame = pd.read_parquet(dataset / "krx_minute.parquet")
-        symbol = next(name for name in ("symbol", "code", "ticker") if name in frame)
-        largest = frame.groupby(symbol)["volume"].sum().nlargest(SYMBOLS).index
-        return [_paths(frame[frame[symbol] == name].head(20_000)) for name in largest]
+    memory_mib: list[float] = field(default_factory=list)
+    handles: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Seen:
+    """Everything seen; ``series`` by (start of the command, process)."""
+
+    series: dict[tuple[int, str], Series] = field(default_factory=dict)
+    log_bytes: list[int] = field(default_factory=list)
+    starts: int = 0
+    endings: list[str] = field(default_factory=list)
+
+
+def schedule(path: Path, sessions: Sequence[date], seed: int) -> int:
+    """Write the faults of each session to ``path``; return how many."""
     from trading.domain.instrument import Market
-    from trading.store.datasets import EmbeddedSource
+    from trading.exchange.faults import draw
 
-    source = EmbeddedSource()
-    days = source.sessions(Market.US)
-    frame = source.daily(Market.US, None, days[0], days[-1])
-    found = []
-    for name in sorted(set(frame["symbol"]))[: SYMBOLS // 8]:
-        prints = _paths(frame[frame["symbol"] == name])
-        found += [prints[k * len(prints) // 8 :] + prints[: k * len(prints) // 8] for k in range(8)]
-    return list(islice(cycle(found), SYMBOLS))
-
-
-def _paths(bars: Any) -> Prints:
-    """Return each bar as its four prints: open, low, high, close with a quarter of the volume."""
-    rows = zip(
-        *(bars[name].astype("int64") for name in ("open", "low", "high", "close", "volume")),
-        strict=True,
-    )
-    return [
-        (int(price), max(1, int(row[4]) // 4)) for row in rows for price in row[:4] if row[4] > 0
-    ]
+    entries = []
+    for i, session in enumerate(sessions):
+        for fault in draw(seed + i, Market(MARKET)).faults:
+            spec = {key: value for key, value in fault.spec().items() if value not in (None, "")}
+            entries.append(spec | {"session": session.isoformat()})
+    path.write_text(yaml.safe_dump(entries, allow_unicode=True), encoding="utf-8")
+    return len(entries)
 
 
-def _ticks(histories: list[Prints]) -> Iterator[tuple[str, int, int, int]]:
-    """Yield (symbol, price, volume, cumulative) for ever, one symbol after the other."""
-    totals = [0] * len(histories)
-    endless = [cycle(prints) for prints in histories]
+def coming(home: Path, count: int) -> list[date]:
+    """Return the sessions that a new demo account trades."""
+    from trading import bootstrap
+    from trading.domain.instrument import Market
+
+    installation = bootstrap.open_home(home, console=False)
+    recorded = bootstrap.open_source(installation).sessions(Market(MARKET))
+    first = installation.settings.app.demo.warmup_sessions[Market(MARKET)]
+    return recorded[first : first + count]
+
+
+def watch(home: Path, command: Sequence[str], count: int) -> tuple[Seen, dict[str, Any]]:
+    """Run the command to its end, starting it again where it stopped; return what was seen."""
+    seen = Seen()
+    ledger = home / "data" / "ledger" / f"demo-{MARKET}.db"
     while True:
-        for k, prints in enumerate(endless):
-            price, volume = next(prints)
-            totals[k] += volume
-            yield f"{k + 1:06d}", price, volume, totals[k]
+        seen.starts += 1
+        with tempfile.TemporaryFile() as out, (home / "soak.err").open("ab") as err:
+            process = subprocess.Popen(command, stdout=out, stderr=err, env=os.environ.copy())
+            _follow(psutil.Process(process.pid), ledger, home, seen)
+            code = process.wait()
+            out.seek(0)
+            said = out.read().decode()
+        done = settled(ledger)
+        sys.stderr.write(f"{done}/{count}거래일, 종료 코드 {code}\n")
+        if done >= count:
+            return seen, json.loads(said.strip().splitlines()[-1])
+        seen.endings.append(_last_line(home / "soak.err"))
+        if seen.starts >= MOST_STARTS:
+            raise SystemExit(f"{MOST_STARTS}번 시작하고도 끝나지 않음: {seen.endings[-1]}")
 
 
-def venue(pipe: Connection, dataset: Path | None, seconds: float) -> None:
-    """Play the venue; tells the port, and at the end when each print was sent."""
-    from websockets.asyncio.server import serve
-
-    ticks = _ticks(recorded(dataset))
-    sent, overslept = array.array("q"), array.array("q")
-
-    def record(day: str, clock: str) -> str:
-        symbol, price, volume, total = next(ticks)
-        fields = [""] * 46
-        fields[0], fields[1], fields[2], fields[33] = symbol, clock, str(price), day
-        fields[12], fields[13] = str(volume), str(total)
-        return "^".join(fields)
-
-    async def talk(socket: Any) -> None:
-        registered: set[str] = set()
-        is_complete = asyncio.Event()
-
-        async def answer() -> None:
-            # The client asks again now and then whether its registrations are still known.
-            async for text in socket:
-                wish = wire.parse_client_message(text)
-                assert isinstance(wish, wire.Registration)
-                is_new = wish.key not in registered
-                registered.add(wish.key)
-                await socket.send(
-                    wire.reply_message(
-                        wire.Reply(tr_id=wish.tr_id, key=wish.key, ok=is_new,
-                                   code="OPSP0000" if is_new else "OPSP0002", text="",
-                                   encrypted=False, iv="0" * 16, secret="0" * 32)
-                    )
-                )  # fmt: skip
-                if len(registered) == SYMBOLS:
-                    is_complete.set()
-
-        answering = asyncio.create_task(answer())
-        await is_complete.wait()
-        loop = asyncio.get_running_loop()
-        begin, frames = loop.time(), 0
-        while loop.time() - begin < seconds:
-            due = int((loop.time() - begin) * FRAMES_PER_SECOND)
-            now = datetime.now(UTC) + timedelta(hours=9)
-            day, clock = f"{now:%Y%m%d}", f"{now:%H%M%S}"
-            while frames < due:
-                frames += 1
-                count = BUNDLE if frames % BUNDLE_EVERY == 0 else 1
-                text = wire.frame_message(TRADE_TR, [record(day, clock) for _ in range(count)])
-                at = monotonic_ns()
-                sent.extend([at] * count)
-                await socket.send(text)
-            before = monotonic_ns()
-            await asyncio.sleep(PULSE_SECONDS)
-            overslept.append(monotonic_ns() - before - int(PULSE_SECONDS * 1e9))
-        await answering
-
-    async def run() -> None:
-        async with serve(talk, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
-            pipe.send(server.sockets[0].getsockname()[1])
-            while not pipe.poll():
-                await asyncio.sleep(0.1)
-            pipe.send_bytes(sent.tobytes())
-            pipe.send_bytes(overslept.tobytes())
-
-    asyncio.run(run())
+def _follow(process: psutil.Process, ledger: Path, home: Path, seen: Seen) -> None:
+    done = settled(ledger)
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        now = settled(ledger)
+        if now > done:
+            done = now
+            _sample(process, seen)
+            seen.log_bytes.append(sum(f.stat().st_size for f in (home / "logs").rglob("*.*")))
+        time.sleep(POLL_SECONDS)
 
 
-async def client(port: int, seconds: float) -> tuple["array.array[int]", int, int, int, int]:
-    """Take the feed; return when each print was decided on, volumes told and seen, and memory."""
-    from trading.broker.settings import StreamSettings
-    from trading.broker.stream import KisStream
-    from trading.clock import WallClock
-    from trading.domain.market import Tick
-    from trading.execution.bars import BarBuilder
-
-    engine = _engine()
-    bars = BarBuilder()
-
-    async def approve() -> str:
-        return "soak"
-
-    stream = KisStream(
-        f"ws://127.0.0.1:{port}",
-        settings=StreamSettings(),
-        approve=approve,
-        notice=None,
-        account="1234567801",
-        clock=WallClock(),
-        rng=random.Random(1),
-    )
-    # Made before the memory is looked at, so that keeping the times is no growth.
-    done = array.array("q", bytes(8 * int((seconds + 5) * FRAMES_PER_SECOND * 1.2)))
-    handled = volume = 0
-    totals: dict[str, int] = {}
-    process = psutil.Process()
-    warm_at, before = int(seconds * WARM_SHARE * 1e9), 0
-    gc.collect()
-    gc.freeze()
-    start = monotonic_ns()
-    await stream.register(TRADE_TR, [f"{k + 1:06d}" for k in range(SYMBOLS)])
-    is_over = False
-    while not is_over:
-        await stream.arrived(0.5)
-        for event in stream.drain():
-            if not isinstance(event, Tick):
+def _sample(process: psutil.Process, seen: Seen) -> None:
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            name = _name(one.cmdline())
+            if name is None:
                 continue
-            bars.add(event)
-            engine.handle(event)
-            done[handled] = monotonic_ns()
-            handled += 1
-            volume += event.volume
-            totals[event.symbol] = event.cumulative_volume
-        now = monotonic_ns() - start
-        if not before and now > warm_at:
-            before = process.memory_info().rss
-        is_over = now > (seconds + 2) * 1e9
-    after = process.memory_info().rss
-    holes = sum(len(track.holes) for track in stream._tracks.values())
-    assert stream.connections == 1
-    await stream.close()
-    missing = sum(totals.values()) - volume
-    assert not holes or missing
-    return done[:handled], handled, missing, before, after
+            series = seen.series.setdefault((seen.starts, name), Series())
+            series.memory_mib.append(one.memory_info().rss / 2**20)
+            series.handles.append(float(one.num_fds()))
 
 
-def _engine() -> Any:
-    """Return the engine in a session, holding ten shares of everything, far from every exit."""
-    import tempfile
+def _name(words: Sequence[str]) -> str | None:
+    if "exchange" in words:
+        return "거래소"
+    if "demo" in words:
+        return "매매"
+    if any("prefect" in word for word in words):
+        return "Prefect 서버"
+    return None
 
-    from trading.backtest.runner import fees_of
-    from trading.bootstrap import policy_of
-    from trading.config import load_settings
-    from trading.domain.decision import TradingState
-    from trading.domain.instrument import Market
-    from trading.domain.market import Tick
-    from trading.domain.rules import shipped_rules
-    from trading.execution.decide import RiskState
-    from trading.execution.engine import SessionStart, TradingEngine
-    from trading.sessions import SessionCalendar
-    from trading.simulation.account import Account
 
-    market = Market.KRX
-    rules, calendar = shipped_rules(market), SessionCalendar(market)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings(Path(folder))
-    engine = TradingEngine(
-        policy_of(settings, market, calendar),
-        Account(market, 10**12),
-        RiskState(peak=10**12, cooldown=0, state=TradingState.ACTIVE),
-        fees_of(rules, calendar),
+def settled(ledger: Path) -> int:
+    """Return how many sessions the ledger holds as proven."""
+    if not ledger.exists():
+        return 0
+    query = "SELECT count(*) FROM journal WHERE kind='parity'"
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
+        try:
+            return int(db.execute(query).fetchone()[0])
+        except sqlite3.OperationalError:
+            # Its tables are not there yet.
+            return 0
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text("utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def growth(values: Sequence[float]) -> tuple[float, float]:
+    """Return the growth over the days after the warm-up and its standard error (HAC)."""
+    import statsmodels.api as sm
+
+    kept = np.asarray(values[int(len(values) * WARM_SHARE) :])
+    if len(kept) < 5 or not kept.std():
+        return 0.0, 0.0
+    days = np.arange(len(kept), dtype=float)
+    fit = sm.OLS(kept, sm.add_constant(days)).fit(
+        cov_type="HAC", cov_kwds={"maxlags": max(1, len(kept) // 6)}
     )
-    names = [f"{k + 1:06d}" for k in range(SYMBOLS)]
-    engine.account.restore(
-        {"cash": 10**12, "positions": {name: [10, 10] for name in names}, "traded": {}}
-    )
-    now = datetime.now(UTC)
-    engine.handle(
-        SessionStart(
-            session=now.date(), open_ts=now - timedelta(hours=1), close_ts=now + timedelta(days=1),
-            actions=(), reference=dict.fromkeys(names, 1), withholding_ppb=0,
-        )
-    )  # fmt: skip
-    # What is compiled at the first print is compiled before the feed, as in a session.
-    engine.handle(Tick(names[0], 1, 1, 1, now, now))
-    return engine
+    return float(fit.params[1] * len(kept)), float(fit.bse[1] * len(kept))
 
 
-def soak(seconds: float, dataset: Path | None) -> list[Result]:
-    """Run the feed for ``seconds`` and return what was found."""
-    ours, theirs = Pipe()
-    server = Process(target=venue, args=(theirs, dataset, seconds), daemon=True)
-    server.start()
-    done, handled, missing, before, after = asyncio.run(client(ours.recv(), seconds))
-    ours.send("end")
-    sent, overslept = array.array("q"), array.array("q")
-    sent.frombytes(ours.recv_bytes())
-    overslept.frombytes(ours.recv_bytes())
-    server.join(10)
-    lost = len(sent) - handled
-    times = [late - early for early, late in zip(sent, done, strict=False)]
-    spread = Spread.of(times)
-    return [
-        Result(name="소켓에서 판단까지 p99", value=spread.p99 / 1e3, limit=LATENCY_LIMIT_MS,
-               unit="ms", spreads={f"{handled:,} prints, {seconds:g} s": spread,
-                                   "this machine alone: how late a sleep ends":
-                                   Spread.of(overslept)}),
-        Result(name="놓친 체결", value=float(lost), limit=0.0, unit="건", spreads={}),
-        Result(name="놓친 수량", value=float(missing), limit=0.0, unit="주", spreads={}),
-        Result(name="늘어난 메모리", value=(after - before) / 2**20, limit=GROWTH_LIMIT_MIB,
-               unit="MiB", spreads={}),
-        Result(name="초당 프레임", value=handled / seconds / (1 + (BUNDLE - 1) / BUNDLE_EVERY),
-               limit=0.98 * FRAMES_PER_SECOND, unit="건/초", at_least=True, spreads={}),
-    ]  # fmt: skip
+def errors(home: Path) -> Iterator[dict[str, Any]]:
+    """Yield every line of the error log."""
+    for path in sorted((home / "logs").glob("errors*.jsonl")):
+        for line in path.read_text("utf-8").splitlines():
+            yield json.loads(line)
+
+
+# Which faults of the exchange (docs/faults.md) an error line of the session speaks of.
+EXPLAINED = {
+    "주문 결과 불명": (1, 3, 27),
+}
+
+
+def unexplained(home: Path, faults: Counter[int]) -> Counter[str]:
+    """Return the errors that no fault of the run explains, by event."""
+    found: Counter[str] = Counter()
+    for line in errors(home):
+        numbers = EXPLAINED.get(line["event"], ())
+        if not any(faults[number] for number in numbers):
+            found[line["event"]] += 1
+    return found
 
 
 def main() -> int:
     """Run the soak that was asked for."""
     parser = argparse.ArgumentParser(
-        description="실시간 시세를 오래 흘려 보내며 손실과 증가를 봅니다."
+        description="기록된 거래일 여럿을 장애 속에서 이어 돌리며 늘어나는 것을 봅니다."
     )
-    parser.add_argument("--seconds", type=float, default=600.0, help="얼마나 오래 (초).")
-    parser.add_argument("--dataset", type=Path, help="한국 분봉이 기록된 폴더.")
+    parser.add_argument("--sessions", type=int, default=60, help="거래일 수.")
+    parser.add_argument("--seed", type=int, default=1, help="장애의 시드.")
+    parser.add_argument("--home", type=Path, help="쓸 폴더 (기본: 임시 폴더).")
+    parser.add_argument("--no-faults", action="store_true", help="장애 없이.")
     parser.add_argument("--json", action="store_true", help="결과를 JSON으로 씁니다.")
     asked = parser.parse_args()
-    return show(soak(asked.seconds, asked.dataset), as_json=asked.json)
+    home = asked.home or Path(tempfile.mkdtemp(prefix="soak-"))
+    home.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable, "-m", "trading.cli", "--root", str(home), "demo", "--market", MARKET,
+        "--sessions", str(asked.sessions), "--json",
+    ]  # fmt: skip
+    if not asked.no_faults:
+        path = home / "faults.yaml"
+        schedule(path, coming(home, asked.sessions), asked.seed)
+        command += ["--faults", str(path)]
+    seen, body = watch(home, command, asked.sessions)
+    code = show(results(home, seen, body), as_json=asked.json)
+    if asked.home is None and code == 0:
+        shutil.rmtree(home)
+    else:
+        sys.stderr.write(f"남은 폴더: {home}\n")
+    return code
+
+
+def results(home: Path, seen: Seen, body: dict[str, Any]) -> list[Result]:
+    """Return what was seen, against what is promised."""
+    from trading.chaos.audit import compare
+
+    ledger = home / "data" / "ledger" / f"demo-{MARKET}.db"
+    journal = next((home / "data" / "exchange" / f"demo-{MARKET}").glob("*.db"))
+    with closing(sqlite3.connect(ledger)) as db:
+        intact = db.execute("PRAGMA integrity_check").fetchone()[0]
+    audit = compare(ledger, journal, account="7001000101", starting_cash=body["starting_equity"])
+    numbers: Counter[int] = Counter()
+    for name, count in audit.faults.items():
+        if "/" in name:
+            numbers[int(name.split("/")[0])] += count
+    strange = unexplained(home, numbers)
+    found = [
+        Result(name="거래일", value=body["sessions"], limit=None, unit="일", spreads={}),
+        Result(name="주문", value=body["orders"], limit=None, unit="건", spreads={}),
+        Result(name="일어난 장애", value=sum(numbers.values()), limit=None, unit="번", spreads={}),
+        Result(name="다시 시작", value=seen.starts - 1, limit=None, unit="번", spreads={}),
+    ]
+    for (start, name), series in seen.series.items():
+        for what, values, limit, unit in (
+            ("메모리", series.memory_mib, GROWTH_LIMIT_MIB, "MiB"),
+            ("연 파일", series.handles, HANDLE_LIMIT, "개"),
+        ):
+            value, error = growth(values)
+            noise = f"± {error:.2f}, {len(values)}일, 끝 {values[-1]:.0f}"
+            is_noise = abs(value) <= NOISE_T * error
+            found.append(
+                Result(
+                    name=f"{name} {start}: 늘어난 {what} ({noise})",
+                    value=value, limit=None if is_noise and value < limit * 4 else limit, unit=unit, spreads={},
+                )
+            )  # fmt: skip
+    daily = np.diff(seen.log_bytes) / 1024 if len(seen.log_bytes) > 1 else np.zeros(1)
+    found += [
+        Result(name="하루의 로그 (최대)", value=float(daily.max()), limit=LOG_LIMIT_KIB, unit="KiB", spreads={}),
+        Result(name="잃은 주문", value=audit.lost, limit=0, unit="건", spreads={}),
+        Result(name="두 번 낸 주문", value=audit.doubled, limit=0, unit="건", spreads={}),
+        Result(name="돈의 차이", value=abs(audit.money_difference), limit=0, unit="최소 단위", spreads={}),
+        Result(name="장부의 무결성", value=float(intact != "ok"), limit=0, unit="문제", spreads={}),
+        Result(name="현금 대조 차이", value=body["cash_difference"], limit=0, unit="최소 단위", spreads={}),
+        Result(name="설명되지 않은 재현 차이", value=body["parity"]["unexplained"], limit=0, unit="건", spreads={}),
+        Result(name="설명되지 않은 오류 줄", value=strange.total(), limit=0, unit="줄", spreads={}),
+    ]  # fmt: skip
+    for text in (*audit.findings, *(f"{event}: {count}줄" for event, count in strange.items())):
+        sys.stderr.write(f"  {text}\n")
+    return found
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_a_busy_feed_loses_nothing():
 
     The way has two wake-ups in it: on a machine that is late with a mere sleep, that counts.
     """
-    results = run("soak.py", "--seconds", "20")
+    results = run("feed.py", "--seconds", "20")
     *_, machine = results["소켓에서 판단까지 p99"]["microseconds"].values()
 
     assert results["놓친 체결"]["value"] == 0
