@@ -46,6 +46,7 @@ from trading.errors import (
     UsageError,
 )
 from trading.execution.decide import Policy
+from trading.home import UNFINISHED_RESTORE
 from trading.live.journal import (
     accept_differences,
     closed_sessions,
@@ -113,7 +114,13 @@ _kept_exchanges: set[str] = set()
 
 def open_home(root: Path | None = None, *, console: bool = True) -> Installation:
     """Return the installation at ``root`` with logs flowing into its folder."""
+    # What is written from here on belongs to its user alone: books, tokens, reports, logs.
+    os.umask(0o077)
     home = resolve_root(root)
+    if (home.root / UNFINISHED_RESTORE).exists():
+        raise ConfigError(
+            f"백업에서 되살리는 일이 끝나지 않은 폴더: {home.root} — trading restore를 다시 실행해 마쳐 주십시오."
+        )
     settings = load_settings(home.root)
     secrets = load_secrets(home.root)
     configure(home.logs_dir, console=console)
@@ -542,12 +549,23 @@ def _opened(
         notifier=notifier,
         connect=connect,
         intake=Intake(lake, home, rules, calendar, source, terms),
+        back_up=_daily_backup(installation),
         replays=env is Env.DEMO,
     )
     _days[context.key] = _OpenDay(
         installation=installation, context=context, lease=lease, notifier=notifier, clients=clients
     )
     return context
+
+
+def _daily_backup(installation: Installation) -> Callable[[], Any] | None:
+    """Return what takes the day's backup; ``None`` where the settings wish none."""
+    from trading.backup import back_up
+
+    wish = installation.settings.app.backup
+    if not wish.on_closing:
+        return None
+    return lambda: back_up(installation.home, installation.settings, with_lake=wish.with_lake)
 
 
 def _next_session(source: BarSource, ledger: Ledger, run: Run) -> date:

@@ -1,5 +1,186 @@
 """The commands of running it every day: state of trading, watching, telling, keeping safe."""
 
-from trading.terminal import KoreanTyper
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trading.terminal import JsonOption, KoreanTyper, State, print_json
+
+if TYPE_CHECKING:
+    from trading.backup import Contents
 
 app = KoreanTyper()
+
+
+notify_app = KoreanTyper()
+app.add_typer(notify_app, name="notify", help="알림: 메일과 웹훅.")
+
+
+@notify_app.callback()
+def _notify() -> None:
+    """알림: 메일과 웹훅."""
+
+
+@notify_app.command(
+    "test", help="설정된 통로마다 시험 알림을 지금 보내고, 안 되면 원인과 할 일을 말합니다."
+)
+def notify_test(as_json: JsonOption = False) -> None:
+    from trading import bootstrap
+    from trading.clock import WallClock
+    from trading.notify.probe import no_recipients, probe
+
+    installation = bootstrap.open_home(State.root)
+    settings = installation.settings.notify
+    channels = [c for c in bootstrap.open_notifier(State.root).channels if c.name != "log"]
+    found = probe(channels, at=WallClock().now(), prefix=settings.subject_prefix)
+    if settings.mail.host is not None and not installation.secrets.mail_recipients:
+        found.insert(0, no_recipients(f"{settings.mail.host}:{settings.mail.port}"))
+    if as_json:
+        print_json({"channels": [one.to_json() for one in found]})
+    elif found:
+        typer.echo("\n".join(one.text() for one in found))
+    else:
+        typer.echo(
+            "설정된 통로가 없습니다. config/notify.yaml의 mail.host나 webhook.url을 정하고, "
+            "비밀번호와 받는 사람은 .env의 SMTP_PASSWORD, TRADING_MAIL_TO에 넣으십시오."
+        )
+    bad = [one for one in found if not one.is_fine]
+    if not found or any(one.is_setting or one.remark for one in bad):
+        raise typer.Exit(EXIT_USAGE)
+    if bad:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@app.command(
+    help="장부, 모델, 연구 기록, 설정을 파일 하나로 백업하고 다시 읽어 검증합니다. 비밀은 넣지 않습니다."
+)
+def backup(
+    to: Annotated[
+        Path | None, typer.Option("--to", help="백업을 둘 폴더 (기본: 설정의 backup.folder).")
+    ] = None,
+    with_lake: Annotated[
+        bool, typer.Option("--with-lake", help="시세 저장소도 넣습니다 (클 수 있습니다).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import backup as safe
+    from trading import bootstrap
+
+    installation = bootstrap.open_home(State.root)
+    done = safe.back_up(installation.home, installation.settings, to, with_lake=with_lake)
+    contents = safe.contents_of(done.path)
+    if as_json:
+        print_json(done.to_json() | _described(contents))
+        return
+    typer.echo(f"백업했습니다: {done.path} (파일 {done.files:,}개, {done.bytes / 1e6:,.1f} MB)")
+    typer.echo("  다시 읽어 모든 파일의 해시와 데이터베이스를 확인했습니다.")
+    _tell_contents(contents)
+
+
+@app.command(help="백업에서 되살립니다. 다른 컴퓨터나 다른 폴더에서도 됩니다.")
+def restore(
+    archive: Annotated[
+        Path | None,
+        typer.Argument(
+            help="백업 파일. 주지 않으면 멈춘 복원을 마치거나, 있는 백업을 보여 줍니다."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="지금 있는 것을 옆 폴더로 옮기고 되살립니다.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import backup as safe
+    from trading.config import load_settings, resolve_root
+    from trading.errors import UsageError
+
+    home = resolve_root(State.root)
+    if archive is None:
+        done = safe.finish_restore(home.root)
+        if done is None:
+            folder = home.root / load_settings(home.root).app.backup.folder
+            kept = "".join(f"\n  {path}" for path in reversed(safe.archives(folder)))
+            raise UsageError(f"되살릴 백업 파일을 적어 주세요. 있는 백업:{kept or ' 없음'}")
+    else:
+        done = safe.restore(archive, home.root, force=force)
+    contents = done.contents
+    if as_json:
+        print_json(
+            {
+                "archive": str(done.archive),
+                "root": str(home.root),
+                "aside": [str(path) for path in done.aside],
+                "missing_datasets": list(done.missing_datasets),
+                **_described(contents),
+            }
+        )
+        return
+    typer.echo(f"되살렸습니다: {home.root} ({done.archive}, {contents.created:%Y-%m-%d %H:%M} UTC)")
+    for path in done.aside:
+        typer.echo(f"  있던 것은 옮겨 두었습니다: {path}")
+    _tell_contents(contents)
+    for dataset in done.missing_datasets:
+        typer.echo(
+            f"  이 컴퓨터에 없는 기록 폴더: {dataset} (같은 자리에 두어야 이어서 거래합니다)"
+        )
+    typer.echo("다음에 할 일:")
+    if not (home.root / ".env").exists():
+        typer.echo("  .env에 키를 다시 적습니다 (chmod 600). 비밀은 백업에 없습니다.")
+    lacking = {} if contents.has_lake else _spans(contents)
+    if lacking and any(account["name"].startswith("demo") for account in contents.accounts):
+        typer.echo("  데모의 시세는 다음 trading demo가 저절로 채웁니다. 다른 계좌와 연구에는:")
+    for market, (first, last) in sorted(lacking.items()):
+        typer.echo(f"  trading data backfill --market {market} --from {first} --to {last}")
+    typer.echo("  trading check로 살피고, trading reconcile로 증권사와 장부를 맞춰 봅니다.")
+
+
+def _described(contents: "Contents") -> dict[str, Any]:
+    lacking = {} if contents.has_lake else _spans(contents)
+    return {
+        "created": contents.created.isoformat(),
+        "accounts": contents.accounts,
+        "with_lake": contents.has_lake,
+        "backfill": [
+            {"market": market, "first": str(first), "last": str(last)}
+            for market, (first, last) in sorted(lacking.items())
+        ],
+        "left_out": contents.left_out,
+    }
+
+
+def _spans(contents: "Contents") -> dict[str, tuple[date, date]]:
+    """Return the days of each market that the lake held."""
+    found: dict[str, tuple[date, date]] = {}
+    for held in contents.lake:
+        if held["first"] is None or held["last"] is None:
+            continue
+        first, last = date.fromisoformat(held["first"]), date.fromisoformat(held["last"])
+        known = found.get(held["market"], (first, last))
+        found[held["market"]] = min(known[0], first), max(known[1], last)
+    return found
+
+
+def _tell_contents(contents: "Contents") -> None:
+    for account in contents.accounts:
+        last = f", 마지막 {account['last_session']}" if account["last_session"] else ""
+        typer.echo(f"  장부 {account['name']}: 마친 세션 {account['sessions']:,}회{last}")
+    typer.echo(f"  넣지 않은 것: {', '.join(contents.left_out)}")
+
+
+@app.command(help="화면(대시보드)을 이 컴퓨터의 브라우저에 띄웁니다. 끝내려면 Ctrl+C.")
+def dashboard(
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="포트 (기본: 설정 파일).")
+    ] = None,
+) -> None:
+    from trading import bootstrap
+    from trading.dashboard import server
+
+    installation = bootstrap.open_home(State.root)
+    chosen = port or installation.settings.app.dashboard.port
+    server.check_port(chosen)
+    typer.echo(f"대시보드: {server.address(chosen)} (끝내려면 Ctrl+C)")
+    server.serve(installation, chosen)
+    typer.echo("대시보드를 끝냈습니다.")

@@ -100,6 +100,18 @@ class SupervisionSettings(_Strict):
     balance_reads: int = Field(default=3, ge=2)
 
 
+class BackupSettings(_Strict):
+    """Where backups go, how many stay, and whether the day takes one after its close.
+
+    ``folder`` is relative to the home folder; better a disk of its own.
+    """
+
+    folder: str = "backups"
+    keep: int = Field(default=14, ge=1)
+    on_closing: bool = True
+    with_lake: bool = False
+
+
 class AppSettings(_Strict):
     """``config/app.yaml``."""
 
@@ -110,6 +122,7 @@ class AppSettings(_Strict):
     data: DataSettings
     demo: DemoSettings
     supervision: SupervisionSettings = SupervisionSettings()
+    backup: BackupSettings = BackupSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,7 +154,8 @@ class DayContext:
     """Everything one day of one market works with; built by ``bootstrap``.
 
     ``connect`` opens the venue for the symbols it will be asked about; ``intake`` fills the lake,
-    with what ``source`` has alone where the day ``replays`` it.
+    with what ``source`` has alone where the day ``replays`` it; ``back_up`` keeps the installation
+    safe after the close, where that is wished.
     """
 
     key: str
@@ -174,6 +175,7 @@ class DayContext:
     notifier: Notifier
     connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]]
     intake: "Intake | None" = None
+    back_up: Callable[[], Any] | None = None
     replays: bool = False
     panels: tuple[RawPanel, AdjustedPanel, int] | None = None
     facts: Facts | None = None

@@ -36,11 +36,13 @@ from trading.domain.order import OrderStatus
 from trading.domain.wording import REGIME_TEXT, model_text
 from trading.errors import (
     BrokerError,
+    DataError,
     LeaseLostError,
     LedgerError,
     MissingDataError,
     ModelError,
     SchemaError,
+    SessionBusyError,
 )
 from trading.execution.decide import View
 from trading.execution.engine import SessionStart, TradingEngine
@@ -625,11 +627,32 @@ def closing(context: DayContext) -> StageResult:
             "key": f"daily:{context.run.run_id}:{context.session}",
         },
     )
+    _keep_safe(context)
     return StageResult(
         stage="closing",
         message=f"{context.session} 세션을 정리했습니다. 보고서: {paths.html}",
         summary=summary,
     )
+
+
+def _keep_safe(context: DayContext) -> None:
+    """Take the day's backup; the day is done without one, and somebody has to look."""
+    if context.back_up is None:
+        return
+    try:
+        context.back_up()
+    except (DataError, SessionBusyError) as error:
+        log.error("백업 실패", session=str(context.session), reason=str(error))
+        context.notifier.send(
+            "error",
+            {
+                "market": str(context.market),
+                "session": str(context.session),
+                "stage": "백업",
+                "message": str(error),
+                "key": f"backup:{context.run.run_id}:{context.session}",
+            },
+        )
 
 
 class _Bound:

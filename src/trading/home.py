@@ -8,6 +8,9 @@ import yaml
 from trading.domain.rules import shipped_config_dir
 from trading.errors import ConfigError, UsageError
 
+# Stands in a home whose restore was interrupted: nothing may work there until it is carried out.
+UNFINISHED_RESTORE = ".restore.json"
+
 
 def default_root() -> Path:
     """Return the current folder when it has ``config/app.yaml``, else ``TRADING_HOME``."""

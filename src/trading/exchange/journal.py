@@ -6,6 +6,7 @@ What the facts mean is the business of those who write them: ``venue`` and ``gat
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         # The files that SQLite puts beside it get the rights that it has when they are made.
         path.touch(mode=0o600)
@@ -81,6 +83,15 @@ class Journal:
             (kind, first, last),
         ):
             yield Fact(kind, key, session, json.loads(body))
+
+    def copy(self) -> Path:
+        """Write all facts to a file beside the journal, which nobody else may open meanwhile."""
+        target = self._path.with_name(f"{self._path.name}.copy")
+        target.unlink(missing_ok=True)
+        target.touch(mode=0o600)
+        with closing(sqlite3.connect(target)) as copy:
+            self._db.backup(copy)
+        return target
 
     def close(self) -> None:
         """Release the file."""

@@ -191,6 +191,7 @@ class ExchangeServer:
                 Route("/control/status", self._controlled, methods=["GET"]),
                 Route("/control/session", self._controlled, methods=["POST"]),
                 Route("/control/advance", self._controlled, methods=["POST"]),
+                Route("/control/copy", self._controlled, methods=["POST"]),
                 Route("/control/faults", self._controlled, methods=["GET", "POST"]),
                 Route("/{path:path}", self._rest, methods=["GET", "POST"]),
                 # The path of the WebSocket does not select data (PROTOCOL 1).
@@ -296,6 +297,8 @@ class ExchangeServer:
                 return _json(200, self._control.status())
             if request.url.path == "/control/faults":
                 return _json(200, await self._fault_counts(request))
+            if request.url.path == "/control/copy":
+                return _json(200, {"copy": str(self._journal.copy())})
             body = await _params(request)
             if request.url.path == "/control/session":
                 return _json(200, self._control.open_session(body))

@@ -97,6 +97,10 @@ class ControlDoor:
         """Move to ``until`` or the next instant at which something happens."""
         return self._call("POST", "/control/advance", {"until": until.isoformat()})
 
+    def copy_journal(self) -> Path:
+        """Have the exchange write down what it knows, as of now; return the file."""
+        return Path(self._call("POST", "/control/copy", {})["copy"])
+
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         headers = {"x-control-token": self._port.token, "content-type": "application/json"}
         # A connection per call: one kept open may be closed by the server just as the next

@@ -36,6 +36,16 @@ _STUDIES = "trading"
 _ARTIFACTS = "model"
 # MLflow takes so many metrics in one request.
 _BATCH = 1000
+# Where the registry's database keeps paths: of artifacts, and of pages that tags lead to.
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("model_version_tags", "value"),
+    ("tags", "value"),
+)
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 
@@ -84,6 +94,40 @@ def aliases(folder: Path) -> dict[str, dict[str, int]] | None:
     except sqlite3.Error:
         return None
     return found
+
+
+def relocate(folder: Path, moved: Mapping[str, str]) -> None:
+    """Let the registry in ``folder`` find its files where they are now.
+
+    MLflow keeps whole paths; ``moved`` says which folder has become which, the narrower first.
+    """
+    path = folder / _DATABASE
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        columns = {
+            table: {row[1] for row in db.execute("SELECT * FROM pragma_table_info(?)", (table,))}
+            for table, _ in _PLACES
+        }
+        for table, column in _PLACES:
+            if column not in columns[table]:
+                continue
+            found = db.execute(f"SELECT rowid, {column} FROM {table}").fetchall()
+            for row, value in found:
+                place = _moved(value, moved)
+                if place != value:
+                    db.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (place, row))
+        db.execute("COMMIT")
+
+
+def _moved(place: str | None, moved: Mapping[str, str]) -> str | None:
+    for before, after in moved.items():
+        for scheme in ("", "file://"):
+            start = f"{scheme}{before}"
+            if place is not None and (place == start or place.startswith(f"{start}/")):
+                return f"{scheme}{after}{place[len(start) :]}"
+    return place
 
 
 def exists(folder: Path) -> bool:

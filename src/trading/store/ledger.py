@@ -1,11 +1,15 @@
 """The append-only journal of one market's account, on disk (SQLite) or in memory.
 
-What the records mean is the business of ``live`` and ``execution``; here they are only kept.
+What the records mean is the business of ``live`` and ``execution``; here they are only kept. The
+file says which shape it has (``PRAGMA user_version``): an older one is brought forward when it is
+opened to be written, a newer one than this program knows is refused.
 """
 
 import contextlib
 import json
+import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
@@ -15,23 +19,40 @@ from typing import Any
 from trading.errors import DataError, LeaseLostError, LedgerError, MissingDataError
 from trading.ports import Record, RecordKind
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS journal (
-    seq INTEGER PRIMARY KEY,
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    session TEXT NOT NULL,
-    ts TEXT NOT NULL,
-    body TEXT NOT NULL,
-    UNIQUE (kind, key)
-);
-CREATE INDEX IF NOT EXISTS journal_session ON journal (session, seq);
-CREATE TRIGGER IF NOT EXISTS journal_no_update BEFORE UPDATE ON journal
-BEGIN SELECT RAISE(ABORT, '장부는 고칠 수 없음'); END;
-CREATE TRIGGER IF NOT EXISTS journal_no_delete BEFORE DELETE ON journal
-BEGIN SELECT RAISE(ABORT, '장부는 지울 수 없음'); END;
-CREATE TABLE IF NOT EXISTS fence (id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL);
-"""
+# One entry a version, oldest first. Each may find its work done: files made before the versions
+# were numbered say 0, and have the first shape or the second.
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE IF NOT EXISTS journal (
+            seq INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            session TEXT NOT NULL,
+            ts TEXT NOT NULL,
+            body TEXT NOT NULL,
+            UNIQUE (kind, key)
+        )
+        """,
+        "CREATE INDEX IF NOT EXISTS journal_session ON journal (session, seq)",
+        """
+        CREATE TRIGGER IF NOT EXISTS journal_no_update BEFORE UPDATE ON journal
+        BEGIN SELECT RAISE(ABORT, '장부는 고칠 수 없음'); END
+        """,
+        """
+        CREATE TRIGGER IF NOT EXISTS journal_no_delete BEFORE DELETE ON journal
+        BEGIN SELECT RAISE(ABORT, '장부는 지울 수 없음'); END
+        """,
+    ),
+    (
+        """
+        CREATE TABLE IF NOT EXISTS fence (
+            id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL
+        )
+        """,
+    ),
+)
+SCHEMA_VERSION = len(_MIGRATIONS)
 _COLUMNS = "seq, kind, key, session, ts, body"
 _BUSY_SECONDS = 30.0
 
@@ -50,25 +71,29 @@ class SqliteLedger:
         self.path = path
         if read_only and not path.is_file():
             raise MissingDataError(f"장부가 없음: {path}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._open = True
         self._fence: int | None = None
         try:
+            if not read_only:
+                _make_private(path)
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
+            _check_known(self._connection, path)
             if read_only:
                 self._connection.execute("PRAGMA query_only = ON")
             else:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = FULL")
-                self._connection.executescript(_SCHEMA)
+                _migrate(self._connection, path)
+        except OSError as error:
+            raise DataError(f"장부를 열 수 없음: {path}: {error.strerror}") from error
         except sqlite3.DatabaseError as error:
             if "not a database" in str(error) or "malformed" in str(error):
                 raise DataError(
-                    f"장부 파일이 깨졌음: {path} — 사본으로 되돌리거나, 데모라면 --fresh로 새 계좌를 "
-                    "시작해 주세요"
+                    f"장부 파일이 깨졌음: {path} — trading restore로 백업에서 되살리거나, 데모라면 "
+                    "--fresh로 새 계좌를 시작해 주세요"
                 ) from error
             raise DataError(f"장부를 열 수 없음: {path}: {error}") from error
 
@@ -201,6 +226,86 @@ class MemoryLedger:
     def _check_open(self) -> None:
         if not self._open:
             raise ValueError("닫힌 장부는 쓸 수 없음")
+
+
+def copy_database(source: sqlite3.Connection, target: Path) -> None:
+    """Write what a database holds to a new file of its own, whole, checked and on disk.
+
+    Others may write the source meanwhile: the copy is as it was at one instant. What is at
+    ``target`` is replaced when the copy is good.
+
+    Raises
+    ------
+    DataError
+        If the copy is not sound: then the source is damaged.
+    """
+    fresh = target.with_name(f".{target.name}.tmp")
+    fresh.unlink(missing_ok=True)
+    try:
+        _make_private(fresh)
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
+            source.backup(copy)
+            # A file that needs no second one beside it.
+            copy.execute("PRAGMA journal_mode = DELETE")
+            found = copy.execute("PRAGMA integrity_check").fetchone()[0]
+        if found != "ok":
+            raise DataError(f"깨진 데이터베이스라 사본을 만들 수 없음: {target.name} ({found})")
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _make_private(path: Path) -> None:
+    """Let there be a file that its owner alone reads; what SQLite puts beside it is like it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o600)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_known(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that a newer program has written: it may mean more than this one reads."""
+    version = _version(connection)
+    if version > SCHEMA_VERSION:
+        connection.close()
+        raise DataError(
+            f"장부가 이 프로그램보다 새것이라 열지 않음: {path} (장부 {version}판, 이 프로그램이 아는 것은 "
+            f"{SCHEMA_VERSION}판까지) — 프로그램을 새 판으로 올려 주십시오. 장부는 그대로입니다."
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the file to the present version in one transaction; what it was is kept beside it."""
+    if _version(connection) == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have done it while this one waited.
+        version = _version(connection)
+        _check_known(connection, path)
+        has_records = connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'journal'"
+        ).fetchone()
+        if version < SCHEMA_VERSION and has_records:
+            # Through a second connection: it sees the file as it was before the transaction.
+            with contextlib.closing(sqlite3.connect(path)) as before:
+                copy_database(before, path.with_name(f"{path.stem}.v{version}.bak"))
+        for step in _MIGRATIONS[version:]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise
 
 
 def _sentence(error: sqlite3.Error, path: Path) -> str:
