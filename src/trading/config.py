@@ -112,6 +112,30 @@ class BackupSettings(_Strict):
     with_lake: bool = False
 
 
+class LeakSettings(_Strict):
+    """What counts as a leak: growth an hour that is both large and beyond doubt."""
+
+    warmup_minutes: float = Field(default=20, ge=0)
+    least_minutes: float = Field(default=40, gt=0)
+    memory_mb_per_hour: float = Field(default=20, gt=0)
+    files_per_hour: float = Field(default=5, gt=0)
+    standard_errors: float = Field(default=3, gt=0)
+
+
+class MonitorSettings(_Strict):
+    """How ``trading monitor`` looks, and how late an expected event may be."""
+
+    sample_seconds: float = Field(default=10, gt=0)
+    line_seconds: float = Field(default=60, gt=0)
+    keep_days: int = Field(default=30, ge=1)
+    late_seconds: float = Field(default=90, gt=0)
+    silence_seconds: float = Field(default=300, gt=0)
+    start_minutes: float = Field(default=30, gt=0)
+    closing_minutes: float = Field(default=30, gt=0)
+    demo_speed: float = Field(default=1, gt=0)
+    leak: LeakSettings = LeakSettings()
+
+
 class AppSettings(_Strict):
     """``config/app.yaml``."""
 
@@ -122,6 +146,7 @@ class AppSettings(_Strict):
     data: DataSettings
     demo: DemoSettings
     supervision: SupervisionSettings = SupervisionSettings()
+    monitor: MonitorSettings = MonitorSettings()
     backup: BackupSettings = BackupSettings()
 
 
