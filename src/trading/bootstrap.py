@@ -123,7 +123,7 @@ def open_home(root: Path | None = None, *, console: bool = True) -> Installation
         )
     settings = load_settings(home.root)
     secrets = load_secrets(home.root)
-    configure(home.logs_dir, console=console)
+    configure(home.logs_dir, console=console, keep_days=settings.app.logs.by_file())
     return Installation(home=home, settings=settings, secrets=secrets)
 
 
@@ -215,6 +215,7 @@ def _notifier(installation: Installation) -> "OutboxNotifier":
         clock=WallClock(),
         recipients=installation.secrets.mail_recipients,
         password=installation.secrets.smtp_password,
+        webhook_url=installation.secrets.trading_webhook_url,
     )
 
 
@@ -521,7 +522,7 @@ def _opened(
     home, settings, market = installation.home, installation.settings, run.market
     rules, calendar = rules_and_calendar(settings, market)
     notifier = _notifier(installation)
-    notifier.start()
+    notifier.start({"market": str(market), "session": str(session)})
     lake = Lake(home.data_dir / "lake")
     context = DayContext(
         key=f"{env}-{market}-{session}",

@@ -136,6 +136,21 @@ class MonitorSettings(_Strict):
     leak: LeakSettings = LeakSettings()
 
 
+class LogSettings(_Strict):
+    """How many days the log files of past days are kept; those of orders apart."""
+
+    keep_days: int = Field(default=90, ge=1)
+    keep_trade_days: int = Field(default=1830, ge=1)
+
+    def by_file(self) -> Mapping[str, int]:
+        """Return the days by the name of the file."""
+        return {
+            "trading": self.keep_days,
+            "errors": self.keep_days,
+            "trades": self.keep_trade_days,
+        }
+
+
 class AppSettings(_Strict):
     """``config/app.yaml``."""
 
@@ -146,6 +161,7 @@ class AppSettings(_Strict):
     data: DataSettings
     demo: DemoSettings
     supervision: SupervisionSettings = SupervisionSettings()
+    logs: LogSettings = LogSettings()
     monitor: MonitorSettings = MonitorSettings()
     backup: BackupSettings = BackupSettings()
 
@@ -315,7 +331,10 @@ def load_rules(config_dir: Path, market: Market) -> MarketRules:
 class Secrets(BaseSettings):
     """Keys and addresses from the environment and ``.env``; never shown, never written."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file_encoding="utf-8")
+    # A line of .env.example that was not filled in is a value that is not set.
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_file_encoding="utf-8", env_ignore_empty=True
+    )
 
     kis_real_app_key: SecretStr | None = None
     kis_real_app_secret: SecretStr | None = None
@@ -326,6 +345,7 @@ class Secrets(BaseSettings):
     kis_hts_id: SecretStr | None = None
     smtp_password: SecretStr | None = None
     trading_mail_to: SecretStr | None = None
+    trading_webhook_url: SecretStr | None = None
 
     def missing(self, profile: Profile) -> list[str]:
         """Return the environment variables that ``profile`` needs and that are not set."""

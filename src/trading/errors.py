@@ -20,6 +20,7 @@
     ├─ SessionBusyError            another run holds the session: this one is skipped
     ├─ LedgerError                 the ledger takes nothing: no order may leave
     ├─ LeaseLostError              somebody else writes this account: stop at once
+    ├─ DeliveryError               a message did not go out: later again, from the outbox
     └─ ModelError                  keep the champion, report
 
 Messages are Korean: the command line shows them as they are.
@@ -103,6 +104,32 @@ class LedgerError(TradingError):
 
 class LeaseLostError(TradingError):
     """Another process took the account over while this one slept."""
+
+
+class DeliveryError(TradingError):
+    """A message could not be handed over; the outbox tries it again.
+
+    ``remedy`` says what the operator does, ``detail`` what the other side said. ``is_setting``: it
+    stays so until the settings are changed. ``is_down``: the next message would not go out either.
+    ``retry_seconds`` is when the other side wants to be asked again, if it said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str,
+        detail: str = "",
+        is_setting: bool = False,
+        is_down: bool = False,
+        retry_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.detail = detail
+        self.is_setting = is_setting
+        self.is_down = is_down
+        self.retry_seconds = retry_seconds
 
 
 class ModelError(TradingError):

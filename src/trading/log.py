@@ -1,8 +1,8 @@
 """Structured logs: a Korean console for people, JSON lines for machines.
 
 ``logs/trading.jsonl`` holds everything, ``logs/errors.jsonl`` the errors with stack and context,
-``logs/trades.jsonl`` the life of each order. Files turn over at midnight in Seoul. Who is told
-about an error by mail is decided in ``notify``.
+``logs/trades.jsonl`` the life of each order. Files turn over at midnight in Seoul; old ones are
+removed. Who is told about an error by mail is decided in ``notify``.
 """
 
 import contextlib
@@ -11,11 +11,13 @@ import json
 import os
 import re
 import sys
+import threading
 import traceback
-from collections.abc import Iterator, MutableMapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -25,6 +27,7 @@ from trading.clock import WallClock
 
 _SEOUL = ZoneInfo("Asia/Seoul")
 _TRADE_LOGGER = "trades"
+_FILES = ("trading", "errors", _TRADE_LOGGER)
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _LEVEL_NAMES = {
     "debug": "상세",
@@ -53,7 +56,13 @@ def get_trade_log() -> FilteringBoundLogger:
     return get_logger(_TRADE_LOGGER)
 
 
-def configure(logs_dir: Path | None, *, level: str = "info", console: bool = True) -> None:
+def configure(
+    logs_dir: Path | None,
+    *,
+    level: str = "info",
+    console: bool = True,
+    keep_days: Mapping[str, int] | None = None,
+) -> None:
     """Choose where log lines go; a later call replaces the choice of an earlier one.
 
     Parameters
@@ -64,21 +73,51 @@ def configure(logs_dir: Path | None, *, level: str = "info", console: bool = Tru
         Least level that is written anywhere: ``debug`` … ``critical``.
     console : bool
         Whether lines are also shown on stderr.
+    keep_days : Mapping or None
+        How long the files of past days are kept, by the name of the file (``trading``,
+        ``errors``, ``trades``); a name that is not given keeps all.
     """
     for stream in (sys.stdout, sys.stderr):
         # Korean text must survive LANG=C; a replaced stream (pytest, pipe) may lack the method.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-    _SINK.open(logs_dir, level=_LEVELS[level], console=console)
+    _SINK.open(logs_dir, level=_LEVELS[level], console=console, keep_days=keep_days or {})
+    threading.excepthook = _tell_thread_end
 
 
 def register_secret(value: str) -> None:
-    """Mask ``value`` wherever it appears in later log lines; very short values are ignored."""
+    """Mask ``value`` wherever it appears in later log lines; very short values are ignored.
+
+    As it stands in an address (percent-encoded), too.
+    """
     if len(value) >= 4:
-        _SECRETS.add(value)
+        # The longest first: a part of a secret must not be masked before the whole is found.
+        _SECRETS[:] = sorted({*_SECRETS, value, quote(value, safe="")}, key=len, reverse=True)
 
 
-_SECRETS: set[str] = set()
+def on_error(listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
+    """Hand every later line of level ``error`` or above to ``listener``; return what ends that.
+
+    The line is masked already. One that was logged with ``told=True`` is left out: whoever wrote
+    it tells of it by a message of its own.
+    """
+    _SINK.listeners.append(listener)
+
+    def stop() -> None:
+        if listener in _SINK.listeners:
+            _SINK.listeners.remove(listener)
+
+    return stop
+
+
+def _tell_thread_end(ended: threading.ExceptHookArgs) -> None:
+    """Put into the log what ended a thread: its own words would go to stderr alone, unmasked."""
+    if ended.exc_value is not None and ended.exc_type is not SystemExit:
+        name = ended.thread.name if ended.thread is not None else ""
+        get_logger(__name__).error("스레드가 오류로 끝남", thread=name, exc_info=ended.exc_value)
+
+
+_SECRETS: list[str] = []
 _CLOCK = WallClock()
 
 
@@ -147,23 +186,34 @@ class _Sink:
 
     def __init__(self) -> None:
         self.level = _LEVELS["info"]
+        self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self._console = True
         self._files: dict[str, _DailyFile] = {}
 
-    def open(self, logs_dir: Path | None, *, level: int, console: bool) -> None:
+    def open(
+        self, logs_dir: Path | None, *, level: int, console: bool, keep_days: Mapping[str, int]
+    ) -> None:
         for file in self._files.values():
             file.close()
-        names = () if logs_dir is None else ("trading", "errors", "trades")
-        self._files = {name: _DailyFile(cast(Path, logs_dir), name) for name in names}
+        names = () if logs_dir is None else _FILES
+        self._files = {
+            name: _DailyFile(cast(Path, logs_dir), name, keep_days.get(name)) for name in names
+        }
         self.level = level
         self._console = console
 
     def write(self, event: EventDict) -> None:
+        is_error = _LEVELS[str(event["level"])] >= _LEVELS["error"]
+        is_told = bool(event.pop("told", False))
         if self._console:
             _print_line(event, with_stack=not self._files)
-        if not self._files:
-            return
-        is_error = _LEVELS[str(event["level"])] >= _LEVELS["error"]
+        if self._files:
+            self._write_files(event, is_error)
+        if is_error and not is_told:
+            for listener in list(self.listeners):
+                listener(event)
+
+    def _write_files(self, event: EventDict, is_error: bool) -> None:
         whole = _json_line(event)
         brief = _json_line({k: v for k, v in event.items() if k != "stack"}) if is_error else whole
         self._files["trading"].write(brief)
@@ -182,9 +232,10 @@ class _DailyFile:
     rename is done once, under a lock on the folder.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, keep_days: int | None) -> None:
         self._folder = folder
         self._name = name
+        self._keep_days = keep_days
         self._path = folder / f"{name}.jsonl"
         self._fd = -1
         self._day_ends = 0.0
@@ -208,12 +259,31 @@ class _DailyFile:
         with _folder_lock(self._folder):
             if self._path.exists():
                 written = datetime.fromtimestamp(self._path.stat().st_mtime, _SEOUL).date()
-                archive = self._folder / f"{self._name}-{written}.jsonl"
-                if written < today and not archive.exists():
-                    self._path.rename(archive)
+                if written < today:
+                    self._path.rename(self._archive(written))
+            self._remove_old(today)
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         midnight = datetime(today.year, today.month, today.day, tzinfo=_SEOUL) + timedelta(days=1)
         self._day_ends = midnight.timestamp()
+
+    def _archive(self, written: date) -> Path:
+        """Return a name that is not taken: a clock that was set back comes to a day twice."""
+        names = (
+            f"{self._name}-{written}{part}.jsonl" for part in ("", *map(_part, range(2, 1000)))
+        )
+        return next(path for name in names if not (path := self._folder / name).exists())
+
+    def _remove_old(self, today: date) -> None:
+        if self._keep_days is None:
+            return
+        first = (today - timedelta(days=self._keep_days)).isoformat()
+        for path in self._folder.glob(f"{self._name}-????-??-??*.jsonl"):
+            if path.stem.removeprefix(f"{self._name}-")[:10] < first:
+                path.unlink(missing_ok=True)
+
+
+def _part(number: int) -> str:
+    return f".{number}"
 
 
 @contextlib.contextmanager

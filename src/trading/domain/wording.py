@@ -176,6 +176,9 @@ BASIS_OF_SCENARIO_TEXT: Mapping[str, str] = {
     "left_out": "제외",
 }
 
+# By the names that ``notify.channels`` gives the ways out.
+CHANNEL_TEXT: Mapping[str, str] = {"mail": "메일", "webhook": "웹훅", "log": "로그"}
+
 REASON_TEXT: Mapping[str, str] = {
     "rebalance": "비중 조정",
     "stop_loss": "손절",

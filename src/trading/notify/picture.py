@@ -1,0 +1,100 @@
+"""The curve of an account inside a mail: a PNG, because mail programs draw no SVG.
+
+The picture holds numbers and dates only; its Korean words stand beside it, where a machine
+without Korean fonts cannot spoil them.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from trading.domain.wording import percent_text
+from trading.log import get_logger
+
+log = get_logger(__name__)
+
+# Pairs of ISO date or instant and value.
+Curve = Sequence[Sequence[Any]] | None
+# As ``_templates/page.css`` has them on white.
+_EQUITY, _BENCHMARK, _SOFT, _RULE = "#2456d6", "#8a919e", "#5d6470", "#e3e6eb"
+_INCHES, _DPI = (6.4, 2.2), 150
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A PNG inside a message, shown where the HTML names ``cid``; ``alt`` says it in words."""
+
+    cid: str
+    png: bytes
+    alt: str
+
+
+def curve_picture(curve: Curve, benchmark: Curve, *, cid: str) -> Picture | None:
+    """Return the drawing of both curves with their first points at 100; ``None`` without two points.
+
+    A drawing that fails is told in the log and left out: the message matters more.
+    """
+    if curve is None or len(curve) < 2:
+        return None
+    try:
+        return Picture(cid=cid, png=_drawn(curve, benchmark), alt=curve_text(curve, benchmark))
+    except Exception as error:
+        log.warning("알림의 그림을 그리지 못함", reason=str(error))
+        return None
+
+
+def curve_text(curve: Curve, benchmark: Curve) -> str:
+    """Return what the drawing shows in one Korean line; "" without two points."""
+    if curve is None or len(curve) < 2:
+        return ""
+    values = [float(value) / float(curve[0][1]) - 1.0 for _, value in curve]
+    text = (
+        f"계좌 {percent_text(values[-1])} (가장 낮을 때 {percent_text(min(values))}, "
+        f"가장 높을 때 {percent_text(max(values))})"
+    )
+    if benchmark is not None and len(benchmark) >= 2:
+        change = float(benchmark[-1][1]) / float(benchmark[0][1]) - 1.0
+        text += f", 기준 지표 {percent_text(change)}"
+    return text
+
+
+def _drawn(curve: Sequence[Sequence[Any]], benchmark: Curve) -> bytes:
+    # The figure's own methods: pyplot keeps every figure for ever and is not made for threads.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_INCHES, dpi=_DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    is_intraday = "T" in str(curve[0][0])
+    zone = ZoneInfo("Asia/Seoul")
+    for points, color, width in ((benchmark, _BENCHMARK, 1.2), (curve, _EQUITY, 1.8)):
+        if points is None or len(points) < 2:
+            continue
+        first = float(points[0][1])
+        instants = [datetime.fromisoformat(str(at)) for at, _ in points]
+        axes.plot(instants, [100.0 * float(v) / first for _, v in points], color=color, lw=width)  # type: ignore[arg-type]
+    locator = AutoDateLocator(minticks=3, maxticks=7, tz=zone if is_intraday else None)
+    axes.xaxis.set_major_locator(locator)
+    # Months as numbers: the names would be English.
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(
+            locator,
+            tz=zone if is_intraday else None,
+            formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M"],
+            zero_formats=["", "%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M"],
+            offset_formats=["", "", "", "", "", ""],
+        )
+    )
+    axes.tick_params(colors=_SOFT, labelsize=8, length=0)
+    axes.grid(axis="y", color=_RULE, lw=0.8)
+    axes.margins(x=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
