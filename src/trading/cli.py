@@ -414,13 +414,22 @@ def check(
 ) -> None:
     from trading import bootstrap, doctor
 
-    findings = doctor.examine(
-        bootstrap.open_home(State.root), str(env) if env else None, market_of(market)
-    )
+    installation = bootstrap.open_home(State.root)
+    asked = (str(env) if env else None, market_of(market))
+    findings = doctor.examine(installation, *asked)
+    wanted = doctor.conditions(installation, *asked)
     if as_json:
-        print_json({"findings": findings})
+        print_json(
+            {
+                "findings": findings,
+                "conditions": [
+                    {"code": c.code, "name": c.name, "progress": c.progress, "met": c.is_met}
+                    for c in wanted
+                ],
+            }
+        )
     else:
-        typer.echo(doctor.text(findings))
+        typer.echo(doctor.text(findings, wanted))
     bad = any(f["severity"] == "error" for f in findings)
     raise typer.Exit(EXIT_FINDING if bad else 0)
 

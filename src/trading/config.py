@@ -112,6 +112,30 @@ class BackupSettings(_Strict):
     with_lake: bool = False
 
 
+class LogSettings(_Strict):
+    """How many days the log files of past days are kept; those of orders apart."""
+
+    keep_days: int = Field(default=90, ge=1)
+    keep_trade_days: int = Field(default=1830, ge=1)
+
+    def by_file(self) -> Mapping[str, int]:
+        """Return the days by the name of the file."""
+        return {
+            "trading": self.keep_days,
+            "errors": self.keep_days,
+            "trades": self.keep_trade_days,
+        }
+
+
+class DashboardSettings(_Strict):
+    """The dashboard's port on this machine, how often its pages look, and its lock."""
+
+    port: int = Field(default=8501, ge=1, le=65535)
+    refresh_seconds: float = Field(default=5, ge=1)
+    password_attempts: int = Field(default=5, ge=1)
+    lock_seconds: float = Field(default=300, ge=1)
+
+
 class LeakSettings(_Strict):
     """What counts as a leak: growth an hour that is both large and beyond doubt."""
 
@@ -136,19 +160,23 @@ class MonitorSettings(_Strict):
     leak: LeakSettings = LeakSettings()
 
 
-class LogSettings(_Strict):
-    """How many days the log files of past days are kept; those of orders apart."""
+class CheckSettings(_Strict):
+    """What ``trading check`` takes for a fault."""
 
-    keep_days: int = Field(default=90, ge=1)
-    keep_trade_days: int = Field(default=1830, ge=1)
-
-    def by_file(self) -> Mapping[str, int]:
-        """Return the days by the name of the file."""
-        return {
-            "trading": self.keep_days,
-            "errors": self.keep_days,
-            "trades": self.keep_trade_days,
-        }
+    min_free_gb: float = Field(default=5.0, ge=0)
+    min_memory_gb: float = Field(default=1.0, ge=0)
+    max_clock_drift_seconds: float = Field(default=5.0, gt=0)
+    network_seconds: float = Field(default=2.0, gt=0)
+    calendar_days: int = Field(default=30, ge=0)
+    max_lake_lag_sessions: int = Field(default=1, ge=0)
+    verify_lake_mb: float = Field(default=500.0, ge=0)
+    max_store_gb: float = Field(default=2.0, gt=0)
+    outbox_minutes: int = Field(default=60, ge=1)
+    max_backup_days: int = Field(default=3, ge=1)
+    max_drill_days: int = Field(default=7, ge=1)
+    heartbeat_minutes: int = Field(default=5, ge=1)
+    prefect_port: int = Field(default=4200, ge=1, le=65535)
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)
 
 
 class AppSettings(_Strict):
@@ -160,9 +188,11 @@ class AppSettings(_Strict):
     paths: PathSettings = PathSettings()
     data: DataSettings
     demo: DemoSettings
+    check: CheckSettings = CheckSettings()
     supervision: SupervisionSettings = SupervisionSettings()
-    logs: LogSettings = LogSettings()
     monitor: MonitorSettings = MonitorSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    logs: LogSettings = LogSettings()
     backup: BackupSettings = BackupSettings()
 
 
@@ -345,6 +375,7 @@ class Secrets(BaseSettings):
     kis_hts_id: SecretStr | None = None
     smtp_password: SecretStr | None = None
     trading_mail_to: SecretStr | None = None
+    trading_dashboard_password: SecretStr | None = None
     trading_webhook_url: SecretStr | None = None
 
     def missing(self, profile: Profile) -> list[str]:

@@ -4,9 +4,9 @@
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 from trading import bootstrap
 from trading.bootstrap import Installation
@@ -14,8 +14,10 @@ from trading.broker.client import KisClient
 from trading.broker.rest import Priority
 from trading.config import Env
 from trading.domain.instrument import Exchange, Instrument, Market
+from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import BrokerError, SessionBusyError, TradingError
+from trading.sessions import SessionCalendar
 from trading.wire import (
     codes,
     domestic_account,
@@ -28,7 +30,7 @@ from trading.wire import (
 from trading.wire import endpoints as at
 from trading.wire.endpoints import Endpoint, Profile
 from trading.wire.overseas_codes import TRADE_CODES
-from trading.wire.records import Page
+from trading.wire.records import HolidayRow, Page
 
 Finding = dict[str, str]
 STREAM_SECONDS = 20.0
@@ -53,6 +55,7 @@ class _Subject:
     instrument: Instrument
     today: date
     is_traded: bool
+    rules: MarketRules
 
     @property
     def market(self) -> Market:
@@ -79,6 +82,7 @@ async def _probe(installation: Installation, env: Env, market: Market) -> list[F
             instrument=some,
             today=values.local_date(client.clock.now(), market),
             is_traded=_is_traded(installation, env, market),
+            rules=installation.settings.markets[market],
         )
         found = [await _answered("KIS_TOKEN", "접근토큰", _token, subject)]
         if found[0]["severity"] == "error":
@@ -221,9 +225,27 @@ async def _holidays(subject: _Subject) -> Finding:
     if at.KRX_HOLIDAYS.is_offered(subject.client.profile):
         # KIS asks for one such call a day, and keeps the answer for the session.
         days = subject.client.holidays(subject.today)
-        return finding("KIS_HOLIDAYS", "ok", f"{at.KRX_HOLIDAYS.title} 조회: {len(days):,}일")
+        differing = _calendar_differences(subject, days)
+        if differing:
+            return finding(
+                "KIS_CALENDAR", "error", f"증권사와 달력이 다릅니다: {', '.join(differing)}",
+                "거래소 공지를 확인해 config/markets/krx.yaml의 calendar_overrides에 적으십시오.",
+            )  # fmt: skip
+        title = at.KRX_HOLIDAYS.title
+        return finding("KIS_HOLIDAYS", "ok", f"{title} 조회: {len(days):,}일, 달력과 같습니다.")
     fields = domestic_company.holidays_request(subject.today, Page())
     return await _offered(subject, at.KRX_HOLIDAYS, "KIS_HOLIDAYS", fields)
+
+
+def _calendar_differences(subject: _Subject, days: Sequence[HolidayRow]) -> list[str]:
+    """Return a phrase a day on which the venue and our calendar disagree."""
+    calendar = SessionCalendar(subject.market, subject.rules, around=subject.today)
+    known = [row for row in days if abs(row.day - subject.today) <= timedelta(days=28)]
+    return [
+        f"{row.day} 증권사는 {'개장' if row.is_open else '휴장'}"
+        for row in known
+        if row.is_open != calendar.is_session(row.day)
+    ]
 
 
 async def _offered(
