@@ -4,7 +4,9 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _SERVICES = (
     "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM", "EVENT_LOGGER", "EVENT_PERSISTER",
@@ -38,12 +40,12 @@ def use_local_api(data_dir: Path) -> None:
     }
 
 
-def run_here(flow: Coroutine[Any, Any, None]) -> None:
-    """Run a flow to its end; SIGTERM ends it as Ctrl+C does, with ``KeyboardInterrupt``."""
+def run_here(flow: Coroutine[Any, Any, T]) -> T:
+    """Run a flow to its end and return what it gives; SIGTERM ends it as Ctrl+C does, with ``KeyboardInterrupt``."""
     from prefect.exceptions import TerminationSignal
 
     try:
-        asyncio.run(flow)
+        return asyncio.run(flow)
     except TerminationSignal as signaled:
         # While a flow runs, SIGTERM raises this: no ``Exception``, and nobody else knows it.
         raise KeyboardInterrupt from signaled

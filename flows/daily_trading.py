@@ -13,18 +13,21 @@ from flows.closing import closing
 from flows.features import features
 from flows.intraday import intraday
 from flows.market_data import market_data
+from flows.parameters import MARKET, ONLY_MARKET, ROOT, described
 from flows.premarket import premarket
 from flows.retrain import train
-from tasks import open_day, publish
+from tasks import day_text, name_run, open_day, publish
 from tasks.notify import tell_failure
 from trading.domain.instrument import Market
+from trading.domain.wording import MARKET_TEXT
 from trading.errors import MissingDataError, SessionBusyError
 
 
 def _run_name() -> str:
     asked = flow_run.parameters
-    market = asked.get("market") or asked.get("only_market") or "설정된 시장"
-    return f"하루 매매 {market} {asked.get('session_date') or '다음 거래일'}"
+    market = asked.get("market") or asked.get("only_market")
+    named = MARKET_TEXT[Market(market)] if market else "설정된 시장"
+    return f"하루 매매 {named} {asked.get('session_date') or '다음 거래일'}"
 
 
 @flow(
@@ -34,10 +37,10 @@ def _run_name() -> str:
     on_crashed=[tell_failure],
 )
 async def daily_trading(
-    market: Market | None = None,
-    session_date: date | None = None,
-    root: str | None = None,
-    only_market: Market | None = None,
+    market: Market | None = MARKET,
+    session_date: date | None = described("거래일 (YYYY-MM-DD). 비우면 다음에 거래할 거래일."),
+    root: str | None = ROOT,
+    only_market: Market | None = ONLY_MARKET,
 ) -> dict[str, Any] | State:
     """Trade one session, from its data to its report.
 
@@ -62,6 +65,7 @@ async def daily_trading(
             day = await held.enter_async_context(open_day(root, market, session_date))
         except (MissingDataError, SessionBusyError) as reason:
             return _skipped(str(reason))
+        await name_run(f"하루 매매 {day_text(day)}")
         await market_data(day)
         await features(day)
         await train(day)

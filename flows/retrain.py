@@ -8,7 +8,8 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed
 
-from tasks import open_day
+from flows.parameters import MARKET, ONLY_MARKET, ROOT, described
+from tasks import day_text, name_run, open_day
 from tasks.market_data import collect_market_data
 from tasks.notify import tell_failure
 from tasks.retrain import train_models
@@ -25,11 +26,11 @@ async def train(day: str) -> StageResult:
 
 @flow(name="retrain", flow_run_name="재학습", on_failure=[tell_failure])
 async def retrain(
-    market: Market | None = None,
-    session_date: date | None = None,
-    root: str | None = None,
-    only_market: Market | None = None,
-    is_full: bool = False,
+    market: Market | None = MARKET,
+    session_date: date | None = described("이 거래일 전까지 배웁니다. 비우면 다음 거래일."),
+    root: str | None = ROOT,
+    only_market: Market | None = ONLY_MARKET,
+    is_full: bool = described("모든 계열을 학습합니다. 매주 토요일의 예약이 그렇습니다.", False),
 ) -> dict[str, Any] | State:
     """Train for the next session of ``market`` without trading it.
 
@@ -47,5 +48,6 @@ async def retrain(
             day = await held.enter_async_context(open_day(root, market, coming))
         except (MissingDataError, SessionBusyError) as reason:
             return Completed(name="Skipped", message=str(reason))
+        await name_run(f"재학습 {day_text(day)}")
         await collect_market_data(day)
         return (await train_models(day, is_full=is_full)).summary

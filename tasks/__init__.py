@@ -4,9 +4,9 @@ Retries, timeouts and artifacts live here; what is done lives in ``trading``.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from datetime import date
 from pathlib import Path
@@ -59,6 +59,25 @@ async def open_day(
         await in_day_thread(bootstrap.close_day, context.key)
 
 
+def day_text(day: str) -> str:
+    """Return the market and the session of the open day ``day`` as people read them."""
+    from trading import bootstrap
+    from trading.domain.wording import MARKET_TEXT
+
+    context = bootstrap.current_day(day)
+    return f"{MARKET_TEXT[context.market]} {context.session}"
+
+
+async def name_run(name: str) -> None:
+    """Give the flow run that is under way a name that says more than was known at its start."""
+    from prefect.client.orchestration import get_client
+    from prefect.runtime import flow_run
+
+    with _best_effort(name):
+        async with get_client() as client:
+            await client.set_flow_run_name(flow_run.id, name)
+
+
 async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> StageResult:
     """Run one stage of the open day ``day`` and publish what it says."""
     from trading import bootstrap
@@ -77,17 +96,54 @@ async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> Sta
 
 
 async def publish(key: str, message: str, summary: Mapping[str, Any]) -> None:
-    """Leave a Korean artifact: one sentence and a table of figures."""
-    from prefect.artifacts import acreate_markdown_artifact
-
+    """Leave a Korean artifact: a sentence and a table of figures."""
     from trading.notify import labeled
 
-    told = [(name, text.replace("\n", "<br>")) for name, text in labeled(summary)]
-    rows = "\n".join(f"| {name} | {text} |" for name, text in told)
-    table = f"\n\n| 항목 | 값 |\n|---|---|\n{rows}" if rows else ""
-    await acreate_markdown_artifact(
-        key=key.replace("_", "-").lower(), markdown=f"{message}{table}", description=message
-    )
+    rows = [{"항목": name, "값": text} for name, text in labeled(summary)]
+    await publish_table(key, message, rows)
+
+
+async def publish_table(key: str, message: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """Leave a table with ``message`` above it; the sentence alone where there are no rows."""
+    from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+
+    with _best_effort(key):
+        if rows:
+            table = [dict(row) for row in rows]
+            await acreate_table_artifact(table=table, key=_key(key), description=message)
+        else:
+            await acreate_markdown_artifact(markdown=message, key=_key(key), description=message)
+
+
+async def publish_page(key: str, message: str, markdown: str) -> None:
+    """Leave a page of text."""
+    from prefect.artifacts import acreate_markdown_artifact
+
+    with _best_effort(key):
+        await acreate_markdown_artifact(markdown=markdown, key=_key(key), description=message)
+
+
+async def publish_link(key: str, message: str, path: Path) -> None:
+    """Leave a link to a file of this machine; its path is the text, for whoever sits elsewhere."""
+    from prefect.artifacts import acreate_link_artifact
+
+    with _best_effort(key):
+        await acreate_link_artifact(
+            link=path.absolute().as_uri(), link_text=str(path), key=_key(key), description=message
+        )
+
+
+@contextmanager
+def _best_effort(key: str) -> Iterator[None]:
+    # What was traded is in the ledger: a page that cannot be shown fails no stage of the day.
+    try:
+        yield
+    except Exception as error:
+        log.warning("Prefect 화면에 결과를 남기지 못함", artifact=key, reason=str(error))
+
+
+def _key(key: str) -> str:
+    return key.replace("_", "-").lower()
 
 
 async def worth_repeating(task: Any, run: Any, state: Any) -> bool:

@@ -29,6 +29,22 @@ def tell_failure(flow: Any, flow_run: Any, state: Any) -> None:
         get_logger(__name__).error("실패 알림 불가", flow=flow.name, reason=str(error))
 
 
+@task(name="자동화의 알림 적기")
+async def tell_alarm(root: str | None, alarm: str, about: str | None) -> None:
+    """Put into the outbox what an automation of the server has seen; once for each ``about``."""
+    await in_day_thread(_tell_alarm, Path(root) if root is not None else None, alarm, about)
+
+
+def _tell_alarm(root: Path | None, alarm: str, about: str | None) -> None:
+    from trading import bootstrap
+    from trading.notify import Event
+
+    fields = {"stage": "Prefect", "message": alarm}
+    # The hook of a flow that failed in its own process has told the same under the same key.
+    keyed = fields if about is None else fields | {"key": about}
+    bootstrap.open_notifier(root).send(Event.ERROR, keyed)
+
+
 @task(name="알림 보관함 보내기", retries=1, retry_delay_seconds=10, timeout_seconds=300)
 async def send_outbox(root: str | None) -> dict[str, int]:
     """Send what the outbox holds; alarm when a running session put nothing into it."""

@@ -16,7 +16,7 @@ from trading.context import DayContext, Run
 from trading.domain.instrument import Currency, Market
 from trading.domain.order import OrderStatus
 from trading.domain.wording import MARKET_TEXT, money_text, percent_text
-from trading.errors import TradingError
+from trading.errors import NothingLeftError
 from trading.live.journal import closed_sessions, read_session
 from trading.log import get_logger
 from trading.ports import Ledger
@@ -51,6 +51,17 @@ def run(
         ledger.close()
 
 
+def run_today(home: Home, market: Market, *, with_prefect: bool) -> dict[str, Any]:
+    """Run the next session of the configured environment; return its figures."""
+    if with_prefect:
+        return _day_by_prefect(home, market)
+    context = bootstrap.open_day(home.root, market)
+    try:
+        return run_day(context)
+    finally:
+        bootstrap.close_day(context.key)
+
+
 def run_day(context: DayContext) -> dict[str, Any]:
     """Call the stages of one day in order, without Prefect."""
     summary: dict[str, Any] = {}
@@ -69,7 +80,7 @@ def _left(installation: Installation, begun: Run) -> int:
         ledger.close()
 
 
-def _day_by_prefect(home: Home, market: Market) -> None:
+def _day_by_prefect(home: Home, market: Market) -> dict[str, Any]:
     """Call the parent flow through an API that lives as long as this process."""
     from flows import run_here, use_local_api
 
@@ -77,13 +88,14 @@ def _day_by_prefect(home: Home, market: Market) -> None:
 
     from flows.daily_trading import daily_trading
 
-    async def one_day() -> None:
+    async def one_day() -> dict[str, Any]:
         state = await daily_trading(market=market, root=str(home.root), return_state=True)
         if state.name == "Skipped":
-            raise TradingError(state.message or "건너뛰었습니다.")
-        await state.aresult()
+            raise NothingLeftError(state.message or "건너뛰었습니다.")
+        summary: dict[str, Any] = await state.aresult()
+        return summary
 
-    run_here(one_day())
+    return run_here(one_day())
 
 
 def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:

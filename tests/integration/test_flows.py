@@ -103,7 +103,7 @@ def test_backfill_and_research(prefect_server, home):
     from flows.research import research
 
     filled = asyncio.run(
-        backfill(market=Market.US, first=date(2005, 1, 3), last=date(2005, 3, 31), root=str(home))
+        backfill(date(2005, 1, 3), date(2005, 3, 31), market=Market.US, root=str(home))
     )
     tested = asyncio.run(
         research(
@@ -139,11 +139,7 @@ def test_failure_is_told(prefect_server, home):
     from flows.backfill import backfill
 
     with pytest.raises(UsageError):
-        asyncio.run(
-            backfill(
-                market=Market.US, first=date(2006, 1, 2), last=date(2005, 1, 3), root=str(home)
-            )
-        )
+        asyncio.run(backfill(date(2006, 1, 2), date(2005, 1, 3), market=Market.US, root=str(home)))
 
     assert bootstrap.open_notifier(home).count(Event.ERROR, since=LONG_AGO) == 1
 

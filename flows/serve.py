@@ -1,0 +1,202 @@
+"""``make serve``: a Prefect server, what is deployed on it, and a worker, until it is stopped.
+
+What the two processes say in English goes into ``logs/``; here are a few Korean sentences. On a
+server that stays on, systemd keeps the processes instead (``deploy/systemd``) and calls
+``python -m flows.serve --prepare``.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from filelock import FileLock, Timeout
+
+from trading.config import Home, resolve_root
+from trading.errors import ConfigError, MissingDataError, UsageError
+
+EXIT_FINDING, EXIT_USAGE, EXIT_FAILURE = 1, 2, 3
+
+_API_URL = "http://127.0.0.1:4200/api"
+_UP_SECONDS = 120.0
+_STOP_SECONDS = 20.0
+_POLL_SECONDS = 0.5
+_LOG_BYTES = 10_000_000
+
+
+class ServeError(Exception):
+    """The server or the worker does not run; the message says where to look."""
+
+
+def main(
+    prepare: Annotated[
+        bool,
+        typer.Option("--prepare", help="도는 서버에 작업 풀, 배포, 자동화만 마련하고 끝냅니다."),
+    ] = False,
+) -> None:
+    """Prefect 서버와 작업자를 띄우고 배포합니다. Ctrl+C로 끝냅니다."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        home = resolve_root(None)
+        if not Path("prefect.yaml").is_file():
+            raise UsageError("prefect.yaml이 있는 폴더에서 실행해 주세요.")
+        os.environ.setdefault("PREFECT_API_URL", _API_URL)
+        os.environ.setdefault("DO_NOT_TRACK", "true")
+        # The pages ask the server at the address by which everybody else does.
+        os.environ.setdefault("PREFECT_SERVER_UI_API_URL", os.environ["PREFECT_API_URL"])
+        home.logs_dir.mkdir(parents=True, exist_ok=True)
+        if prepare:
+            _wait_until_up(None, home)
+            _prepare(home)
+        else:
+            _serve(home)
+    except (UsageError, ConfigError) as error:
+        _say(str(error))
+        raise typer.Exit(EXIT_USAGE) from None
+    except ServeError as error:
+        _say(str(error))
+        raise typer.Exit(EXIT_FAILURE) from None
+    except KeyboardInterrupt:
+        _say("멈췄습니다.")
+
+
+def _serve(home: Home) -> None:
+    run = home.data_dir / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / "serve.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _say("이 작업 폴더의 작업자가 이미 돌고 있습니다. 배포만 새로 합니다.")
+        _wait_until_up(None, home)
+        _prepare(home)
+        return
+    server: subprocess.Popen[bytes] | None = None
+    worker: subprocess.Popen[bytes] | None = None
+    try:
+        if _is_up():
+            _say(f"[1/4] 도는 Prefect 서버를 씁니다: {_page()}")
+        else:
+            _say(f"[1/4] Prefect 서버를 띄웁니다: {_page()}")
+            address = urlsplit(_api_url())
+            server = _start(
+                home, "prefect-server", "server", "start",
+                "--host", address.hostname or "127.0.0.1", "--port", str(address.port or 4200),
+            )  # fmt: skip
+            _wait_until_up(server, home)
+        _prepare(home)
+        worker = _start(home, "prefect-worker", "worker", "start", "--pool", _pool_name())
+        _say(f"[4/4] 작업자를 띄웠습니다. 화면 {_page()}, 기록 {home.logs_dir}. 끝내려면 Ctrl+C")
+        _watch(home, {"prefect-server": server, "prefect-worker": worker})
+    finally:
+        # The worker first: while it ends, it tells the server so.
+        for process in (worker, server):
+            if process is not None:
+                _stop(process)
+        lock.release()
+
+
+def _pool_name() -> str:
+    from flows.automations import POOL
+
+    return POOL
+
+
+def _prepare(home: Home) -> None:
+    """Make the pool, the deployments and the automations; again is no change."""
+    from flows.automations import ensure_automations, ensure_pool
+
+    _say("[2/4] 작업 풀과 배포를 마련합니다")
+    asyncio.run(ensure_pool())
+    deployed = _start(home, "prefect-deploy", "--no-prompt", "deploy", "--all")
+    if deployed.wait() != 0:
+        raise ServeError(f"배포하지 못했습니다. 까닭은 {_log(home, 'prefect-deploy')} 에 있습니다.")
+    try:
+        made = asyncio.run(ensure_automations())
+    except MissingDataError as error:
+        raise ServeError(str(error)) from error
+    new = sum(made.values())
+    _say(f"[3/4] 자동화 {len(made)}가지를 마련했습니다 (새로 만든 것 {new}가지)")
+
+
+def _watch(home: Home, processes: Mapping[str, "subprocess.Popen[bytes] | None"]) -> None:
+    while True:
+        for name, process in processes.items():
+            if process is not None and process.poll() is not None:
+                raise ServeError(
+                    f"{name} 프로세스가 끝났습니다(코드 {process.returncode}). "
+                    f"까닭은 {_log(home, name)} 에 있습니다."
+                )
+        time.sleep(_POLL_SECONDS)
+
+
+def _wait_until_up(server: "subprocess.Popen[bytes] | None", home: Home) -> None:
+    deadline = time.monotonic() + _UP_SECONDS
+    while not _is_up():
+        is_dead = server is not None and server.poll() is not None
+        if is_dead or time.monotonic() > deadline:
+            raise ServeError(
+                f"Prefect 서버가 답하지 않습니다: {_api_url()}. 그 포트를 쓰는 다른 프로그램이 있는지, "
+                f"데이터베이스 주소가 맞는지 확인해 주세요 ({_log(home, 'prefect-server')})."
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_up() -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"{_api_url()}/health", timeout=5) as answer:
+        return bool(answer.read() == b"true")
+    return False
+
+
+def _start(home: Home, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    # In a session of its own, so that Ctrl+C reaches this process alone, which ends them in order.
+    with _log(home, name).open("ab") as sink:
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefect", *arguments],
+            stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _log(home: Home, name: str) -> Path:
+    path = home.logs_dir / f"{name}.log"
+    with suppress(FileNotFoundError):
+        if path.stat().st_size > _LOG_BYTES:
+            path.replace(path.with_suffix(".1.log"))
+    return path
+
+
+def _api_url() -> str:
+    return os.environ["PREFECT_API_URL"]
+
+
+def _page() -> str:
+    return _api_url().removesuffix("/api")
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence)
+
+
+if __name__ == "__main__":
+    typer.run(main)
