@@ -412,7 +412,7 @@ def check(
     market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    from trading import bootstrap, doctor
+    from trading import bootstrap, doctor, real_money
 
     installation = bootstrap.open_home(State.root)
     asked = (str(env) if env else None, market_of(market))
@@ -429,7 +429,9 @@ def check(
             }
         )
     else:
-        typer.echo(doctor.text(findings, wanted))
+        if wanted:
+            typer.echo(table(("조건", "지금", "판정"), real_money.rows(wanted)) + "\n")
+        typer.echo(doctor.text(findings))
     bad = any(f["severity"] == "error" for f in findings)
     raise typer.Exit(EXIT_FINDING if bad else 0)
 

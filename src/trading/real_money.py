@@ -151,7 +151,7 @@ def confirmation(account: str | None, said: str | None) -> Condition:
     )
 
 
-def table(conditions: list[Condition]) -> list[tuple[str, str, str]]:
+def rows(conditions: list[Condition]) -> list[tuple[str, str, str]]:
     """Return a row a condition: name, how far, whether it is met."""
     return [(c.name, c.progress, "됨" if c.is_met else "모자람") for c in conditions]
 

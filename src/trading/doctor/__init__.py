@@ -17,7 +17,6 @@ from trading.doctor import account, machine, stores
 from trading.domain.instrument import Market
 from trading.errors import TradingError
 from trading.probes import Finding, finding
-from trading.terminal import table
 from trading.wire.endpoints import Profile
 
 SEVERITY_TEXT = {"ok": "정상", "info": "참고", "error": "문제"}
@@ -84,11 +83,9 @@ def conditions(
     return bootstrap.conditions(installation, Env(env), market)
 
 
-def text(findings: list[Finding], wanted: list[real_money.Condition] | None = None) -> str:
-    """Return the findings as a user reads them, the way to the asked environment first."""
+def text(findings: list[Finding]) -> str:
+    """Return the findings as a user reads them."""
     lines = []
-    if wanted:
-        lines += [table(("조건", "지금", "판정"), real_money.table(wanted)), ""]
     for one in findings:
         lines.append(f"[{SEVERITY_TEXT[one['severity']]}] {one['cause']}")
         if one["action"]:
