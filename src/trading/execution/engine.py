@@ -268,7 +268,9 @@ class TradingEngine:
         self._guards = Guards(policy.risk)
         self._session: _Session | None = None
         self._view: View | None = None
+        # What the operator allows, and what the limits of this session do: the stricter counts.
         self._operator = TradingState.ACTIVE
+        self._limited = TradingState.ACTIVE
         self._peaks: dict[str, int] = {}
         self._income: dict[str, int] = {}
         # Exit terms of what is held and of what may be entered today; sessions held so far.
@@ -323,7 +325,7 @@ class TradingEngine:
                 self._end()
             case Halt():
                 self._operator = event.state
-                return self.restrict(event.state)
+                return self._turn()
         return []
 
     def equity(self) -> int:
@@ -351,9 +353,26 @@ class TradingEngine:
             self._waiting.pop(symbol, None)
 
     def restrict(self, state: TradingState) -> list[Command]:
-        """Take over, after a restart, what a broken loss limit left of this session's freedom."""
-        self.risk = replace(self.risk, state=_stricter(self.risk.state, state))
-        return [] if self.risk.state is TradingState.ACTIVE else self._stop_buying()
+        """Take over, after a restart, what a broken loss limit left of this session's freedom.
+
+        No word of the operator gives it back before the session is over.
+        """
+        self._limited = _stricter(self._limited, state)
+        return self._turn()
+
+    @property
+    def operator(self) -> TradingState:
+        """What the operator's last word allows."""
+        return self._operator
+
+    @property
+    def limited(self) -> TradingState:
+        """What the limits allow, whatever the operator says."""
+        return self._limited
+
+    def withdraw(self) -> list[Command]:
+        """Return the cancels of all orders of ours that are working; what may be traded stays."""
+        return [self._cancel(order) for order in self.open_orders() if self._is_cancelable(order)]
 
     def resume(self, decision: Decision, view: View) -> None:
         """Take today's decision over from the ledger after a restart, instead of taking it again."""
@@ -410,6 +429,7 @@ class TradingEngine:
         self.attributed = dict(snapshot.get("attributed", {}))
         self.last_price = dict(snapshot["last_price"])
         self._operator = TradingState(snapshot["operator"])
+        self._limited = TradingState.ACTIVE
         self.risk = RiskState(
             peak=snapshot["risk"]["peak"],
             cooldown=snapshot["risk"]["cooldown"],
@@ -441,6 +461,7 @@ class TradingEngine:
         )
         self._ages = {symbol: self._ages.get(symbol, 0) + 1 for symbol in self.account.positions}
         drawn_down = TradingState.REDUCING if state == REDUCING else TradingState.ACTIVE
+        self._limited = drawn_down
         self.risk = RiskState(
             peak=int(peak),
             cooldown=int(cooldown),
@@ -674,23 +695,22 @@ class TradingEngine:
         """Look at the whole portfolio; a broken loss limit stops purchases for the session."""
         if self._session is None:
             return []
-        if self.risk.state is not TradingState.ACTIVE:
-            # What could not be canceled before.
-            return self._stop_buying()
-        equity = self.equity()
-        verdict = Verdict(
-            breach(
-                equity,
-                self._session.equity,
-                self.risk.peak,
-                self.policy.risk.max_daily_loss,
-                self.policy.risk.max_drawdown,
+        if self._limited is TradingState.ACTIVE:
+            equity = self.equity()
+            verdict = Verdict(
+                breach(
+                    equity,
+                    self._session.equity,
+                    self.risk.peak,
+                    self.policy.risk.max_daily_loss,
+                    self.policy.risk.max_drawdown,
+                )
             )
-        )
-        if verdict is Verdict.ALLOWED:
-            return []
-        self.risk = replace(self.risk, state=TradingState.REDUCING)
-        return [Breach(verdict=verdict, equity=equity), *self._stop_buying()]
+            if verdict is not Verdict.ALLOWED:
+                stopped = self.restrict(TradingState.REDUCING)
+                return [Breach(verdict=verdict, equity=equity), *stopped]
+        # What could not be canceled before.
+        return [] if self.risk.state is TradingState.ACTIVE else self._take_back()
 
     def _on_accepted(self, event: Accepted) -> list[Command]:
         order = self.orders[event.intent_id].acknowledged(event.ack)
@@ -699,7 +719,7 @@ class TradingEngine:
         # A purchase whose answer was lost may come to light after purchases were stopped.
         if self._session is None or self.risk.state is TradingState.ACTIVE:
             return []
-        return self._stop_buying()
+        return self._take_back()
 
     def _on_fill(self, fill: Fill) -> list[Command]:
         order = self.order_of(fill.venue_order_id)
@@ -915,9 +935,19 @@ class TradingEngine:
             if o.intent.side is Side.BUY and o.intent.intent_id not in self.unclear
         )
 
-    def _stop_buying(self) -> list[Command]:
-        """Take back what was to be bought, and wait for no price any more."""
+    def _turn(self) -> list[Command]:
+        """Trade by the stricter of what operator and limits allow."""
+        self.risk = replace(self.risk, state=_stricter(self._limited, self._operator))
+        return [] if self.risk.state is TradingState.ACTIVE else self._take_back()
+
+    def _take_back(self) -> list[Command]:
+        """Take back what may not be traded now, and wait for no price any more.
+
+        Purchases, and in a halt sales too.
+        """
         self._waiting.clear()
+        if self.risk.state is TradingState.HALTED:
+            return self.withdraw()
         return [
             self._cancel(order)
             for order in self.open_orders()

@@ -35,6 +35,8 @@ OPENED = "opened"
 CLOSED = "closed"
 # Why a session begins in REDUCING: a guard could not prove that it works.
 DRILL_FAILED = "DRILL_FAILED"
+# Why a state changed that the operator, and no limit, asked for.
+OPERATOR = "OPERATOR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,15 @@ class RecordedFill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What the operator allowed from ``ts`` on; ``word`` is that without the kill switch."""
+
+    ts: datetime
+    state: TradingState
+    word: TradingState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedSession:
     """Everything the ledger knows of one session.
 
@@ -73,7 +84,8 @@ class RecordedSession:
     ``fills`` are ours; ``manual`` are those that somebody placed by hand and that were taken into
     the books, ``booked`` the fills of both in order. ``unclear`` are intents that nobody can tell
     from an order placed by hand. ``drill_failed``: it began reducing only, because a guard could
-    not prove that it works.
+    not prove that it works. ``state`` is what broken limits left, ``held_by`` their codes, and
+    ``words`` what the operator said, in order.
     """
 
     session: date
@@ -96,6 +108,8 @@ class RecordedSession:
     polled: bool
     mark: Mapping[str, Any] | None
     state: TradingState | None
+    held_by: tuple[str, ...]
+    words: tuple[Word, ...]
     drill_failed: bool
     closed: Mapping[str, Any] | None
 
@@ -231,6 +245,21 @@ class Journal:
         body = {"state": state, "reason": reason}
         self._write(RecordKind.STATE, f"{state}:{self._clock.now().isoformat()}", body)
 
+    def operator(self, state: TradingState, word: TradingState, *, by: str, reason: str) -> None:
+        """Write what the operator allows from now on, and what once the kill switch is gone."""
+        record = operator_record(
+            self._session, self._clock.now(), state, word, by=by, reason=reason
+        )
+        self._ledger.append(record)
+
+    def last_word(self) -> TradingState:
+        """Return what the operator last wished, in whatever session."""
+        found = TradingState.ACTIVE
+        for record in self._ledger.read(RecordKind.STATE):
+            if record.body["reason"] == OPERATOR:
+                found = TradingState(record.body["word"])
+        return found
+
     def drilled(self, body: Mapping[str, Any]) -> None:
         """Write how the guards were proven before the session, and what follows if they were not."""
         moment = self._clock.now().isoformat()
@@ -346,6 +375,8 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
     denied: list[tuple[OrderIntent, str]] = []
     actions: list[dict[str, Any]] = []
     observed: dict[str, tuple[int, int, int, int, int]] = {}
+    held_by: list[str] = []
+    words: list[Word] = []
     saw_open, polled, drill_failed = True, False, False
     for record in ledger.read(session=session):
         body = record.body
@@ -387,8 +418,11 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
                 observed = {s: (b[0], b[1], b[2], b[3], b[4]) for s, b in body["bars"].items()}
             case RecordKind.MARK:
                 mark = body
+            case RecordKind.STATE if body["reason"] == OPERATOR:
+                words.append(_word_from(record))
             case RecordKind.STATE:
                 state = TradingState(body["state"])
+                held_by.append(body["reason"])
                 drill_failed |= body["reason"] == DRILL_FAILED
     return RecordedSession(
         session=session,
@@ -411,9 +445,35 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
         polled=polled,
         mark=mark,
         state=state,
+        held_by=tuple(dict.fromkeys(held_by)),
+        words=tuple(words),
         drill_failed=drill_failed,
         closed=closed,
     )
+
+
+def operator_record(
+    session: date,
+    ts: datetime,
+    state: TradingState,
+    word: TradingState,
+    *,
+    by: str,
+    reason: str,
+) -> Record:
+    """Return the record of what the operator allows from ``ts`` on."""
+    return Record(
+        kind=RecordKind.STATE,
+        key=f"{session}:{OPERATOR}:{state}:{ts.isoformat()}",
+        session=session,
+        ts=ts,
+        body={"state": state, "word": word, "reason": OPERATOR, "by": by, "said": reason},
+    )
+
+
+def _word_from(record: Record) -> Word:
+    body = record.body
+    return Word(ts=record.ts, state=TradingState(body["state"]), word=TradingState(body["word"]))
 
 
 def open_differences(ledger: Ledger) -> tuple[date, list[Difference]] | None:

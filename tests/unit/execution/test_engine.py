@@ -341,9 +341,21 @@ def test_the_operators_word_stays(desk):
     assert other.engine.risk.state is TradingState.REDUCING
 
     assert other.engine.handle(Halt(ts=other.open_ts, state=TradingState.ACTIVE)) == []
-    assert other.engine.risk.state is TradingState.REDUCING
-    other.turn_to(date(2005, 6, 1))
     assert other.engine.risk.state is TradingState.ACTIVE
+
+
+def test_the_operators_word_lifts_no_limit(desk):
+    """What a limit forbids stays forbidden whoever resumes, and a halt takes sales back as well."""
+    d = desk()
+    intent = d.decide()
+    d.accept(intent)
+    d.engine.restrict(TradingState.REDUCING)
+
+    d.engine.handle(Halt(ts=d.open_ts, state=TradingState.HALTED))
+    assert (d.engine.operator, d.engine.limited) == (TradingState.HALTED, TradingState.REDUCING)
+    d.engine.handle(Halt(ts=d.open_ts, state=TradingState.ACTIVE))
+
+    assert d.engine.risk.state is TradingState.REDUCING
 
 
 def test_refused_and_lost(desk):
