@@ -203,10 +203,11 @@ def policy_of(settings: Settings, market: Market, calendar: SessionCalendar) -> 
 def open_notifier(root: Path | None = None) -> "OutboxNotifier":
     """Return the notifier of an installation, for messages about flows."""
     installation = open_home(root)
-    return _notifier(installation)
+    return notifier_of(installation)
 
 
-def _notifier(installation: Installation) -> "OutboxNotifier":
+def notifier_of(installation: Installation) -> "OutboxNotifier":
+    """Return the notifier of an installation that is open."""
     from trading.notify import open_notifier as open_outbox
 
     return open_outbox(
@@ -521,7 +522,7 @@ def _opened(
 
     home, settings, market = installation.home, installation.settings, run.market
     rules, calendar = rules_and_calendar(settings, market)
-    notifier = _notifier(installation)
+    notifier = notifier_of(installation)
     notifier.start({"market": str(market), "session": str(session)})
     lake = Lake(home.data_dir / "lake")
     context = DayContext(

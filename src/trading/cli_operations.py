@@ -8,10 +8,13 @@ import typer
 
 from trading.terminal import (
     EXIT_FAILURE,
+    EXIT_FINDING,
     EXIT_USAGE,
     JsonOption,
     KoreanTyper,
+    MarketOption,
     State,
+    market_of,
     print_json,
 )
 
@@ -21,6 +24,34 @@ if TYPE_CHECKING:
 app = KoreanTyper()
 notify_app = KoreanTyper()
 app.add_typer(notify_app, name="notify", help="알림: 메일과 웹훅.")
+
+
+@app.command(
+    help="도는 세션을 지켜봅니다. 없으면 데모를 벽시계로 띄웁니다. 끝에 판정을 말합니다 (이상이 있으면 1)."
+)
+def monitor(
+    hours: Annotated[
+        float, typer.Option("--hours", min=0.001, help="지켜볼 시간, 시간 단위.")
+    ] = 24.0,
+    market: MarketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    import sys
+    import threading
+
+    from trading import bootstrap
+    from trading.watch.run import Watch
+    from trading.watch.screen import screen
+
+    installation = bootstrap.open_home(State.root, console=False)
+    watch = Watch(installation, market_of(market) or installation.settings.app.market)
+    with screen(sys.stderr if as_json else sys.stdout) as show:
+        verdict = watch.run(hours, show, threading.Event())
+    if as_json:
+        print_json(verdict.to_json())
+    else:
+        typer.echo(verdict.text())
+    raise typer.Exit(0 if verdict.is_clean else EXIT_FINDING)
 
 
 @notify_app.callback()
