@@ -1,0 +1,1 @@
+"""Watching the program at work: what should have happened, what leaks, what is shown."""
