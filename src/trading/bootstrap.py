@@ -522,13 +522,6 @@ def _opened(
 
     home, settings, market = installation.home, installation.settings, run.market
     rules, calendar = rules_and_calendar(settings, market)
-    notifier = notifier_of(installation)
-    notifier.start({"market": str(market), "session": str(session)})
-    lake = Lake(home.data_dir / "lake")
-    context = DayContext(
-        key=f"{env}-{market}-{session}",
-        env=env,
-        market=market,
     policy = policy_in_force(settings, env, market, calendar, ledger, session)
     if policy.hash != policy_of(settings, market, calendar).hash:
         log.info(
@@ -537,6 +530,13 @@ def _opened(
             max_single_name=policy.risk.max_single_name,
             max_order_share=policy.risk.guards.max_order_share,
         )
+    notifier = notifier_of(installation)
+    notifier.start({"market": str(market), "session": str(session)})
+    lake = Lake(home.data_dir / "lake")
+    context = DayContext(
+        key=f"{env}-{market}-{session}",
+        env=env,
+        market=market,
         session=session,
         run=run,
         home=home,
