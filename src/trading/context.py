@@ -276,7 +276,7 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
 
 def _tell_silent(context: DayContext, family: str, reason: str) -> None:
     """Say that a champion does not vote today."""
-    log.error("챔피언이 투표하지 못함, 기권", model=model_text(family), reason=reason)
+    log.error("챔피언이 투표하지 못함, 기권", model=model_text(family), reason=reason, told=True)
     context.notifier.send(
         "error",
         {

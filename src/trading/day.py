@@ -398,7 +398,9 @@ def intraday(context: DayContext) -> StageResult:
         )
         raise
     except (LedgerError, LeaseLostError) as error:
-        log.critical("장부 때문에 매매 중단", session=str(context.session), reason=str(error))
+        log.critical(
+            "장부 때문에 매매 중단", session=str(context.session), reason=str(error), told=True
+        )
         context.notifier.send(
             "error",
             {
@@ -503,7 +505,7 @@ def _drilled(
     if report.passed:
         log.info("안전장치 훈련 통과", guards=len(report.guards), rules=len(report.rules))
         return None
-    log.error("안전장치 훈련 실패, 축소만 허용", failed=list(report.failed))
+    log.error("안전장치 훈련 실패, 축소만 허용", failed=list(report.failed), told=True)
     context.notifier.send(
         "risk_event",
         {
@@ -545,16 +547,24 @@ def _condition(
     before = read_session(context.ledger, earlier[-1]).closed if earlier else None
     began = context.run.starting_cash + sum(cost for _, cost in context.run.positions.values())
 
+    yesterday = before["equity"] if before is not None else began
+
     def tell(now: datetime) -> Mapping[str, Any]:
         beat = monitor.beat(OPEN)
+        marks = context.ledger.read(RecordKind.MARK, session=context.session)
         statuses = [order.status for order in engine.orders.values()]
         return status_of(
             engine.account,
             engine.last_price,
             names=names,
-            previous_equity=before["equity"] if before is not None else began,
+            previous_equity=yesterday,
             starting_equity=began,
         ) | {
+            "curve": [
+                [context.calendar.open_close(context.session)[0].isoformat(), yesterday],
+                *([mark.ts.isoformat(), mark.body["equity"]] for mark in marks),
+                [now.isoformat(), engine.equity()],
+            ],
             "orders": len(statuses),
             "fills": sum(status is OrderStatus.FILLED for status in statuses),
             "refused": sum(status is OrderStatus.REJECTED for status in statuses),
@@ -586,6 +596,7 @@ def _counters(client: Client) -> dict[str, int]:
 def closing(context: DayContext) -> StageResult:
     """Collect the session's bars, prove parity, examine the champions, and write the report."""
     from trading.mlops import health
+    from trading.reporting import daily_message
 
     recorded = read_session(context.ledger, context.session)
     context.prepared = context.prepared or prepare(context, recorded.evidence)
@@ -619,11 +630,7 @@ def closing(context: DayContext) -> StageResult:
         {
             "market": str(context.market),
             "session": str(context.session),
-            "currency": str(context.market.currency),
-            "equity": summary["final_equity"],
-            "orders": summary["orders"],
-            "fills": summary["fills"],
-            "report": str(paths.html),
+            **daily_message(paths),
             "key": f"daily:{context.run.run_id}:{context.session}",
         },
     )
@@ -642,7 +649,7 @@ def _keep_safe(context: DayContext) -> None:
     try:
         context.back_up()
     except (DataError, SessionBusyError) as error:
-        log.error("백업 실패", session=str(context.session), reason=str(error))
+        log.error("백업 실패", session=str(context.session), reason=str(error), told=True)
         context.notifier.send(
             "error",
             {

@@ -45,6 +45,8 @@ from trading.notify import Event, OutboxNotifier
 MIN_RETURNS = 20
 # A status each hour, with room for a late one.
 STATUS_EVERY = timedelta(minutes=65)
+# What the daily message draws of the account: about a year.
+MESSAGE_SESSIONS = 250
 # A decision over a whole market has hundreds of rows; the rest is counted by verdict.
 MAX_CHOICES = 40
 
@@ -231,6 +233,36 @@ def write_report(directory: Path, report: SessionReport) -> ReportPaths:
     paths.trades.write_text(_json(trades(report)), encoding="utf-8")
     paths.html.write_text(render(report), encoding="utf-8")
     return paths
+
+
+def daily_message(paths: ReportPaths) -> dict[str, Any]:
+    """Return the fields of the daily message: the report's figures, and its last year as curves."""
+    figures = json.loads(paths.performance.read_text("utf-8"))
+    names = (
+        "currency", "equity", "cash", "daily_profit", "daily_return", "total_return", "drawdown",
+        "gross_exposure", "state", "cash_difference",
+    )  # fmt: skip
+    orders = json.loads(paths.trades.read_text("utf-8"))["orders"]
+    curve = figures["equity_curve"][-MESSAGE_SESSIONS:]
+    told = {name: figures[name] for name in names} | {
+        "orders": len(orders),
+        "fills": sum(order["filled_quantity"] > 0 for order in orders),
+        "refused": sum(order["status"] in _REFUSED for order in orders),
+        "positions": {
+            f"{line['symbol']} {line['name']}".strip(): f"{line['quantity']:,}주, "
+            f"{money_text(line['value'], Currency(figures['currency']))}"
+            for line in figures["positions"]
+        },
+        "curve": curve,
+        "report": str(paths.html),
+    }
+    benchmark, parity = figures["benchmark"], figures["parity"]
+    if benchmark is not None:
+        told["benchmark_return"] = benchmark["total_return"]
+        told["benchmark"] = [point for point in benchmark["curve"] if point[0] >= curve[0][0]]
+    if parity is not None:
+        told["parity_unexplained"] = parity["unexplained"]
+    return told
 
 
 def send_hourly(notifier: OutboxNotifier, heartbeats: Path, *, now: datetime) -> dict[str, int]:

@@ -523,7 +523,8 @@ class RestTransport:
             if call.priority.is_order:
                 if not_sent:
                     raise OrderNotSentError(f"{_NO_CONNECTION}; 주문은 나가지 않음") from error
-                log.error("주문 결과 불명", endpoint=endpoint.name, reason=reason)
+                # Told by who sent it, and asks for what became of it.
+                log.error("주문 결과 불명", endpoint=endpoint.name, reason=reason, told=True)
                 raise OrderUnknownError(reason) from error
             raise _AgainError(reason, "") from error
 
@@ -697,5 +698,5 @@ def _order_error(status: int, result: codes.Outcome, retry: Retry, message: str)
         or (status == 200 and codes.is_ledger_refusal(result.code))
     ):
         return OrderRejectedError(message, code=result.code)
-    log.error("주문 결과 불명", code=result.code, status=status, reason=message)
+    log.error("주문 결과 불명", code=result.code, status=status, reason=message, told=True)
     return OrderUnknownError(message, code=result.code)

@@ -604,7 +604,9 @@ class Bookkeeper:
 
     def _tell_difference(self, one: Difference) -> None:
         text = f"장부와 거래소가 다릅니다: {listed_text([one], self._engine.account.market)}"
-        log.error("장부와 거래소가 다름", what=one.what, ours=one.ours, theirs=one.theirs)
+        log.error(
+            "장부와 거래소가 다름", what=one.what, ours=one.ours, theirs=one.theirs, told=True
+        )
         if one.is_cash:
             self._notifier.send("error", {"message": text})
         else:
@@ -613,7 +615,7 @@ class Bookkeeper:
     def _quarantine(self, symbol: str, reason: str, *, intent_id: str = "") -> None:
         self._engine.quarantined.add(symbol)
         self._journal.quarantined(symbol, reason, intent_id=intent_id)
-        log.error("종목 격리", symbol=symbol, reason=reason)
+        log.error("종목 격리", symbol=symbol, reason=reason, told=True)
         self._notifier.send("error", {"message": f"{reason} 이 종목은 줄이는 주문만 냅니다."})
 
 

@@ -25,7 +25,9 @@ from trading.domain.order import (
     OrderIntent,
     OrderStatus,
     OrderUpdate,
+    Side,
 )
+from trading.domain.wording import reason_text
 from trading.errors import (
     BrokerError,
     DataError,
@@ -374,7 +376,7 @@ class LiveSession:
             order = self._engine.orders[intent_id]
             if order.status is not before.status:
                 self._journal.moved(intent_id, order.status)
-                _log_trade("주문 소멸", order)
+                self._tell_step("주문 소멸", order)
         self._journal.observed(
             self._bars.close(), saw_open=self._saw_open, polled=self._feed.polls_prices
         )
@@ -398,7 +400,7 @@ class LiveSession:
         )
         if found:
             listed = listed_text(found, self._engine.account.market)
-            log.error("장부와 거래소 잔고가 다름", differences=listed)
+            log.error("장부와 거래소 잔고가 다름", differences=listed, told=True)
             self._notifier.send("error", {"message": f"장부와 거래소 잔고가 다릅니다: {listed}"})
         return outcome
 
@@ -533,10 +535,11 @@ class LiveSession:
         for booked in self._engine.booked[before:]:
             order = self._engine.orders[booked.intent.intent_id]
             self._journal.filled(booked, order.filled_quantity)
-            _log_trade(
+            self._tell_step(
                 "체결",
                 order,
                 quantity=booked.fill.quantity,
+                price=booked.fill.amount / booked.fill.quantity,
                 amount=booked.fill.amount,
                 commission=booked.booking.commission,
                 tax=booked.booking.tax,
@@ -548,7 +551,12 @@ class LiveSession:
                     "symbol": booked.intent.symbol,
                     "side": str(booked.intent.side),
                     "quantity": booked.fill.quantity,
+                    "price": booked.fill.amount / booked.fill.quantity,
                     "amount": booked.fill.amount,
+                    "commission": booked.booking.commission,
+                    "tax": booked.booking.tax,
+                    "realized": booked.booking.realized if order.intent.side is Side.SELL else None,
+                    "reason": order.intent.reason,
                 },
             )
 
@@ -557,7 +565,7 @@ class LiveSession:
         if order.status is not known.status:
             if order.intent.boundary != BOUNDARY_MANUAL:
                 self._journal.moved(order.intent.intent_id, order.status, order.reason)
-            _log_trade("주문 상태 변경", order)
+            self._tell_step("주문 상태 변경", order)
 
     async def _carry(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -572,19 +580,19 @@ class LiveSession:
                     await self.cancel(order)
                 case Deny(intent=intent, code=code):
                     self._journal.denied(intent, code)
-                    trade_log.warning("주문 내부 거부", intent_id=intent.intent_id, code=str(code))
-                    self._notifier.send(
-                        "order_refused", {"symbol": intent.symbol, "reason": str(code)}
-                    )
+                    self._denied(intent, str(code), OrderStatus.DENIED)
                 case Breach(verdict=verdict, equity=equity):
                     self._journal.state(TradingState.REDUCING, verdict.name)
-                    log.error("손실 한도 도달, 매수 중단", verdict=verdict.name, equity=equity)
+                    log.error(
+                        "손실 한도 도달, 매수 중단", verdict=verdict.name, equity=equity, told=True
+                    )
                     self._notifier.send("risk_event", {"verdict": verdict.name, "equity": equity})
 
     async def _submit(self, intent: OrderIntent) -> None:
         """Send an intent that the ledger holds, once, and take the venue's answer over."""
         self._books.moved = True
         self._due_at.setdefault(intent.intent_id, self._pace.clock.now())
+        self._tell_step("주문 전송", self._engine.orders[intent.intent_id])
         try:
             ack = await self._broker.submit(intent)
         except OrderNotSentError as error:
@@ -611,6 +619,7 @@ class LiveSession:
         self._is_cut_off = True
         self._journal.moved(intent.intent_id, OrderStatus.SUBMITTED, reason)
         log.warning("주문이 나가지 못함", intent_id=intent.intent_id, reason=reason)
+        self._tell_step("주문이 나가지 못함", self._engine.orders[intent.intent_id], refusal=reason)
         self._books.ask(
             self._engine.orders[intent.intent_id],
             highest_before=self._left_after[intent.intent_id],
@@ -620,8 +629,18 @@ class LiveSession:
     def _refuse(self, intent: OrderIntent, reason: str, *, code: str) -> None:
         self._engine.handle(Refused(intent_id=intent.intent_id, reason=reason))
         self._journal.moved(intent.intent_id, OrderStatus.REJECTED, reason)
-        _log_trade("주문 거래소 거부", self._engine.orders[intent.intent_id], code=code)
-        self._notifier.send("order_refused", {"symbol": intent.symbol, "reason": reason})
+        order = self._engine.orders[intent.intent_id]
+        self._tell_step("주문 거래소 거부", order, code=code, refusal=reason)
+        self._notifier.send(
+            "order_refused",
+            {
+                "symbol": intent.symbol,
+                "side": str(intent.side),
+                "quantity": intent.quantity,
+                "limit": intent.limit,
+                "reason": reason,
+            },
+        )
 
     def _lose(self, intent: OrderIntent, reason: str) -> None:
         self._is_cut_off = True
@@ -631,7 +650,8 @@ class LiveSession:
             highest_before=self._left_after[intent.intent_id],
         )
         self._journal.moved(intent.intent_id, OrderStatus.UNKNOWN, reason)
-        log.error("주문 결과 불명", intent_id=intent.intent_id, reason=reason)
+        log.error("주문 결과 불명", intent_id=intent.intent_id, reason=reason, told=True)
+        self._tell_step("주문 결과 불명", self._engine.orders[intent.intent_id])
         self._notifier.send("error", {"message": f"주문 결과를 모릅니다: {intent.intent_id}"})
 
     async def leave_again(self, intent: OrderIntent) -> None:
@@ -645,14 +665,13 @@ class LiveSession:
                 await self._submit(intent)
             case Deny(code=code):
                 self._journal.moved(intent.intent_id, OrderStatus.REJECTED, str(code))
-                trade_log.warning("주문 내부 거부", intent_id=intent.intent_id, code=str(code))
-                self._notifier.send("order_refused", {"symbol": intent.symbol, "reason": str(code)})
+                self._denied(intent, str(code), OrderStatus.REJECTED)
 
     async def accept(self, intent: OrderIntent, ack: OrderAck) -> None:
         """See ``books.Desk``."""
         self._journal.accepted(intent.intent_id, ack)
         commands = self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack))
-        _log_trade("주문 접수", self._engine.orders[intent.intent_id])
+        self._tell_step("주문 접수", self._engine.orders[intent.intent_id])
         self._notifier.send(
             "order_submitted",
             {
@@ -668,19 +687,65 @@ class LiveSession:
         """Write that an order is being canceled and send that; see ``books.Desk``."""
         intent_id = order.intent.intent_id
         self._journal.moved(intent_id, OrderStatus.PENDING_CANCEL)
+        self._tell_step("취소 전송", order)
         self._books.moved = True
         try:
             await self._broker.cancel(order)
         except OrderNotSentError as error:
             log.warning("취소가 나가지 못함", intent_id=intent_id, reason=str(error))
+            self._tell_step("취소가 나가지 못함", order, refusal=str(error))
             self._books.cancel_lost(order)
         except OrderRejectedError as error:
             # It was filled or gone already, or may not be canceled now: the listing says which.
             log.warning("취소 거부", intent_id=intent_id, reason=str(error))
+            self._tell_step("취소 거부", order, refusal=str(error))
             self._books.cancel_refused(order)
         except Exception as error:
             log.error("취소 결과 불명", intent_id=intent_id, reason=str(error))
+            self._tell_step("취소 결과 불명", order, refusal=str(error))
             self._books.cancel_lost(order)
+
+    def _denied(self, intent: OrderIntent, code: str, status: OrderStatus) -> None:
+        """Tell of an order that a guard kept back."""
+        order = Order(intent=intent)._replace(status=status, reason=code)
+        self._tell_step("주문 내부 거부", order, code=code, refusal=reason_text(code))
+        self._notifier.send(
+            "order_refused",
+            {
+                "symbol": intent.symbol,
+                "side": str(intent.side),
+                "quantity": intent.quantity,
+                "limit": intent.limit,
+                "reason": code,
+            },
+        )
+
+    def _tell_step(self, event: str, order: Order, **fields: Any) -> None:
+        """Write one step of an order's life into the trade log; each line says the whole order."""
+        intent, market = order.intent, order.intent.exchange.market
+        average = order.filled_amount / order.filled_quantity if order.filled_quantity else None
+        trade_log.info(
+            event,
+            market=str(market),
+            session=str(intent.session),
+            venue_time=self._pace.clock.now().isoformat(),
+            boundary=intent.boundary,
+            intent_id=intent.intent_id,
+            venue_order_id=order.venue_order_id,
+            symbol=intent.symbol,
+            side=str(intent.side),
+            order_type=str(intent.order_type),
+            order_quantity=intent.quantity,
+            limit=intent.limit,
+            stop=intent.stop,
+            currency=str(market.currency),
+            status=str(order.status),
+            filled_quantity=order.filled_quantity,
+            average_price=average,
+            wish=intent.reason,
+            reason=order.reason or reason_text(intent.reason),
+            **fields,
+        )
 
     def _mark(self) -> None:
         engine = self._engine
@@ -718,20 +783,3 @@ def _halted(symbol: str, ts: datetime) -> MarketStatus:
 def _next_boundary(boundary: datetime, now: datetime, interval: timedelta) -> datetime:
     passed = (now - boundary) // interval
     return boundary + interval * (passed + 1)
-
-
-def _log_trade(event: str, order: Order, **fields: Any) -> None:
-    intent = order.intent
-    trade_log.info(
-        event,
-        intent_id=intent.intent_id,
-        venue_order_id=order.venue_order_id,
-        symbol=intent.symbol,
-        side=str(intent.side),
-        order_quantity=intent.quantity,
-        limit=intent.limit,
-        status=str(order.status),
-        filled_quantity=order.filled_quantity,
-        reason=order.reason or intent.reason,
-        **fields,
-    )

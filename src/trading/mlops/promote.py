@@ -285,7 +285,7 @@ def follow_registry(
             registry.set_alias(name, CHAMPION, current)
             moves.append(_move(market, family, found, current, refused))
             log.error("별칭을 옮긴 모델을 쓸 수 없어 챔피언 유지", family=family, version=wanted,
-                      champion=current, reason=refused)  # fmt: skip
+                      champion=current, reason=refused, told=True)  # fmt: skip
         elif not is_whole:
             moves.append(_move(market, family, found, None, refused))
     return moves

@@ -147,7 +147,7 @@ def retrain_all(
             )  # fmt: skip
         except ModelError as error:
             missed[family] = str(error)
-            log.error("학습 실패, 챔피언 유지", family=family, reason=str(error))
+            log.error("학습 실패, 챔피언 유지", family=family, reason=str(error), told=True)
     return Outcomes(reports=tuple(reports), missed=missed)
 
 

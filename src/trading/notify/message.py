@@ -241,6 +241,7 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "amount": ("금액", "money"),
     "commission": ("수수료", "money"),
     "tax": ("세금", "money"),
+    "realized": ("실현 손익", "money"),
     "status": ("주문 상태", "status"),
     "order_id": ("주문 번호", "text"),
     "reason": ("사유", "reason"),
@@ -306,6 +307,7 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "error": ("오류", "text"),
     "expected": ("기다린 일", "text"),
     "report": ("보고서 파일", "text"),
+    "gross_exposure": ("투자 비중", "share"),
     "benchmark_return": ("기준 지표 수익률", "percent"),
     "level": ("등급", "text"),
     # What lines of the log bring along.

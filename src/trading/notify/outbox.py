@@ -110,12 +110,12 @@ class OutboxNotifier:
         except Exception as error:  # a message must never stop a trade
             log.error("알림 보관 실패", event_name=event, reason=str(error))
 
-    def deliver_due(self, *, flush: bool = False) -> int:
+    def deliver_due(self, *, gathers: bool = False) -> int:
         """Try every row whose time has come, oldest first; return how many rows went out.
 
-        ``flush`` sends what is only gathered, too. May be called beside a running event loop.
+        ``gathers`` leaves what is still being gathered. May be called beside a running event loop.
         """
-        return _apart(self._deliver(flush=flush))
+        return _apart(self._deliver(flush=not gathers))
 
     def pending(self) -> int:
         """Return how many deliveries are still to be made."""
