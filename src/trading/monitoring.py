@@ -23,6 +23,10 @@ from trading.simulation.account import Account
 
 OPEN = "open"
 CLOSED = "closed"
+# Ended before its end, by an error or because somebody stopped it: its orders may be open.
+STOPPED = "stopped"
+# How often a running session shows that it lives.
+BEAT_SECONDS = 10.0
 
 SEOUL, EASTERN = ZoneInfo("Asia/Seoul"), ZoneInfo("America/New_York")
 
@@ -144,8 +148,11 @@ class SessionMonitor:
         return heartbeat
 
     @contextlib.asynccontextmanager
-    async def beating(self, *, every_seconds: float = 10.0) -> AsyncIterator[None]:
-        """Beat while the block runs: at its start, every so often, and ``closed`` at its end."""
+    async def beating(self, *, every_seconds: float = BEAT_SECONDS) -> AsyncIterator[None]:
+        """Beat while the block runs: at its start, every so often, and at its end.
+
+        ``closed`` when it came to its end, ``stopped`` when anything broke it off.
+        """
 
         async def keep_on() -> None:
             while True:
@@ -153,11 +160,13 @@ class SessionMonitor:
                 await asyncio.sleep(every_seconds)
 
         heart = asyncio.create_task(keep_on())
+        last = STOPPED
         try:
             yield
+            last = CLOSED
         finally:
             heart.cancel()
-            self.beat(CLOSED)
+            self.beat(last)
 
 
 def read_heartbeat(path: Path) -> Heartbeat | None:
@@ -178,7 +187,7 @@ def is_running(heartbeat: Heartbeat) -> bool:
     """Whether the session has not ended and the process that ran it still exists."""
     import psutil
 
-    return heartbeat.phase != CLOSED and bool(psutil.pid_exists(heartbeat.pid))
+    return heartbeat.phase == OPEN and bool(psutil.pid_exists(heartbeat.pid))
 
 
 def machine(path: Path) -> Machine:
