@@ -419,7 +419,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"설정 파일을 읽을 수 없음: {path} ({error})") from error
     try:
-        document = yaml.load(text, Loader=_UniqueKeyLoader)
+        document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader that refuses a key named twice)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" {mark.line + 1}번째 줄" if mark is not None else ""

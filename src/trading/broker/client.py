@@ -107,7 +107,7 @@ class KisClient:
         self.takes_orders_early = not self.polls_prices
         self._polled: dict[str, int] = {}
         self._polled_books: dict[str, None] = {}
-        rng = random.Random(_JITTER_SEED)
+        rng = random.Random(_JITTER_SEED)  # noqa: S311 (spreads retries, hides nothing)
         self._transport = RestTransport(
             settings,
             profile=profile,

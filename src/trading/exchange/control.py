@@ -18,7 +18,7 @@ from trading.log import get_logger
 
 log = get_logger(__name__)
 
-TOKEN_HEADER = "x-control-token"
+TOKEN_HEADER = "x-control-token"  # noqa: S105 (the name of a header)
 _OWN_HOSTS = ("127.0.0.1", "localhost")
 # How often a wall-clock venue looks whether the next instant has come.
 TICK_SECONDS = 0.02

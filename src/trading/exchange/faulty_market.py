@@ -102,7 +102,7 @@ class FaultyMarket:
                 replay = self._venue.replay
                 tradable = replay.today.keys() - replay.untradable.keys()
                 wanted = [order.symbol for order in ours] or held or list(tradable)
-        return random.Random(self._venue.now.isoformat()).choice(sorted(wanted) or [""])
+        return random.Random(self._venue.now.isoformat()).choice(sorted(wanted) or [""])  # noqa: S311 (a choice that a replay repeats)
 
     def _observe(self) -> None:
         """Count what is special about a session that has begun."""

@@ -113,11 +113,11 @@ def relocate(folder: Path, moved: Mapping[str, str]) -> None:
         for table, column in _PLACES:
             if column not in columns[table]:
                 continue
-            found = db.execute(f"SELECT rowid, {column} FROM {table}").fetchall()
+            found = db.execute(f"SELECT rowid, {column} FROM {table}").fetchall()  # noqa: S608 (the names are ours, from the list above)
             for row, value in found:
                 place = _moved(value, moved)
                 if place != value:
-                    db.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (place, row))
+                    db.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (place, row))  # noqa: S608 (the names are ours, from the list above)
         db.execute("COMMIT")
 
 

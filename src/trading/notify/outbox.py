@@ -182,7 +182,7 @@ class OutboxNotifier:
         if key is None and event in repeat.events and repeat.window_seconds > 0:
             same = _same(event, fields)
             if db.execute(
-                f"UPDATE outbox SET times = times + ?, last_at = ? WHERE {self._open()} "
+                f"UPDATE outbox SET times = times + ?, last_at = ? WHERE {self._open()} "  # noqa: S608 (the condition is ours; its values are parameters)
                 "AND channel = ? AND same_as = ?",
                 (times, stamp, *self._open_values(), channel, same),
             ).rowcount:
@@ -397,7 +397,7 @@ class OutboxNotifier:
     def _waiting(self) -> list[_Row]:
         with closing(self._connect()) as db:
             found = db.execute(
-                "SELECT id, channel, event, batch, created_at, next_try_at, attempts FROM outbox "
+                "SELECT id, channel, event, batch, created_at, next_try_at, attempts FROM outbox "  # noqa: S608 (the condition is ours; its values are parameters)
                 f"WHERE {self._open()} ORDER BY id",
                 self._open_values(),
             ).fetchall()
@@ -411,7 +411,7 @@ class OutboxNotifier:
         before = (now - timedelta(days=self._settings.keep_days)).isoformat()
         with closing(self._connect()) as db, db:
             lost = db.execute(
-                f"SELECT count(*) FROM outbox WHERE created_at < ? AND {self._open()}",
+                f"SELECT count(*) FROM outbox WHERE created_at < ? AND {self._open()}",  # noqa: S608 (the condition is ours; its values are parameters)
                 (before, *self._open_values()),
             ).fetchone()[0]
             db.execute("DELETE FROM outbox WHERE created_at < ?", (before,))
