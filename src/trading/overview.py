@@ -15,7 +15,7 @@ from trading.clock import WallClock
 from trading.config import Home, Settings
 from trading.context import Run
 from trading.domain.account import Position
-from trading.domain.actions import ActionKind
+from trading.domain.actions import ActionKind, in_effect_order
 from trading.domain.decision import TradingState, Verdict
 from trading.domain.instrument import Currency, Market
 from trading.domain.order import Order, OrderStatus, Side
@@ -32,7 +32,8 @@ from trading.store.lake import Lake
 class HoldingNow:
     """One holding; money in minor units, ``last_price`` as of the last check or fill.
 
-    ``change`` is since the close before this session, ``None`` where that is not known.
+    ``change`` is since the close before this session, restated for the actions of its morning;
+    ``None`` where that is not known.
     """
 
     symbol: str
@@ -366,9 +367,14 @@ def _previous_closes(
 ) -> dict[str, int]:
     if not symbols:
         return {}
+    """Return the closes before the session, as the morning's actions left them."""
     day = calendar.previous(session)
     bars = lake.daily(market, symbols, day, day)
-    return {str(s): int(c) for s, c in zip(bars["symbol"], bars["close"], strict=True)}
+    closes = {str(s): int(c) for s, c in zip(bars["symbol"], bars["close"], strict=True)}
+    for action in sorted(lake.actions(market, session, session), key=in_effect_order):
+        if action.symbol in closes:
+            closes[action.symbol] = action.ex_price(closes[action.symbol])
+    return closes
 
 
 def _orders(recorded: RecordedSession, names: Mapping[str, str]) -> tuple[OrderNow, ...]:

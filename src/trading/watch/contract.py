@@ -14,13 +14,15 @@ from enum import StrEnum
 
 from trading.backup import latest
 from trading.bootstrap import Installation, open_ledger
+from trading.clock import WallClock
+from trading.config import Env
 from trading.domain.instrument import Market
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import ConfigError, MissingDataError
 from trading.log import get_logger
-from trading.monitoring import SEOUL, Heartbeat
-from trading.notify import Event
-from trading.overview import calendar_of
+from trading.monitoring import BEAT_SECONDS, SEOUL, Heartbeat, is_running, read_heartbeat
+from trading.notify import Event, OutboxNotifier
+from trading.overview import calendar_of, heartbeat_file
 from trading.ports import Notifier, RecordKind
 from trading.store.lake import Lake
 
@@ -261,7 +263,7 @@ def _silent_hours(
         hour += _HOUR
 
 
-def tell(notifier: Notifier, env: str, missing: Sequence[Missed], *, message: str = "") -> None:
+def tell(notifier: Notifier, env: str, missing: Sequence[Missed]) -> None:
     """Write each miss into the log as an error, and put its message into the outbox once."""
     for one in missing:
         log.error(
@@ -278,18 +280,75 @@ def tell(notifier: Notifier, env: str, missing: Sequence[Missed], *, message: st
                 "market": str(one.market),
                 "session": str(one.session),
                 "expected": one.text,
-                "message": message
-                or f"{MARKET_TEXT[one.market]} 시장 {one.session} 세션에 있어야 할 일이 없었습니다.",
+                "message": f"{MARKET_TEXT[one.market]} 시장 {one.session} 세션에 있어야 할 일이 "
+                "없었습니다.",
                 "key": f"missed:{env}:{one.market}:{one.session}:{one.duty}:{one.at.isoformat()}",
             },
         )
 
 
-def deadlines_of(installation: Installation, heartbeat: Heartbeat | None) -> Deadlines:
-    """Return how late things may be in a session that runs at the pace of ``heartbeat``."""
+def owed(
+    installation: Installation,
+    market: Market,
+    session: date,
+    *,
+    env: str,
+    beat: Heartbeat | None,
+    now: datetime,
+    closed_at: datetime | None = None,
+) -> tuple[Trace, list[Missed]]:
+    """Return what a session left behind, and what of its duties is missing at the wall's ``now``.
+
+    ``beat`` tells the pace of its venue. Where it is of another session already, the day of
+    this one is over.
+    """
+    trace = read_trace(installation, env, market, session)
+    venue = beat.venue_now(now) if beat is not None else now
+    if beat is not None and beat.session != session.isoformat():
+        venue = max(venue, trace.closes + timedelta(days=1))
+    deadlines = _deadlines(installation, beat)
+    return trace, missed(trace, deadlines, venue_now=venue, now=now, closed_at=closed_at)
+
+
+def is_silent(installation: Installation, beat: Heartbeat, now: datetime) -> bool:
+    """Whether a session that should live has not shown that for too long."""
+    late = installation.settings.app.monitor.late_seconds
+    return (now - beat.ts).total_seconds() > max(late, 3 * BEAT_SECONDS)
+
+
+def send_hourly(installation: Installation, notifier: OutboxNotifier) -> dict[str, int]:
+    """Alarm about what the running sessions owe, and send what waits in the outbox.
+
+    Without a running session silence is normal. Returns how many messages were sent and wait, how
+    many sessions run, and how much was missing.
+    """
+    now = WallClock().now()
+    running, missing = 0, 0
+    for env in Env:
+        for market in Market:
+            beat = read_heartbeat(heartbeat_file(installation.home, env, market))
+            if beat is None or not is_running(beat):
+                continue
+            running += 1
+            session = date.fromisoformat(beat.session)
+            _, found = owed(installation, market, session, env=env, beat=beat, now=now)
+            if is_silent(installation, beat, now):
+                found.append(Missed(market=market, session=session, duty=Duty.ALIVE, at=beat.ts))
+            missing += len(found)
+            tell(notifier, env, found)
+    return {
+        "sent": notifier.deliver_due(),
+        "pending": notifier.pending(),
+        "running": running,
+        "missed": missing,
+    }
+
+
+def _deadlines(installation: Installation, beat: Heartbeat | None) -> Deadlines:
+    """Return how late things may be in a session that runs at the pace of ``beat``."""
     app = installation.settings.app
     late = timedelta(seconds=app.monitor.late_seconds)
-    speed = heartbeat.speed if heartbeat is not None and heartbeat.venue_ts is not None else 1.0
+    speed = beat.speed if beat is not None and beat.venue_ts is not None else 1.0
     return Deadlines(
         check_interval=timedelta(minutes=app.check_interval_minutes),
         late=late * max(speed or 1.0, 1.0),

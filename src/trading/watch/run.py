@@ -143,6 +143,7 @@ class Watch:
         self._series: dict[tuple[str, int], _Series] = {}
         self._session_since: tuple[date | None, float] = (None, 0.0)
         self._closed_at: dict[date, datetime] = {}
+        self._settled: set[date] = set()
         self._progress: tuple[int, float] = (-1, 0.0)
         self._lost_since: float | None = None
         self._free = 0
@@ -198,6 +199,12 @@ class Watch:
             if sentence not in self.findings:
                 self.findings.append(sentence)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the last session is over and its day is not yet settled."""
+        last = self.sessions[-1] if self.sessions else None
+        return last in self._closed_at and last not in self._settled
+
     # -- what is owed --------------------------------------------------------------------
 
     def _owed(self, sample: Sample, now: datetime) -> list[Missed]:
@@ -208,23 +215,23 @@ class Watch:
             today = contract.todays_session(self.installation, self.market, now)
             if today is not None:
                 self._begin(today)
-        deadlines = contract.deadlines_of(self.installation, beat)
         found: list[Missed] = []
         for session in self.sessions[-2:]:
-            trace = contract.read_trace(self.installation, self.env, self.market, session)
-            if trace.closed is not None:
-                self._closed_at.setdefault(session, now)
-                self.differences[session] = trace.differences + trace.unexplained
-            is_present = beat is None or beat.session == session.isoformat()
-            venue = beat.venue_now(now) if beat is not None else now
-            found += contract.missed(
-                trace,
-                deadlines,
-                # An earlier session's day is over, whatever the venue's clock shows by now.
-                venue_now=venue if is_present else max(venue, trace.closes + timedelta(days=1)),
+            trace, missing = contract.owed(
+                self.installation,
+                self.market,
+                session,
+                env=self.env,
+                beat=beat,
                 now=now,
                 closed_at=self._closed_at.get(session),
             )
+            if trace.closed is not None:
+                self._closed_at.setdefault(session, now)
+                self.differences[session] = trace.differences + trace.unexplained
+                if trace.settled:
+                    self._settled.add(session)
+            found += missing
         return found
 
     def _begin(self, session: date) -> None:
@@ -242,10 +249,10 @@ class Watch:
             self._lost_since = self._lost_since if self._lost_since is not None else clock
             if clock - self._lost_since > self.settings.late_seconds:
                 yield self._miss(present, Duty.ALIVE, beat.ts)
+                return
         if beat is None or not sample.is_running:
             return
-        stale = (now - beat.ts).total_seconds() > self.settings.late_seconds
-        if stale and present is not None and not is_over:
+        if contract.is_silent(self.installation, beat, now) and present is not None and not is_over:
             # It is there and says nothing: it hangs, or somebody has stopped it.
             yield self._miss(present, Duty.ALIVE, beat.ts)
         heard = beat.counters.get("frames", 0) + beat.counters.get("api_succeeded", 0)

@@ -85,8 +85,9 @@ def line(watch: Watch, sample: Sample) -> str:
             f"주문 {len(account.orders)} 체결 {account.fills} 거부 {account.refused + account.denied}",
             STATE_TEXT[account.state],
         ]
-    succeeded, failed = sample.calls
-    parts.append(f"API 성공 {succeeded:,} 실패 {failed:,}")
+    if sample.is_running:
+        succeeded, failed = sample.calls
+        parts.append(f"API 성공 {succeeded:,} 실패 {failed:,}")
     session = sample.processes.get("session")
     if session is not None:
         parts.append(
@@ -114,6 +115,8 @@ def _doing(watch: Watch, sample: Sample) -> str:
     account = sample.account
     beat = sample.heartbeat
     if beat is None or not sample.is_running or account is None:
+        if watch.is_closing:
+            return f"{name} 시장 {watch.sessions[-1]} 세션의 마감을 정리하는 중 (재현 검사, 보고서, 백업)"
         if watch.child is not None:
             return f"{name} 시장 데모를 준비하는 중 (자료 검사, 학습, 장전 분석) · 기록된 거래일의 재생"
         return f"{name} 시장에 도는 세션이 없음"
