@@ -56,8 +56,7 @@ async def send_outbox(root: str | None) -> dict[str, int]:
 
 def _send_outbox(root: Path | None) -> dict[str, int]:
     from trading import bootstrap
-    from trading.clock import WallClock
-    from trading.reporting import send_hourly
+    from trading.watch.contract import send_hourly
 
-    home = bootstrap.open_home(root).home
-    return send_hourly(bootstrap.open_notifier(root), home.data_dir / "run", now=WallClock().now())
+    installation = bootstrap.open_home(root)
+    return send_hourly(installation, bootstrap.notifier_of(installation))

@@ -1,7 +1,7 @@
 """The report of one session: a Korean page with its charts inside, and the same as JSON.
 
 What is shown was measured by others; this module only arranges it. The page needs no network and
-no fonts of its own. The hourly sending of the outbox is here too.
+no fonts of its own.
 """
 
 import json
@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,9 @@ from trading.domain.wording import (
     percent_text,
     reason_text,
 )
-from trading.monitoring import is_running, read_heartbeat
-from trading.notify import Event, OutboxNotifier
 
 # Below this many returns an annualized figure says more about luck than about the account.
 MIN_RETURNS = 20
-# A status each hour, with room for a late one.
-STATUS_EVERY = timedelta(minutes=65)
 # What the daily message draws of the account: about a year.
 MESSAGE_SESSIONS = 250
 # A decision over a whole market has hundreds of rows; the rest is counted by verdict.
@@ -263,34 +259,6 @@ def daily_message(paths: ReportPaths) -> dict[str, Any]:
     if parity is not None:
         told["parity_unexplained"] = parity["unexplained"]
     return told
-
-
-def send_hourly(notifier: OutboxNotifier, heartbeats: Path, *, now: datetime) -> dict[str, int]:
-    """Send what waits in the outbox, and alarm when a running session told nothing for an hour.
-
-    ``heartbeats`` is the folder of the sessions' heartbeat files. ``now`` is wall time, as the
-    outbox keeps it. Without a running session silence is normal.
-    """
-    beats = [read_heartbeat(path) for path in sorted(heartbeats.glob("*.json"))]
-    running = [beat for beat in beats if beat is not None and is_running(beat)]
-    told = notifier.count(Event.HOURLY_STATUS, since=now - STATUS_EVERY)
-    missed = running if not told else []
-    for heartbeat in missed:
-        notifier.send(
-            Event.EVENT_MISSED,
-            {
-                "market": heartbeat.market,
-                "session": heartbeat.session,
-                "expected": "매시 상태",
-                "message": f"마지막 신호 {heartbeat.ts.isoformat(timespec='seconds')}",
-            },
-        )
-    return {
-        "sent": notifier.deliver_due(),
-        "pending": notifier.pending(),
-        "running": len(running),
-        "missed": len(missed),
-    }
 
 
 def performance(report: SessionReport) -> dict[str, Any]:

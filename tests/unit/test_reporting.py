@@ -1,18 +1,15 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 
 import pytest
 
-from trading.clock import ManualClock
 from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.decision import Choice, Decision, TradingState, Verdict
 from trading.domain.instrument import Exchange, Market
 from trading.domain.order import OrderIntent, OrderStatus, Side
-from trading.monitoring import SessionMonitor
-from trading.notify import Event, NotifySettings, open_notifier
 from trading.reporting import (
     OrderLine,
     ParityLine,
@@ -23,7 +20,6 @@ from trading.reporting import (
     Table,
     performance,
     render,
-    send_hourly,
     write_report,
 )
 
@@ -407,26 +403,6 @@ def test_tables_of_risk(closes):
     assert '<td class=" ">3S전자</td>' in text
     assert RISK_TABLES[0].numeric == (False, True, False, True)
     assert [table.is_narrow for table in RISK_TABLES] == [True, True, False]
-
-
-def test_a_silent_session_is_told_of(tmp_path):
-    """A running session owes a status each hour; without one the alarm goes out."""
-    now = datetime(2012, 6, 1, 15, 0, tzinfo=UTC)
-    clock = ManualClock(now)
-    out = open_notifier(NotifySettings(), path=tmp_path / "outbox.db", clock=clock)
-    beats = tmp_path / "run"
-
-    nobody = send_hourly(out, beats, now=now)
-    SessionMonitor(
-        beats / "demo-us.json", market="us", session="2012-06-01", clock=clock, counters=dict
-    ).beat("open")
-    silent = send_hourly(out, beats, now=now)
-    out.send(Event.HOURLY_STATUS, {"market": "us"})
-    told = send_hourly(out, beats, now=now + timedelta(minutes=30))
-
-    assert nobody == {"sent": 0, "pending": 0, "running": 0, "missed": 0}
-    assert silent == {"sent": 1, "pending": 0, "running": 1, "missed": 1}
-    assert told == {"sent": 1, "pending": 0, "running": 1, "missed": 0}
 
 
 def test_the_reliability_of_votes_is_drawn(closes):
