@@ -169,7 +169,8 @@ class SqliteLedger:
         with self._lock:
             self._check_open()
             rows = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM journal{where} ORDER BY seq", values
+                f"SELECT {_COLUMNS} FROM journal{where} ORDER BY seq",  # noqa: S608 (the conditions are ours; their values are parameters)
+                values,
             ).fetchall()
         return (_record(*row) for row in rows)
 
