@@ -33,7 +33,8 @@ FamilyOption = Annotated[
     str | None,
     typer.Option(
         "--family",
-        help="모델 계열: forest, boosting, arima, lstm, transformer, dqn (기본: forest).",
+        help="모델 계열: forest, boosting, lstm, transformer, arima, garch, hmm, kalman, dqn "
+        "(기본: forest).",
     ),
 ]
 

@@ -58,6 +58,9 @@ MODEL_TEXT: Mapping[str, str] = {
     "lstm": "LSTM",
     "transformer": "트랜스포머",
     "arima": "ARIMA",
+    "garch": "GARCH",
+    "hmm": "은닉 마르코프(HMM)",
+    "kalman": "칼만 필터",
     "dqn": "강화학습 DQN",
 }
 

@@ -190,15 +190,25 @@ def _fit(window: bytes, k: int, iterations: int) -> States | None:
     Cached by content: each new session of a running program refits at most one month. ``None``
     for returns without any variation.
     """
+    past = np.frombuffer(window, dtype=np.float64)
+    return fit_states(past, k, iterations) if float(past.std()) >= 1e-9 else None
+
+
+def fit_states(
+    values: FloatArray, k: int, iterations: int, *, lengths: IntArray | None = None
+) -> States:
+    """Return the ``k`` states that explain ``values`` best, by expectation and maximization.
+
+    ``values`` has shape ``(n,)``, is finite and varies; ``lengths`` divides it into series that
+    do not go on in each other. The start is not random, so the same values give the same states,
+    to the bit; they come in no order.
+    """
     from hmmlearn.hmm import GaussianHMM
 
     # hmmlearn reports non-convergence in English on stderr; the iteration bound is ours.
     logging.getLogger("hmmlearn").setLevel(logging.ERROR)
-    past = np.frombuffer(window, dtype=np.float64)
-    center, scale = float(past.mean()), float(past.std())
-    if scale < 1e-9:
-        return None
-    z = ((past - center) / scale)[:, None]
+    center, scale = float(values.mean()), float(values.std())
+    z = ((values - center) / scale)[:, None]
     model = GaussianHMM(
         k, covariance_type="diag", n_iter=iterations, tol=1e-3, init_params="", params="stmc"
     )
@@ -210,7 +220,7 @@ def _fit(window: bytes, k: int, iterations: int) -> States | None:
     ordered = np.sort(np.abs(z[:, 0]))
     parts = np.array_split(ordered, k)
     model.covars_ = np.array([[float(np.mean(part**2)) + 1e-3] for part in parts])
-    model.fit(z)
+    model.fit(z, lengths)
     # Rounded so that the last bits of a BLAS never reach a regime switch.
     mean = np.round(model.means_[:, 0], 9)
     sigma = np.sqrt(np.round(model.covars_.reshape(k), 9))

@@ -38,6 +38,9 @@ _TAUGHT: Mapping[str, Mapping[str, Any]] = {
     "forest": {"trees": 12},
     "boosting": {"trees": 12},
     "arima": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35},
+    "garch": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35, "window": 20},
+    "hmm": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35, "window": 20},
+    "kalman": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35, "window": 20},
     "lstm": {
         "hidden": 4, "layers": 1, "epochs": 2, "abstain_share": 0.0, "validation_share": 0.35,
     },

@@ -151,7 +151,7 @@ def _evaluation(venue: Venue, walk: WalkForward, family: str, models: ModelSetti
     # The agent abstains without a model; everything but its voice is as it would be.
     silent = vote(ground, venue.strategies, (family,)).evaluation
     votes = _votes(walk, ground.bars.shape, models)
-    confidence = calibration.hit_rate(votes, ground.bars, believed)
+    confidence = calibration.hit_rate(votes, ground.bars, believed, is_learned=True)
     weights = np.ones((len(votes), 1))
     votes, confidence = votes[:, None], confidence[:, None]
     expected, error = calibration.expected_returns(

@@ -21,12 +21,13 @@ from trading.features.pipeline import FeatureSettings
 from trading.log import get_logger
 from trading.mlops import dataset
 from trading.mlops.drift import Reference
-from trading.models.arima import Arima
+from trading.models import arima, garch, hmm, level
 from trading.models.base import Dataset, Fitted, Learner, ModelCard, ModelSettings
 from trading.models.boosting import Boosting
 from trading.models.deep import Lstm, Transformer
 from trading.models.forest import Forest
 from trading.models.inference import TrainedModel
+from trading.models.pooled import Pooled
 from trading.models.reinforcement import Dqn
 from trading.models.validation import WalkForward, folds, walk_forward
 
@@ -38,7 +39,14 @@ FAMILIES: dict[str, Callable[[ModelSettings], Learner]] = {
     "boosting": lambda models: Boosting(models.boosting),
     "lstm": lambda models: Lstm(models.lstm),
     "transformer": lambda models: Transformer(models.transformer),
-    "arima": lambda models: Arima(models.arima),
+    "arima": lambda models: Pooled(
+        "arima", models.arima, arima.estimator(models.arima), arima.Arma.scaled_at
+    ),
+    "garch": lambda models: Pooled("garch", models.garch, garch.estimate, garch.Gjr.scaled_at),
+    "hmm": lambda models: Pooled(
+        "hmm", models.hmm, hmm.estimator(models.hmm), hmm.Hidden.scaled_at
+    ),
+    "kalman": lambda models: Pooled("kalman", models.kalman, level.estimate, level.Level.scaled_at),
     "dqn": lambda models: Dqn(models.dqn),
 }
 

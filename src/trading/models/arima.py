@@ -1,153 +1,94 @@
-"""ARIMA as a learner: one autoregressive moving average of the returns of all names.
+"""An autoregressive moving average as a process of the returns of all names; family ``arima``.
 
-Each name's returns are measured in its own volatility, so that one set of coefficients serves all
-of them. The exact-likelihood ARIMA of a single series is in ``timeseries``.
+The exact-likelihood ARIMA of a single series is in ``timeseries``.
 """
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from trading.domain.arrays import FloatArray, IntArray
-from trading.errors import ModelError
-from trading.models.base import ArimaSettings, Dataset, purged_tail
-from trading.models.validation import newey_west_t
+from trading.domain.arrays import FloatArray
+from trading.models.base import ArimaSettings
+from trading.models.pooled import Estimate, Process
 
-_RETURN, _VOLATILITY = "return_1", "volatility_long"
+_LOG_2PI: Final = math.log(2.0 * math.pi)
 # Roots stay outside the unit circle by this much: what happened is forgotten within the window.
 _LARGEST = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arma:
-    """Coefficients, and where in a window the returns are; everything is an array to be saved.
+    r"""Autoregression and moving average around a mean, the newest coefficient first.
 
-    ``columns`` are those of the daily return and of its volatility, ``half_width`` is that of the
-    interval of a forecast in units of the volatility over the horizon, ``least`` the forecast in
-    the same units below which the model abstains: infinite where the coefficients explain nothing.
+    .. math:: u_t - \mu = \sum_i \varphi_i (u_{t-i} - \mu) + \sum_j \theta_j e_{t-j} + e_t
+
+    ``variance`` is that of :math:`e`. Returns are in units of the newest volatility.
+
+    References
+    ----------
+    .. [1] Box, G. and Jenkins, G. (1976). "Time Series Analysis: Forecasting and Control."
     """
 
-    columns: IntArray
-    horizon: IntArray
+    scaled_at: ClassVar[int] = -1
     mean: FloatArray
     ar: FloatArray
     ma: FloatArray
-    half_width: FloatArray
-    least: FloatArray
+    variance: FloatArray
 
     @property
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Every array by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def predict(self, x: FloatArray) -> FloatArray:
-        r"""Return what the past returns add to the next ones, NaN where that is next to nothing.
-
-        .. math:: \hat y = \sigma \sum_{k=1}^{h} \mathrm{E}[u_{t+k}] - \mu, \qquad
-                  u_t - \mu = \sum_i \varphi_i (u_{t-i} - \mu) + \sum_j \theta_j e_{t-j} + e_t
-
-        ``x`` has shape ``(n_rows, window, n_features)``; :math:`u` is the return over the
-        volatility :math:`\sigma` at the end of the window.
-        """
-        u, scale = _in_volatility(x, self.columns)
-        return scale * _ahead(
-            u, float(self.mean[0]), self.ar, self.ma, int(self.horizon[0]),
-            float(self.least[0]) * math.sqrt(float(self.horizon[0])),
-        )  # fmt: skip
-
-    def interval(self, x: FloatArray) -> FloatArray:
-        """Return the half-width of each row's forecast interval, as a fraction."""
-        _, scale = _in_volatility(x, self.columns)
-        width: FloatArray = scale * float(self.half_width[0]) * math.sqrt(float(self.horizon[0]))
-        return width
-
-
-@dataclass(frozen=True, slots=True)
-class Arima:
-    """The learner."""
-
-    settings: ArimaSettings
-    family: str = "arima"
-
-    @property
-    def window(self) -> int:
-        """Sessions of returns that one forecast looks at."""
-        return self.settings.window
-
-    def fit(self, data: Dataset, at: IntArray, *, seed: int) -> Arma:
-        """Return the coefficients of the order that the earlier rows prefer, fitted on all rows.
-
-        Nothing is drawn: ``seed`` changes nothing. On the last sessions, purged of what the others
-        looked at, the log likelihood must gain over that of white noise by ``min_gain_t`` standard
-        errors of its mean over sessions (names of a session are one observation: they move
-        together); otherwise the model abstains from everything. Their outcomes also set the width
-        of the interval.
-
-        References
-        ----------
-        .. [1] Box, G. and Jenkins, G. (1976). "Time Series Analysis: Forecasting and Control."
-        .. [2] Diebold, F. and Mariano, R. (1995). "Comparing Predictive Accuracy." Journal of
-           Business and Economic Statistics, 13(3), 253-263.
-
-        Raises
-        ------
-        ModelError
-            If there are too few sessions to split, or returns or volatility are no features.
-        """
-        missing = {_RETURN, _VOLATILITY} - set(data.feature_names)
-        if missing:
-            raise ModelError(f"ARIMA에 필요한 특성이 없음: {', '.join(sorted(missing))}")
-        names = data.feature_names
-        columns = np.array([names.index(_RETURN), names.index(_VOLATILITY)], dtype=np.int64)
-        taught, held = purged_tail(data, at, share=self.settings.validation_share)
-        dates = np.unique(data.row[at])
-        # Windows overlap: of each only the sessions count that the one before does not have.
-        own = min(self.window // 2, int(np.median(np.diff(dates))) if len(dates) > 1 else 1)
-        early, _ = _in_volatility(data.x[taught], columns)
-        late, scale = _in_volatility(data.x[held], columns)
-        mean = float(early[:, -own:].mean())
-        found = [_fitted(early, mean, p, q, own) for p, q in self.settings.orders]
-        n = len(taught) * own
-        information = [
-            n * math.log(variance) + (len(ar) + len(ma)) * math.log(n) for ar, ma, variance in found
-        ]
-        ar, ma, variance = found[int(np.argmin(information))]
-        null = float(np.mean((early[:, -own:] - mean) ** 2))
-        surprise = _residuals(late, mean, ar, ma)[:, -own:]
-        gain = (
-            0.5 * math.log(null / variance)
-            + 0.5 * (late[:, -own:] - mean) ** 2 / null
-            - 0.5 * surprise**2 / variance
-        ).mean(axis=1)
-        of_session = [gain[data.row[held] == row].mean() for row in np.unique(data.row[held])]
-        explains = newey_west_t(np.array(of_session), lags=0) > self.settings.min_gain_t
-        forecast = _ahead(late, mean, ar, ma, data.horizon, 0.0)
-        missed = np.abs(data.excess[held] / scale - forecast) / math.sqrt(data.horizon)
-        width = float(np.quantile(missed, self.settings.coverage))
-        everything, _ = _in_volatility(data.x[at], columns)
-        ar, ma, _ = _fitted(everything, mean, len(ar), len(ma), own)
-        return Arma(
-            columns=columns,
-            horizon=np.array([data.horizon], dtype=np.int64),
-            mean=np.array([mean]),
-            ar=ar,
-            ma=ma,
-            half_width=np.array([width]),
-            least=np.array([self.settings.abstain_share * width if explains else math.inf]),
+    def log_density(self, u: FloatArray, own: int) -> FloatArray:
+        """Return the mean log density of the last ``own`` returns of each window."""
+        variance = float(self.variance[0])
+        surprise = _residuals(u, float(self.mean[0]), self.ar, self.ma)[:, -own:]
+        density: FloatArray = -0.5 * (
+            _LOG_2PI + math.log(variance) + (surprise**2).mean(axis=1) / variance
         )
+        return density
+
+    def ahead(self, u: FloatArray, horizon: int) -> tuple[FloatArray, FloatArray]:
+        """Return the sum of the expected deviations of the next returns, and its spread.
+
+        The spread is that of noise: what the coefficients add is the same for all windows.
+        """
+        mean = _ahead(u, float(self.mean[0]), self.ar, self.ma, horizon)
+        return mean, np.full(len(u), math.sqrt(horizon))
 
 
-def _in_volatility(x: FloatArray, columns: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return each window's returns in units of the volatility at its end, and that volatility."""
-    returns = x[:, :, columns[0]].astype(np.float64)
-    scale = x[:, -1, columns[1]].astype(np.float64)
-    # A name that did not move for months has nothing to forecast.
-    scale = np.where(scale > 0.0, scale, np.nan)
-    return np.ascontiguousarray(returns / scale[:, None]), scale
+def estimator(settings: ArimaSettings) -> Estimate:
+    """Return what finds the coefficients."""
+    return partial(_estimate, settings)
+
+
+def _estimate(
+    settings: ArimaSettings, u: FloatArray, own: int, like: Process | None = None
+) -> tuple[Arma, Arma]:
+    """Return the coefficients of the order with the lowest BIC, by least squares, and none."""
+    mean = float(u[:, -own:].mean())
+    if isinstance(like, Arma):
+        mean = float(like.mean[0])
+        found = [_fitted(u, mean, len(like.ar), len(like.ma), own)]
+    else:
+        found = [_fitted(u, mean, p, q, own) for p, q in settings.orders]
+    n = len(u) * own
+    information = [
+        n * math.log(variance) + (len(ar) + len(ma)) * math.log(n) for ar, ma, variance in found
+    ]
+    ar, ma, variance = found[int(np.argmin(information))]
+    null = float(np.mean((u[:, -own:] - mean) ** 2))
+    nothing = np.zeros(0)
+    return (
+        Arma(mean=np.array([mean]), ar=ar, ma=ma, variance=np.array([variance])),
+        Arma(mean=np.array([mean]), ar=nothing, ma=nothing, variance=np.array([null])),
+    )
 
 
 def _fitted(
@@ -156,11 +97,9 @@ def _fitted(
     """Return the coefficients with the least squared surprises in the last ``own`` sessions."""
     from scipy.optimize import minimize
 
-    moving = u[np.isfinite(u).all(axis=1)]
-
     def squares(partial: FloatArray) -> float:
         ar, ma = _coefficients(partial[:p]), -_coefficients(partial[p:])
-        return float(np.mean(_residuals(moving, mean, ar, ma)[:, -own:] ** 2))
+        return float(np.mean(_residuals(u, mean, ar, ma)[:, -own:] ** 2))
 
     # Partial autocorrelations inside the unit interval are all that is stationary and invertible.
     best = minimize(
@@ -196,10 +135,8 @@ def _residuals(u: FloatArray, mean: float, ar: FloatArray, ma: FloatArray) -> Fl
 
 
 @njit(cache=True)
-def _ahead(
-    u: FloatArray, mean: float, ar: FloatArray, ma: FloatArray, horizon: int, least: float
-) -> FloatArray:
-    """Return the sum of the expected deviations of the next ``horizon``; NaN if below ``least``."""
+def _ahead(u: FloatArray, mean: float, ar: FloatArray, ma: FloatArray, horizon: int) -> FloatArray:
+    """Return the sum of the expected deviations of the next ``horizon`` returns."""
     e = _residuals(u, mean, ar, ma)
     n, window = u.shape
     out = np.empty(n)
@@ -215,5 +152,5 @@ def _ahead(
                     expected += ma[k] * e[i, window + h - 1 - k]
             ahead[h] = expected
             total += expected
-        out[i] = total if abs(total) >= least else np.nan
+        out[i] = total
     return out

@@ -49,19 +49,33 @@ class BoostingSettings(BaseModel):
     validation_share: float = Field(default=0.2, gt=0, lt=1)
 
 
-class ArimaSettings(BaseModel):
-    """ARIMA over the returns of all names; commented in ``config/models.yaml``."""
+class ReturnsSettings(BaseModel):
+    """What the families that look at returns alone share; commented in ``config/models.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window: int = Field(default=60, ge=10)
+    min_gain_t: float = Field(default=2.0, ge=0)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    coverage: float = Field(default=0.8, gt=0, lt=1)
+    abstain_share: float = Field(default=0.01, ge=0)
+
+
+class ArimaSettings(ReturnsSettings):
+    """ARIMA over the returns of all names; commented in ``config/models.yaml``."""
 
     window: int = Field(default=20, ge=10)
     orders: tuple[tuple[Annotated[int, Field(ge=0, le=3)], Annotated[int, Field(ge=0, le=3)]], ...] = (
         (1, 0), (0, 1), (1, 1), (2, 0),
     )  # fmt: skip
-    min_gain_t: float = Field(default=2.0, ge=0)
-    validation_share: float = Field(default=0.2, gt=0, lt=1)
-    coverage: float = Field(default=0.8, gt=0, lt=1)
-    abstain_share: float = Field(default=0.01, ge=0)
+
+
+class HmmSettings(ReturnsSettings):
+    """The hidden Markov model of returns; commented in ``config/models.yaml``."""
+
+    states: int = Field(default=2, ge=2, le=4)
+    iterations: int = Field(default=50, ge=1)
+    sample_windows: int = Field(default=1000, ge=20)
 
 
 class SequenceSettings(BaseModel):
@@ -276,6 +290,9 @@ class ModelSettings(BaseModel):
     forest: ForestSettings = ForestSettings()
     boosting: BoostingSettings = BoostingSettings()
     arima: ArimaSettings = ArimaSettings()
+    garch: ReturnsSettings = ReturnsSettings()
+    hmm: HmmSettings = HmmSettings()
+    kalman: ReturnsSettings = ReturnsSettings()
     lstm: LstmSettings = LstmSettings()
     transformer: TransformerSettings = TransformerSettings()
     dqn: PolicySettings = PolicySettings()
@@ -351,8 +368,8 @@ class ModelCard:
     ``trained_through`` is the last session whose prices it has seen: rows before it are in
     sample. ``forecast_scale`` is the standard deviation of its out-of-sample forecasts, and
     from ``rank_min_names`` names on its forecasts are ranked; see ``view``.
-    ``*_hits`` of ``*_count`` out-of-sample views had the sign right, both in units of
-    non-overlapping outcomes.
+    ``*_hits`` of ``*_count`` out-of-sample views had the sign right, both in sessions whose
+    outcomes do not overlap: names of a session move together and count as one.
     """
 
     name: str

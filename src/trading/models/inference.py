@@ -1,13 +1,15 @@
 """Models as they trade, and their files.
 
 No pickle: weights are safetensors, facts are JSON, and the JSON names the weights' sha256. How a
-family answers, compiled and without the library that taught it, is in ``trees`` and ``sequences``.
+family answers, compiled and without the library that taught it, is in ``trees``, ``sequences`` and
+``pooled``.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from trading.domain.arrays import FloatArray
 from trading.errors import ModelError
 from trading.models.arima import Arma
 from trading.models.base import Fitted, ModelCard
+from trading.models.garch import Gjr
+from trading.models.hmm import Hidden
+from trading.models.level import Level
+from trading.models.pooled import Forecaster
 from trading.models.reinforcement import Policy
 from trading.models.sequences import Encoder, Recurrent
 from trading.models.trees import BoostedTrees, Trees
@@ -31,7 +37,10 @@ REFERENCE = "reference.safetensors"
 FITTED: dict[str, Callable[..., Fitted]] = {
     "forest": Trees,
     "boosting": BoostedTrees,
-    "arima": Arma,
+    "arima": partial(Forecaster.of, Arma),
+    "garch": partial(Forecaster.of, Gjr),
+    "hmm": partial(Forecaster.of, Hidden),
+    "kalman": partial(Forecaster.of, Level),
     "lstm": Recurrent,
     "transformer": Encoder,
     "dqn": Policy.of,

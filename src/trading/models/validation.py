@@ -34,8 +34,9 @@ class WalkForward:
     universe in equal parts pays nothing. ``turnover`` is the share of a holding that is replaced
     when it is renewed after ``horizon`` sessions, buying the first one included.
 
-    Counts are in non-overlapping outcomes: ``long_hits`` of ``long_count`` long views were
-    followed by a gain, ``short_hits`` of ``short_count`` short views by a loss. ``vote`` is the view
+    Counts are in sessions whose outcomes do not overlap, their names together as one outcome:
+    ``long_hits`` of ``long_count`` long views were followed by a gain, ``short_hits`` of
+    ``short_count`` short views by a loss. ``vote`` is the view
     of a row, ``forward`` what followed. NaN where too few names or sessions leave nothing to say;
     ``rank_ic`` and ``rank_ic_t`` are 0 then.
 
@@ -293,7 +294,7 @@ def outcome(
     stride = int(np.median(np.diff(rows))) if len(rows) > 1 else dataset.horizon
     overlap = max(1, -(-dataset.horizon // max(1, stride)))
     votes = view(grid, known, scale=scale, min_names=rank_min_names)
-    size = np.where(known, np.abs(votes), 0.0) / overlap
+    size = np.where(known, np.abs(votes), 0.0) / (overlap * known.sum(axis=1, keepdims=True))
     long, short = size * (votes > 0), size * (votes < 0)
     quantile_returns, top = _quantiles(grid, forward, known, settings)
     told = top.any(axis=1)
@@ -342,7 +343,7 @@ def calibration(walk: WalkForward, *, horizon: int, prior_outcomes: float) -> me
     horizon : int
         Sessions until an outcome is known. Outcomes that overlap count for less in ``n``.
     prior_outcomes : float
-        ``a``, in outcomes that do not overlap.
+        ``a``, in outcomes that do not overlap. The names of a session are one: they move together.
 
     Returns
     -------
@@ -354,10 +355,11 @@ def calibration(walk: WalkForward, *, horizon: int, prior_outcomes: float) -> me
     overlap = max(1, -(-horizon // max(1, stride)))
     # How many sessions' outcomes were known at the close of each session.
     told = np.searchsorted(dates, dates - horizon, side="right")
+    names = np.bincount(position, minlength=len(dates))
 
     def known(amounts: FloatArray) -> FloatArray:
         """Return the sum of the amounts of single views, as far as known at each session."""
-        by_date = np.bincount(position, weights=amounts, minlength=len(dates))
+        by_date = np.bincount(position, weights=amounts, minlength=len(dates)) / names
         upto = np.concatenate([[0.0], np.cumsum(by_date)])
         total: FloatArray = upto[told] / overlap
         return total

@@ -27,6 +27,7 @@ def hit_rate(
     settings: ConfidenceSettings,
     *,
     card: ModelCard | None = None,
+    is_learned: bool = False,
 ) -> FloatArray:
     r"""Return how often standing views of this sign were right, shrunk to how often anybody was.
 
@@ -37,6 +38,9 @@ def hit_rate(
     is lower. Outcomes overlap, so each counts ``1 / horizon_sessions``; ``a`` is
     ``prior_outcomes``. ``H`` of all ``N`` tradable cells moved that way: who knows nothing is
     right as often as that. A model's out-of-sample record (``card``) is counted with it.
+
+    What was learned (``is_learned``) has a view of every name on every session. These move
+    together, so the names of a session count as one outcome.
     """
     n, m = votes.shape
     horizon = settings.horizon_sessions
@@ -48,16 +52,20 @@ def hit_rate(
     known = bars.tradable & np.isfinite(moved)
     counted = known & np.isfinite(votes)
     prior = settings.prior_outcomes
+    of_session = np.ones((2, n))
+    if is_learned:
+        of_session = np.maximum(np.stack([counted.sum(axis=1), known.sum(axis=1)]), 1.0)
     for sign in (1, -1):
         # Integer weights: their sum is exact, whatever the order and the number of names.
         weight = np.where(counted & (votes * sign > 0), np.abs(votes), 0.0)
         size = np.rint(weight * _WEIGHT_STEPS).astype(np.int64)
         hits = np.where(moved * sign > 0, size, 0)
         per_outcome = 1.0 / (_WEIGHT_STEPS * horizon)
-        n_known = _by_row(size, horizon) * per_outcome
-        h_known = _by_row(hits, horizon) * per_outcome
-        cells = _by_row(known.astype(np.int64), horizon) / horizon
-        moves = _by_row((known & (moved * sign > 0)).astype(np.int64), horizon) / horizon
+        n_known = _by_row(size, of_session[0], horizon) * per_outcome
+        h_known = _by_row(hits, of_session[0], horizon) * per_outcome
+        cells = _by_row(known.astype(np.int64), of_session[1], horizon) / horizon
+        that_way = (known & (moved * sign > 0)).astype(np.int64)
+        moves = _by_row(that_way, of_session[1], horizon) / horizon
         base = (moves + 0.5 * prior) / (cells + prior)
         if card is not None:
             n_known += card.long_count if sign > 0 else card.short_count
@@ -67,12 +75,15 @@ def hit_rate(
     return out
 
 
-def _by_row(outcomes: IntArray, horizon: int) -> FloatArray:
-    """Return the sum of all outcomes that are known at each row, ``horizon`` rows after their own."""
+def _by_row(outcomes: IntArray, names: FloatArray, horizon: int) -> FloatArray:
+    """Return the sum of all outcomes that are known at each row, ``horizon`` rows after their own.
+
+    Those of a row are divided by its ``names``.
+    """
     n = len(outcomes)
     total = np.zeros(n)
     if n > horizon:
-        total[horizon:] = np.cumsum(outcomes.sum(axis=1))[:-horizon]
+        total[horizon:] = np.cumsum(outcomes.sum(axis=1) / names)[:-horizon]
     return total
 
 

@@ -15,7 +15,7 @@ from trading.features.pipeline import FeatureSettings
 from trading.features.regimes import Regimes
 from trading.models.base import Model
 from trading.strategies import calibration
-from trading.strategies.base import AgentSettings, Evaluation, Inputs
+from trading.strategies.base import AgentSettings, Evaluation, Family, Inputs
 from trading.strategies.catalog import AGENTS, ConfidenceSettings, StrategySettings
 from trading.strategies.screener import Screen, ScreenSettings, screen
 
@@ -243,7 +243,11 @@ def _voice(ground: Ground, name: str, strategies: StrategySettings) -> _Voice:
         asked=asked,
         votes=votes,
         confidence=calibration.hit_rate(
-            votes, bars, believed, card=models[name].card if name in models else None
+            votes,
+            bars,
+            believed,
+            card=models[name].card if name in models else None,
+            is_learned=agent.family in (Family.FORECASTER, Family.REINFORCEMENT),
         ),
         triggers=None
         if waits is None

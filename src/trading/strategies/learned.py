@@ -114,7 +114,11 @@ def forecasts(model: Model, bars: Bars, features: FeatureSettings, *, start: int
     return forecast
 
 
+_FORECASTERS = (
+    "forest", "boosting", "lstm", "transformer", "arima", "garch", "hmm", "kalman",
+)  # fmt: skip
+
 AGENTS = (
-    *(forecaster(family) for family in ("forest", "boosting", "lstm", "transformer", "arima")),
+    *(forecaster(family) for family in _FORECASTERS),
     Agent(name="dqn", family=Family.REINFORCEMENT, settings=AgentSettings, votes=_standing),
 )

@@ -165,10 +165,12 @@ def test_credit_is_of_what_was_known(recorded, data):
             continue
         sign, past = np.sign(vote), walk.row <= t - 20
         same = past & (np.sign(walk.vote) == sign)
-        weight = np.abs(walk.vote[same]) / 4
+        # Four sessions of a label's span, and the names of each, are one outcome.
+        one = 1 / (4 * np.array([np.sum(walk.row == row) for row in walk.row]))
+        weight = (np.abs(walk.vote) * one)[same]
         hits = weight[np.sign(walk.forward[same]) == sign].sum()
-        moves = np.sum(past & (np.sign(walk.forward) == sign)) / 4
-        base = (moves + PRIOR / 2) / (past.sum() / 4 + PRIOR)
+        moves = one[past & (np.sign(walk.forward) == sign)].sum()
+        base = (moves + PRIOR / 2) / (one[past].sum() + PRIOR)
         credit.append((hits + PRIOR * base) / (weight.sum() + PRIOR))
         right.append(np.sign(forward) == sign)
     credit, right = np.array(credit), np.array(right)

@@ -1,5 +1,7 @@
 """What the record says: closed views, weights within their bounds, expected returns, independence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -136,3 +138,27 @@ def test_independent_voters_and_copies():
     assert calibration.effective_number(same) == pytest.approx(1.0)
     assert calibration.effective_number(none) == pytest.approx(2.0)
     assert np.isnan(calibration.vote_correlation(silent)[0, 1])
+
+
+def test_names_of_a_session_are_one_outcome_of_what_was_learned(embedded_panels):
+    """Twice as many names that move as one prove nothing more; of a rule they count as two."""
+    panel = embedded_panels[1].until(600)
+    columns = [AAPL, AAPL, IBM, IBM, MSFT, MSFT]
+    names = ("open", "high", "low", "close", "volume", "tradable")
+    twice = replace(
+        panel,
+        symbols=tuple(f"{panel.symbols[c]}{i % 2}" for i, c in enumerate(columns)),
+        **{name: np.ascontiguousarray(getattr(panel, name)[:, columns]) for name in names},
+    )
+    votes = np.full(panel.close.shape, NAN)
+    votes[:, [AAPL, IBM, MSFT]] = (0.8, -0.4, 1.0)
+    settings = ConfidenceSettings()
+
+    def rates(**learned):
+        one = calibration.hit_rate(votes, Bars(panel), settings, **learned)
+        two = calibration.hit_rate(votes[:, columns], Bars(twice), settings, **learned)
+        return one[:, columns], two
+
+    np.testing.assert_allclose(*rates(is_learned=True), atol=2e-9)
+    one, two = rates()
+    assert np.abs(one - two).max() > 0.01
