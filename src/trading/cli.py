@@ -125,27 +125,6 @@ def _speed(text: str) -> float:
     return speed
 
 
-@app.callback(invoke_without_command=True)
-def _main(
-    context: typer.Context,
-    root: Annotated[
-        Path | None, typer.Option("--root", help="작업 폴더 (config, data, mlruns, logs).")
-    ] = None,
-) -> None:
-    State.root = root
-    if context.invoked_subcommand is None:
-        typer.echo(
-            "무엇을 할까요?\n"
-            "  trading demo        기록된 시장으로 하루를 그대로 돌려 봅니다 (키 필요 없음)\n"
-            "  trading run --env paper|real   한국투자증권 계좌로 오늘을 거래합니다\n"
-            "  trading backtest    과거 기록으로 전략을 시험합니다\n"
-            "  trading screen      장전 분석과 종목이 뽑히고 빠진 까닭을 봅니다\n"
-            "  trading check       설치와 설정을 점검합니다\n"
-            "  trading explain     코드의 뜻과 할 일을 알려 줍니다\n"
-            "  trading --help      모든 명령"
-        )
-
-
 SpeedOption = Annotated[
     float | None,
     typer.Option(
@@ -155,6 +134,66 @@ SpeedOption = Annotated[
         help="벽시계의 몇 배로 갈지 (없으면 한 걸음씩).",
     ),
 ]
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="작업 폴더 (config, data, mlruns, logs).")
+    ] = None,
+) -> None:
+    State.root = root
+    if context.invoked_subcommand is not None:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        typer.echo(_modes_text())
+        return
+    words = _chosen_mode()
+    if words:
+        home = ["--root", str(root)] if root is not None else []
+        raise typer.Exit(app([*home, *words], prog_name="trading", standalone_mode=False) or 0)
+
+
+# What ``trading`` alone offers: the words of the command, and what it does.
+_MODES = (
+    ("demo", "기록된 시장으로 하루를 그대로 돌려 봅니다 (키 필요 없음)"),
+    ("run --env paper", "한국투자증권 모의투자 계좌로 오늘을 거래합니다"),
+    ("run --env real", "한국투자증권 실전 계좌로 오늘을 거래합니다 (조건을 모두 갖춘 뒤)"),
+    ("monitor", "도는 세션을 지켜봅니다"),
+    ("dashboard", "브라우저에서 계좌와 판단을 봅니다"),
+    ("screen", "장전 분석과 종목이 뽑히고 빠진 까닭을 봅니다"),
+    ("check", "설치와 설정을 점검합니다"),
+    ("setup", "키, 메일, 예약 실행을 마련합니다"),
+)
+_OTHERS = (
+    ("backtest", "과거 기록으로 전략을 시험합니다"),
+    ("explain", "코드의 뜻과 할 일을 알려 줍니다"),
+    ("--help", "모든 명령"),
+)
+
+
+def _modes_text() -> str:
+    lines = [f"  trading {words:<17} {text}" for words, text in (*_MODES, *_OTHERS)]
+    return "\n".join(["무엇을 할까요?", *lines])
+
+
+def _chosen_mode() -> list[str]:
+    """Ask on the terminal which mode to run; no words when none."""
+    typer.echo("무엇을 할까요?")
+    for number, (words, text) in enumerate(_MODES, 1):
+        typer.echo(f"  {number}. {words:<17} {text}")
+    typer.echo("  다른 명령은 trading --help")
+    while True:
+        try:
+            said = input("번호 (그냥 Enter: 끝냄): ").strip()
+        except EOFError:
+            return []
+        if not said:
+            return []
+        if said.isdigit() and 1 <= int(said) <= len(_MODES):
+            return _MODES[int(said) - 1][0].split()
+        typer.echo(f"  1에서 {len(_MODES)}까지의 번호를 골라 주세요.")
 
 
 @app.command(help="기록된 거래일을 로컬 거래소에서 실제 통신으로 돌립니다.")

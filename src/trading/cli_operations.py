@@ -1,6 +1,9 @@
 """The commands of running it every day: state of trading, watching, telling, keeping safe."""
 
+import os
+import sys
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -220,3 +223,100 @@ def dashboard(
     typer.echo(f"대시보드: {server.address(chosen)} (끝내려면 Ctrl+C)")
     server.serve(installation, chosen)
     typer.echo("대시보드를 끝냈습니다.")
+
+
+class EnvName(StrEnum):
+    """An environment as the user types it."""
+
+    DEMO = "demo"
+    PAPER = "paper"
+    REAL = "real"
+
+
+class MailSecurity(StrEnum):
+    """How the connection to the mail server is protected."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"
+
+
+@app.command(
+    help="처음 설정: 시장과 환경, 키, 메일, 예약 실행을 묻고 마련합니다. 다시 해도 같은 답이면 아무것도 바꾸지 않습니다."
+)
+def setup(
+    env: Annotated[EnvName | None, typer.Option("--env", help="demo, paper 또는 real.")] = None,
+    market: MarketOption = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="묻지 않고 옵션대로 합니다 (스크립트용).")
+    ] = False,
+    save_keys: Annotated[
+        bool,
+        typer.Option("--save-keys", help="환경 변수에 있는 키와 비밀번호를 .env에 적습니다."),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="--save-keys: .env에 다른 값이 있으면 바꿉니다.")
+    ] = False,
+    mail_host: Annotated[str | None, typer.Option("--mail-host", help="SMTP 서버.")] = None,
+    mail_port: Annotated[
+        int, typer.Option("--mail-port", min=1, max=65535, help="SMTP 포트.")
+    ] = 587,
+    mail_security: Annotated[
+        MailSecurity, typer.Option("--mail-security", help="연결 보호.")
+    ] = MailSecurity.STARTTLS,
+    mail_username: Annotated[
+        str | None, typer.Option("--mail-username", help="SMTP 로그인 이름.")
+    ] = None,
+    test_mail: Annotated[
+        bool, typer.Option("--test-mail", help="시험 메일을 지금 보냅니다.")
+    ] = False,
+    no_key_test: Annotated[
+        bool, typer.Option("--no-key-test", help="증권사에 키를 시험하지 않습니다.")
+    ] = False,
+    no_prefect: Annotated[
+        bool, typer.Option("--no-prefect", help="예약 실행을 마련하지 않습니다.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from trading import setup as first_run
+    from trading.config import Env
+    from trading.errors import UsageError
+
+    mail = None
+    if mail_host is not None:
+        mail = first_run.MailWish(
+            host=mail_host,
+            port=mail_port,
+            security=mail_security.value,
+            username=mail_username,
+        )
+    if yes:
+        wish = first_run.Wish(
+            env=Env(env) if env is not None else None,
+            market=market_of(market),
+            secrets=first_run.from_environment(os.environ) if save_keys else {},
+            mail=mail,
+            replaces=replace,
+            tests_keys=not no_key_test,
+            tests_mail=test_mail,
+            with_prefect=not no_prefect,
+        )
+    elif sys.stdin.isatty() and not as_json:
+        wish = first_run.ask(
+            State.root, env=Env(env) if env is not None else None, market=market_of(market)
+        )
+    else:
+        raise UsageError(
+            "터미널이 아니라서 물을 수 없습니다. --yes와 함께 --env, --market 같은 옵션을 주십시오."
+        )
+    steps = first_run.carry_out(State.root, wish, (lambda text: None) if as_json else typer.echo)
+    changed = [step.name for step in steps if step.changed]
+    if as_json:
+        print_json({"changed": changed, "steps": [step.to_json() for step in steps]})
+    else:
+        typer.echo(
+            "마쳤습니다. trading check 로 점검하고 trading 으로 시작합니다."
+            if changed
+            else "바뀐 것이 없습니다."
+        )
+    raise typer.Exit(0 if all(step.is_fine for step in steps) else EXIT_FINDING)
