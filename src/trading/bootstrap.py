@@ -31,7 +31,7 @@ from trading.config import (
     load_settings,
     resolve_root,
 )
-from trading.context import Connection, DayContext, Run
+from trading.context import Connection, DayContext, Run, run_dir
 from trading.domain.instrument import Instrument, Market
 from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
@@ -47,6 +47,7 @@ from trading.errors import (
 )
 from trading.execution.decide import Policy
 from trading.home import UNFINISHED_RESTORE
+from trading.live.guardian import heartbeat_mark
 from trading.live.journal import (
     accept_differences,
     closed_sessions,
@@ -552,6 +553,7 @@ def _opened(
         connect=connect,
         intake=Intake(lake, home, rules, calendar, source, terms),
         back_up=_daily_backup(installation),
+        guard=lambda: start_guardian(installation, env, market),
         replays=env is Env.DEMO,
     )
     _days[context.key] = _OpenDay(
@@ -631,6 +633,27 @@ def close_day(key: str) -> None:
     if day.context.env == Env.DEMO and name not in _kept_exchanges:
         stop_exchange(day.installation, name)
     day.lease.release()
+
+
+def start_guardian(installation: Installation, env: Env, market: Market) -> None:
+    """Start the process that stands in for a session once it shows no life any more.
+
+    It outlives the session: it ends by itself once that has ended, or after what it had to do.
+    """
+    home = installation.home
+    run, output = run_dir(home), home.logs_dir / f"guardian-{env}-{market}.log"
+    run.mkdir(parents=True, exist_ok=True)
+    home.logs_dir.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable, "-m", "trading.cli", "--root", str(home.root), "guard-session",
+        "--env", str(env), "--market", str(market), "--run-dir", str(run),
+        "--seconds", str(installation.settings.app.supervision.dead_man_seconds),
+        "--after", str(heartbeat_mark(run / f"{env}-{market}.json")),
+    ]  # fmt: skip
+    with output.open("ab") as sink:
+        subprocess.Popen(
+            command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
+        )
 
 
 def _lease(home: Home, name: str) -> "BaseFileLock":
@@ -803,6 +826,42 @@ async def _connect_demo(
         yield Connection(
             client=client, pace=pace, untradable=frozenset(status["untradable_symbols"])
         )
+    finally:
+        await client.close()
+
+
+@contextlib.asynccontextmanager
+async def account_client(
+    installation: Installation, env: Env, market: Market, exchanges: Mapping[str, Any]
+) -> "AsyncIterator[tuple[KisClient, Clock]]":
+    """Open an account for whoever stands in for its session, with the venue's clock.
+
+    ``exchanges`` names the shares that it will be asked about. Nothing is started:
+    ``TransientBrokerError`` when a demo's exchange does not run.
+    """
+    clock: Clock = WallClock()
+    if env is Env.DEMO:
+        name = f"{Env.DEMO}-{market}"
+        port = _answering(installation.home.data_dir / "exchange" / name / "port.json")
+        if port is None:
+            raise TransientBrokerError(
+                "데모의 로컬 거래소가 떠 있지 않아 주문을 물어볼 수 없습니다."
+            )
+        status = ControlDoor(port).status()
+        now = datetime.fromisoformat(status["now"])
+        speed = status["speed"]
+        clock = ManualClock(now) if speed is None else ScaledClock(now, speed=speed)
+        client = _client(
+            installation, market, status["profile"], _demo_credentials(), clock, exchanges,
+            rest_base=f"http://{port.host}:{port.rest_port}",
+            ws_base=f"ws://{port.host}:{port.ws_port}",
+        )  # fmt: skip
+    else:
+        client = _client(
+            installation, market, env, _credentials(installation, env), clock, exchanges
+        )
+    try:
+        yield client, clock
     finally:
         await client.close()
 

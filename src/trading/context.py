@@ -153,7 +153,8 @@ class Connection:
 class DayContext:
     """Everything one day of one market works with; built by ``bootstrap``.
 
-    ``connect`` opens the venue for the symbols it will be asked about; ``intake`` fills the lake,
+    ``guard`` starts the dead-man switch beside a session. ``connect`` opens the venue for the
+    symbols it will be asked about; ``intake`` fills the lake,
     with what ``source`` has alone where the day ``replays`` it; ``back_up`` keeps the installation
     safe after the close, where that is wished.
     """
@@ -175,6 +176,7 @@ class DayContext:
     notifier: Notifier
     connect: Callable[[Sequence[str]], AbstractAsyncContextManager[Connection]]
     intake: "Intake | None" = None
+    guard: Callable[[], None] | None = None
     back_up: Callable[[], Any] | None = None
     replays: bool = False
     panels: tuple[RawPanel, AdjustedPanel, int] | None = None
@@ -404,6 +406,11 @@ def briefing_path(context: DayContext) -> Path:
     """Return the file that keeps what was known before the open, beside the report."""
     folder = context.home.data_dir / "reports" / context.market / str(context.session)
     return folder / "briefing.json"
+
+
+def run_dir(home: "Home") -> Path:
+    """Return where running sessions show that they live, and where their operator speaks."""
+    return home.data_dir / "run"
 
 
 def heartbeat_path(context: DayContext) -> Path:

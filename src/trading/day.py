@@ -27,6 +27,7 @@ from trading.context import (
     panels,
     prepare,
     quality_path,
+    run_dir,
     session_event,
 )
 from trading.domain.decision import TradingState
@@ -46,6 +47,7 @@ from trading.errors import (
 )
 from trading.execution.decide import View
 from trading.execution.engine import SessionStart, TradingEngine
+from trading.live.control import Watch
 from trading.live.drill import drill
 from trading.live.journal import (
     Evidence,
@@ -465,9 +467,13 @@ async def _trade(
             ),
             exchanges={i.symbol: i.exchange for i in context.lake.instruments(context.market)},
             condition=_condition(context, engine, monitor),
+            watch=Watch(run_dir(context.home), context.env, str(context.market)),
         )
         told = f"{context.run.run_id}:{context.session}"
         context.notifier.send("session_started", about | {"key": f"start:{told}"})
+        if context.guard is not None and not connection.pace.waits:
+            # In lock-step nothing happens at the venue while nobody moves its time.
+            context.guard()
         async with monitor.beating():
             outcome = await session.run(
                 start,

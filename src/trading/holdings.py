@@ -17,7 +17,7 @@ import numpy as np
 
 from trading.context import DayContext, Prepared, open_engine, panels, prepare, session_event
 from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
-from trading.domain.decision import Decision, TradingState
+from trading.domain.decision import Decision
 from trading.errors import MissingDataError
 from trading.execution.decide import Policy, View, plan_of
 from trading.execution.engine import Halt
@@ -528,8 +528,7 @@ def _planned(
         prepared.row, held=engine.account.positions, untradable=recorded.evidence.untradable
     )
     start = session_event(context, prepared, engine)
-    if recorded.drill_failed:
-        engine.handle(Halt(ts=start.open_ts, state=TradingState.REDUCING))
+    engine.handle(Halt(ts=start.open_ts, state=recorded.allowed))
     engine.handle(start)
     plan, _ = plan_of(view, engine.account.portfolio(), context.policy, engine.risk)
     if not _is_the_same(plan, view, recorded.decision):

@@ -84,8 +84,7 @@ def parity(context: DayContext) -> ParityReport:
     context.prepared = prepared = prepare(context, recorded.evidence)
     engine = open_engine(context, recorded)
     start = session_event(context, prepared, engine)
-    if recorded.drill_failed:
-        engine.handle(Halt(ts=start.open_ts, state=TradingState.REDUCING))
+    engine.handle(Halt(ts=start.open_ts, state=recorded.allowed))
     minutes = context.source.minute(context.market, context.session, list(prepared.raw.symbols))
     prints = replay.minutes(context.market, start, minutes, prepared.view.symbols)
     again = _again(context, prepared, engine, start, prints)

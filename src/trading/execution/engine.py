@@ -357,7 +357,7 @@ class TradingEngine:
 
         No word of the operator gives it back before the session is over.
         """
-        self._limited = _stricter(self._limited, state)
+        self._limited = stricter(self._limited, state)
         return self._turn()
 
     @property
@@ -370,7 +370,7 @@ class TradingEngine:
         """What the limits allow, whatever the operator says."""
         return self._limited
 
-    def withdraw(self) -> list[Command]:
+    def withdraw(self) -> list[Cancel]:
         """Return the cancels of all orders of ours that are working; what may be traded stays."""
         return [self._cancel(order) for order in self.open_orders() if self._is_cancelable(order)]
 
@@ -465,7 +465,7 @@ class TradingEngine:
         self.risk = RiskState(
             peak=int(peak),
             cooldown=int(cooldown),
-            state=_stricter(drawn_down, self._operator),
+            state=stricter(drawn_down, self._operator),
             cooling=tuple(sorted(self._cooling.items())),
             expired=tuple(s for s, age in sorted(self._ages.items()) if self._is_over(s, age)),
             exposure=self.risk.exposure,
@@ -900,7 +900,7 @@ class TradingEngine:
 
     def _state_of(self, symbol: str) -> TradingState:
         if symbol in self.quarantined:
-            return _stricter(self.risk.state, TradingState.REDUCING)
+            return stricter(self.risk.state, TradingState.REDUCING)
         return self.risk.state
 
     def _age(self, symbol: str, ts: datetime) -> timedelta:
@@ -937,7 +937,7 @@ class TradingEngine:
 
     def _turn(self) -> list[Command]:
         """Trade by the stricter of what operator and limits allow."""
-        self.risk = replace(self.risk, state=_stricter(self._limited, self._operator))
+        self.risk = replace(self.risk, state=stricter(self._limited, self._operator))
         return [] if self.risk.state is TradingState.ACTIVE else self._take_back()
 
     def _take_back(self) -> list[Command]:
@@ -947,7 +947,7 @@ class TradingEngine:
         """
         self._waiting.clear()
         if self.risk.state is TradingState.HALTED:
-            return self.withdraw()
+            return [*self.withdraw()]
         return [
             self._cancel(order)
             for order in self.open_orders()
@@ -971,6 +971,7 @@ class TradingEngine:
         return self._session is not None and self._session.open_ts <= ts < self._session.close_ts
 
 
-def _stricter(one: TradingState, other: TradingState) -> TradingState:
+def stricter(one: TradingState, other: TradingState) -> TradingState:
+    """Return the state that allows less."""
     order = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED)
     return max(one, other, key=order.index)

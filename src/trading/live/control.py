@@ -10,7 +10,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -86,11 +86,12 @@ class Standing:
     """The operator's word as it stands now.
 
     ``state`` counts; ``word`` is what was asked for and comes back when the kill switch is gone.
-    ``since`` is ``None`` where nobody ever said anything: then the ledger remembers.
+    Not ``is_given``, nobody has said anything here: then a session goes by what its ledger holds.
     """
 
     state: TradingState
     word: TradingState
+    is_given: bool
     since: datetime | None
     by: By | None
     reason: str
@@ -111,6 +112,7 @@ def read(run_dir: Path, env: str, market: str) -> Standing:
     return Standing(
         state=TradingState.HALTED,
         word=asked.word,
+        is_given=asked.is_given,
         since=halted_since,
         by=By.FILE,
         reason=str(run_dir / HALT_FILE),
@@ -166,19 +168,6 @@ def answer_cancel_all(
             asked["answer"] = _cancellation_body(done)
 
 
-def answer(run_dir: Path, env: str, market: str, obeyed: Obeyed) -> None:
-    """Write what a session did about the word."""
-    with _changing(_path(run_dir, env, market)) as body:
-        body["obeyed"] = {
-            "request": obeyed.request,
-            "state": str(obeyed.state),
-            "ts": obeyed.ts.isoformat(),
-            "pid": obeyed.pid,
-            "held_by": list(obeyed.held_by),
-            "withdrawn": _cancellation_body(obeyed.withdrawn),
-        }
-
-
 class Watch:
     """Notices when the word on one account has changed: two ``stat`` a look."""
 
@@ -186,6 +175,10 @@ class Watch:
         self._place = run_dir, env, market
         self._files = _path(run_dir, env, market), run_dir / HALT_FILE
         self._seen: object = None
+
+    def read(self) -> Standing:
+        """Return the word, whether or not it is news."""
+        return read(*self._place)
 
     def news(self) -> Standing | None:
         """Return the word when a file has changed since the last look, else ``None``."""
@@ -195,9 +188,34 @@ class Watch:
         self._seen = signs
         return read(*self._place)
 
-    def answer(self, obeyed: Obeyed) -> None:
-        """See ``control.answer``."""
-        answer(*self._place, obeyed)
+    def answer(
+        self,
+        said: Standing,
+        state: TradingState,
+        held_by: Sequence[str],
+        withdrawn: Cancellation,
+    ) -> None:
+        """Write what the session did about ``said``, where that is not there already.
+
+        Raises ``DataError`` when it cannot be written.
+        """
+        codes, before = tuple(dict.fromkeys(held_by)), said.obeyed
+        is_silent = not said.request and state is TradingState.ACTIVE and before is None
+        told = (said.request, state, codes, os.getpid())
+        if is_silent or (
+            before is not None
+            and (before.request, before.state, before.held_by, before.pid) == told
+        ):
+            return
+        with _changing(self._files[0]) as body:
+            body["obeyed"] = {
+                "request": said.request,
+                "state": str(state),
+                "ts": WallClock().now().isoformat(),
+                "pid": os.getpid(),
+                "held_by": list(codes),
+                "withdrawn": _cancellation_body(withdrawn),
+            }
 
     def answer_cancel_all(self, request: str, done: Cancellation) -> None:
         """See ``control.answer_cancel_all``."""
@@ -242,6 +260,7 @@ def _unreadable(reason: str) -> Standing:
     return Standing(
         state=TradingState.HALTED,
         word=TradingState.HALTED,
+        is_given=True,
         since=WallClock().now(),
         by=By.FILE,
         reason=reason,
@@ -256,6 +275,7 @@ def _standing(body: Mapping[str, Any]) -> Standing:
     return Standing(
         state=state,
         word=state,
+        is_given="state" in body,
         since=datetime.fromisoformat(body["since"]) if "state" in body else None,
         by=By(body["by"]) if "state" in body else None,
         reason=body.get("reason", ""),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import uuid4
 
 from trading.domain.decision import (
     Choice,
@@ -25,7 +26,7 @@ from trading.domain.order import (
     Side,
     VenueOrder,
 )
-from trading.execution.engine import BOUNDARY_MANUAL, Adjustment, Applied, Booked
+from trading.execution.engine import BOUNDARY_MANUAL, Adjustment, Applied, Booked, stricter
 from trading.live.reconcile import Difference
 from trading.ports import Clock, Ledger, Record, RecordKind
 from trading.risk.guards import GuardCode
@@ -65,11 +66,11 @@ class RecordedFill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """What the operator allowed from ``ts`` on; ``word`` is that without the kill switch."""
+    """What the operator allowed from ``ts`` on; before or after the day's decision."""
 
     ts: datetime
     state: TradingState
-    word: TradingState
+    is_before_decision: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,14 @@ class RecordedSession:
     words: tuple[Word, ...]
     drill_failed: bool
     closed: Mapping[str, Any] | None
+
+    @property
+    def allowed(self) -> TradingState:
+        """What operator and drill allowed when the day's decision was taken."""
+        said = [word.state for word in self.words if word.is_before_decision]
+        operator = TradingState((self.opened or {}).get("operator", TradingState.ACTIVE))
+        drilled = TradingState.REDUCING if self.drill_failed else TradingState.ACTIVE
+        return stricter(said[-1] if said else operator, drilled)
 
 
 class Journal:
@@ -419,7 +428,8 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
             case RecordKind.MARK:
                 mark = body
             case RecordKind.STATE if body["reason"] == OPERATOR:
-                words.append(_word_from(record))
+                said = TradingState(body["state"])
+                words.append(Word(ts=record.ts, state=said, is_before_decision=decision is None))
             case RecordKind.STATE:
                 state = TradingState(body["state"])
                 held_by.append(body["reason"])
@@ -464,16 +474,12 @@ def operator_record(
     """Return the record of what the operator allows from ``ts`` on."""
     return Record(
         kind=RecordKind.STATE,
-        key=f"{session}:{OPERATOR}:{state}:{ts.isoformat()}",
+        # A venue's time stands still between two words in lock-step: the instant names none.
+        key=f"{session}:{OPERATOR}:{uuid4().hex}",
         session=session,
         ts=ts,
         body={"state": state, "word": word, "reason": OPERATOR, "by": by, "said": reason},
     )
-
-
-def _word_from(record: Record) -> Word:
-    body = record.body
-    return Word(ts=record.ts, state=TradingState(body["state"]), word=TradingState(body["word"]))
 
 
 def open_differences(ledger: Ledger) -> tuple[date, list[Difference]] | None:

@@ -15,6 +15,7 @@ from trading.backtest.runner import SessionResult
 from trading.domain.decision import Decision
 from trading.domain.market import RawPanel
 from trading.domain.order import Order, OrderStatus
+from trading.domain.wording import STATE_TEXT
 from trading.execution.bars import Ohlcv
 from trading.live.journal import RecordedSession
 
@@ -31,6 +32,7 @@ class DifferenceKind(StrEnum):
     POLICY_CHANGED = "policy_changed"
     PRICES_POLLED = "prices_polled"
     TRADED_BY_HAND = "traded_by_hand"
+    OPERATOR = "operator"
     DECISION = "decision"
     ORDER_MISSING = "order_missing"
     ORDER_EXTRA = "order_extra"
@@ -208,6 +210,11 @@ def _causes(recorded: RecordedSession) -> list[ParityDifference]:
                 detail=f"손으로 낸 주문 {order.venue_order_id}",
             )
         )
+    for word in recorded.words:
+        if not word.is_before_decision:
+            detail = f"운영자의 말 {word.ts:%H:%M:%S} UTC: {STATE_TEXT[word.state]}"
+            kind = DifferenceKind.OPERATOR
+            causes.append(ParityDifference(kind=kind, symbol="", detail=detail))
     return causes
 
 

@@ -58,7 +58,9 @@ from trading.execution.engine import (
     TradingEngine,
 )
 from trading.live.books import NO_LISTING, PATIENCE, Bookkeeper, Supervision, listed_text
+from trading.live.control import Watch
 from trading.live.journal import Evidence, Journal, RecordedSession
+from trading.live.obedience import Obedience
 from trading.live.pace import Pace
 from trading.live.reconcile import Difference
 from trading.log import get_logger, get_trade_log
@@ -91,7 +93,7 @@ class LiveSession:
 
     ``exchanges`` names the exchange of every known share, for the fees of trades by hand; those
     of the view when not given. ``condition`` says at the venue's time how account and machine are
-    doing, for the hourly status.
+    doing, for the hourly status. ``watch`` is where the operator's word is looked for.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class LiveSession:
         *,
         exchanges: Mapping[str, Exchange] | None = None,
         condition: Callable[[datetime], Mapping[str, Any]] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._condition = condition or (lambda _: {})
         self._engine = engine
@@ -125,6 +128,17 @@ class LiveSession:
             supervision,
             clock=pace.clock,
             exchanges=self._exchanges,
+        )
+        self._obedience = Obedience(
+            engine,
+            broker,
+            journal,
+            notifier,
+            self,
+            self._books,
+            clock=pace.clock,
+            exchanges=self._exchanges,
+            watch=watch,
         )
         self._bars = BarBuilder()
         # The mark before each intent left, when it was wished, and whether the last one got lost.
@@ -168,7 +182,9 @@ class LiveSession:
             self._engine.handle(start)
         for applied in self._engine.applied[before:]:
             self._journal.applied(applied)
+        await self._obedience.begin(start.session, recorded)
         await self._recover(start, view, recorded)
+        await self._obedience.look(at_once=True)
         async with self._prices(start):
             if not self._engine.decisions:
                 await self._decide(start, view, evidence)
@@ -255,6 +271,7 @@ class LiveSession:
         if self._broker.takes_orders_early or not will_send:
             return
         while self._pace.clock.now() < start.open_ts:
+            await self._obedience.look()
             await self._pace.advance(start.open_ts, self._feed, self._pump)
         # What somebody ordered by hand meanwhile must not be taken for ours.
         await self._books.settle()
@@ -311,12 +328,14 @@ class LiveSession:
         next_report = start.open_ts
         reconciled = self._pace.clock.now()
         while self._pace.clock.now() < start.close_ts:
+            await self._obedience.look()
             if await self._look_when_in_doubt():
                 continue
             until = min(boundary, start.close_ts)
             await self._pace.advance(until, self._feed, self._pump)
             now = self._pace.clock.now()
             if now >= boundary and now < start.close_ts:
+                await self._obedience.look(at_once=True)
                 if self._feed.polls_prices and self._pace.waits:
                     await self._ask_prices()
                     await self._pump()
@@ -358,6 +377,7 @@ class LiveSession:
         # The venue ends the day's orders at the close; a minute later its word is final.
         final = start.close_ts + timedelta(minutes=1)
         while self._pace.clock.now() < final:
+            await self._obedience.look()
             await self._pace.advance(final, self._feed, self._pump)
         if self._feed.polls_prices:
             await self._ask_prices()
@@ -418,10 +438,9 @@ class LiveSession:
             self._engine.handle(known.fill)
         self._left_after = dict(recorded.highest_before)
         self._due_at = dict(recorded.due_at)
-        restricted: list[Command] = []
-        if recorded.state is not None:
-            # Before anything leaves again; what is found to be working is canceled below.
-            restricted = self._engine.restrict(recorded.state)
+        # Before anything leaves again; what is found to be working is canceled below.
+        left = recorded.state or TradingState.ACTIVE
+        restricted = self._engine.restrict(left)
         self._ask_for_lost(recorded)
         await self._books.settle()
         if not recorded.orders:
@@ -435,8 +454,7 @@ class LiveSession:
                     "trading reconcile --accept 로 거래소의 값을 받아들인 뒤 다시 실행하십시오."
                 )
         await self._pump()
-        if recorded.state is not None:
-            await self._carry([*restricted, *self._engine.restrict(recorded.state)])
+        await self._carry([*restricted, *self._engine.restrict(left)])
         if not self._saw_open:
             await self._catch_up(view)
 
@@ -568,7 +586,14 @@ class LiveSession:
             self._tell_step("주문 상태 변경", order)
 
     async def _carry(self, commands: Sequence[Command]) -> None:
-        for command in commands:
+        turns = self._obedience.turns
+        for wished in commands:
+            command = wished
+            if isinstance(wished, Submit):
+                await self._obedience.look(at_once=True)
+                if self._obedience.turns != turns:
+                    # What the guards let pass a moment ago they may refuse now.
+                    command = self._engine.reconsider(wished.intent, self._pace.clock.now())
             match command:
                 case Submit(intent=intent):
                     if self._is_cut_off:
@@ -583,6 +608,7 @@ class LiveSession:
                     self._denied(intent, str(code), OrderStatus.DENIED)
                 case Breach(verdict=verdict, equity=equity):
                     self._journal.state(TradingState.REDUCING, verdict.name)
+                    self._obedience.held_by.append(verdict.name)
                     log.error(
                         "손실 한도 도달, 매수 중단", verdict=verdict.name, equity=equity, told=True
                     )
@@ -656,6 +682,7 @@ class LiveSession:
 
     async def leave_again(self, intent: OrderIntent) -> None:
         """See ``books.Desk``."""
+        await self._obedience.look(at_once=True)
         if self._is_too_late(intent):
             self._refuse(intent, _TOO_LATE, code="")
             return
