@@ -80,6 +80,9 @@ class OutboxNotifier:
         self._errors = _ErrorLines()
         self._stop_listening: Callable[[], None] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Who is told what is nobody else's to read; older files are given less, too.
+        path.touch(mode=0o600)
+        path.chmod(0o600)
         with closing(self._connect()) as db, db:
             db.execute(_TABLE)
             known = {row[1] for row in db.execute("PRAGMA table_info(outbox)")}
