@@ -362,11 +362,11 @@ def _write_secrets(home: Path, wish: Wish) -> Step:
         )  # fmt: skip
     if is_open:
         path.chmod(0o600)
-        return Step(name="secrets", text=".env를 이 사용자만 읽게 했습니다(0600).", changed=True)
     told = (
         f" (다른 값이 있어 그대로 둔 것: {', '.join(kept)}. --replace로 바꿉니다)" if kept else ""
     )
-    return Step(name="secrets", text=f".env를 그대로 둡니다.{told}", is_fine=not kept)
+    did = ".env를 이 사용자만 읽게 했습니다(0600)." if is_open else ".env를 그대로 둡니다."
+    return Step(name="secrets", text=did + told, changed=is_open, is_fine=not kept)
 
 
 def _with(text: str, writes: Mapping[str, str]) -> str:
