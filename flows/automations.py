@@ -35,9 +35,12 @@ _SILENT_RUN = timedelta(seconds=90)
 _SILENT_MESSENGER = timedelta(hours=2)
 # A day that dies as soon as it has begun is not begun again for ever.
 _ONE_RESTART_IN = timedelta(minutes=10)
+_NOT_STARTED = timedelta(minutes=10)
+# Events are called by the names of the states, and "Skipped" is ours.
 _ENDS = frozenset(
-    f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Cancelled", "Crashed")
+    f"prefect.flow-run.{end}" for end in ("Completed", "Skipped", "Failed", "Cancelled", "Crashed")
 )
+_WAITS = frozenset(f"prefect.flow-run.{wait}" for wait in ("AwaitingConcurrencySlot", "Scheduled"))
 _ANY_RUN = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
 
 
@@ -113,6 +116,24 @@ def _automations(messenger: Any) -> Sequence[AutomationCore]:
             actions=[
                 ChangeFlowRunState(
                     state=StateType.CRASHED, message="90초 동안 신호가 없어 죽은 것으로 봅니다."
+                )
+            ],
+        ),
+        AutomationCore(
+            name="시작하지 못한 실행 정리",
+            description="작업자가 받아 간 뒤 10분 안에 시작하지 못한 실행을 Crashed로 바꿉니다. 작업자가 그 사이에 죽은 경우입니다.",
+            trigger=EventTrigger(
+                match=_ANY_RUN,
+                for_each={"prefect.resource.id"},
+                after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
+                expect={"prefect.flow-run.Running", *_WAITS, *_ENDS},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=_NOT_STARTED,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED, message="10분 동안 시작하지 못해 죽은 것으로 봅니다."
                 )
             ],
         ),

@@ -44,7 +44,9 @@ def main(
     ] = False,
 ) -> None:
     """Prefect 서버와 작업자를 띄우고 배포합니다. Ctrl+C로 끝냅니다."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where a shell in the background has told its children to ignore Ctrl+C.
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.default_int_handler)
     try:
         home = resolve_root(None)
         if not Path("prefect.yaml").is_file():
@@ -158,8 +160,11 @@ def _is_up() -> bool:
 
 
 def _start(home: Home, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    path = _log(home, name)
+    if path.exists() and path.stat().st_size > _LOG_BYTES:
+        path.replace(path.with_suffix(".1.log"))
     # In a session of its own, so that Ctrl+C reaches this process alone, which ends them in order.
-    with _log(home, name).open("ab") as sink:
+    with path.open("ab") as sink:
         return subprocess.Popen(
             [sys.executable, "-m", "prefect", *arguments],
             stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True,
@@ -179,11 +184,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _log(home: Home, name: str) -> Path:
-    path = home.logs_dir / f"{name}.log"
-    with suppress(FileNotFoundError):
-        if path.stat().st_size > _LOG_BYTES:
-            path.replace(path.with_suffix(".1.log"))
-    return path
+    return home.logs_dir / f"{name}.log"
 
 
 def _api_url() -> str:

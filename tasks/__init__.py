@@ -83,6 +83,7 @@ async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> Sta
     from trading import bootstrap
 
     context = bootstrap.current_day(day)
+    log.info("단계 시작", stage=_stage_name(stage))
     try:
         result = await in_day_thread(stage, context)
     except asyncio.CancelledError:
@@ -93,6 +94,11 @@ async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> Sta
     market = {"market": str(context.market)}
     await publish(f"{result.stage}-{day}", result.message, market | result.summary)
     return result
+
+
+def _stage_name(stage: Callable[[DayContext], StageResult]) -> str:
+    # Arguments may be bound to it.
+    return str(getattr(stage, "func", stage).__name__)
 
 
 async def publish(key: str, message: str, summary: Mapping[str, Any]) -> None:

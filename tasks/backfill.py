@@ -5,7 +5,8 @@ from typing import Any
 
 from prefect import task
 
-from tasks import in_day_thread, publish, worth_repeating
+from tasks import in_day_thread, publish_page, worth_repeating
+from trading import backfill
 from trading.backfill import Request
 
 
@@ -22,11 +23,11 @@ async def fill_lake(root: str | None, request: Request) -> dict[str, Any]:
     """
     home = Path(root) if root is not None else None
     summary = await in_day_thread(_fill_lake, home, request)
-    await publish("backfill", "시세를 저장소에 채웠습니다.", summary)
+    await publish_page("backfill", "시세 채우기", f"```text\n{backfill.text(summary)}\n```")
     return summary
 
 
 def _fill_lake(root: Path | None, request: Request) -> dict[str, Any]:
-    from trading import backfill, bootstrap
+    from trading import bootstrap
 
     return backfill.backfill(bootstrap.open_home(root), request)

@@ -1,11 +1,15 @@
 """The task of the ``closing`` stage."""
 
+import json
+from pathlib import Path
+
 from prefect import task
 
-from tasks import carry_out, in_day_thread, publish_link, publish_table, worth_repeating
+from tasks import carry_out, publish_link, publish_table, worth_repeating
 from trading import day as stages
-from trading.context import DayContext
 from trading.day import StageResult
+from trading.domain.instrument import Currency
+from trading.domain.order import OrderStatus, Side
 
 
 @task(
@@ -22,31 +26,29 @@ async def close_session(day: str) -> StageResult:
 
     result = await carry_out(stages.closing, day)
     context = bootstrap.current_day(day)
-    orders = await in_day_thread(_orders, context)
+    folder = context.home.data_dir / "reports" / context.market / str(context.session)
+    orders = _orders(folder / f"trades_{context.session}.json")
     await publish_table(f"orders-{day}", f"{context.session} 주문 {len(orders)}건", orders)
-    report = (
-        context.home.data_dir / "reports" / context.market / str(context.session) / "report.html"
-    )
-    await publish_link(f"report-{day}", f"{context.session} 일일 보고서", report)
+    await publish_link(f"report-{day}", f"{context.session} 일일 보고서", folder / "report.html")
     return result
 
 
-def _orders(context: DayContext) -> list[dict[str, str]]:
-    """Return the session's orders as people read them, in the order of their decision."""
+def _orders(path: Path) -> list[dict[str, str]]:
+    """Return the orders of a written report as people read them."""
     from trading.domain.wording import SIDE_TEXT, STATUS_TEXT, money_text, reason_text
-    from trading.live.journal import read_session
 
-    currency = context.market.currency
-    orders = read_session(context.ledger, context.session).orders.values()
+    written = json.loads(path.read_text(encoding="utf-8"))
+    currency = Currency(written["currency"])
     return [
         {
-            "종목": order.intent.symbol,
-            "구분": SIDE_TEXT[order.intent.side],
-            "수량": f"{order.intent.quantity:,}",
-            "지정가": money_text(order.intent.limit, currency),
-            "상태": STATUS_TEXT[order.status],
-            "체결": f"{order.filled_quantity:,}",
-            "까닭": reason_text(order.reason or order.intent.reason),
+            "종목": f"{order['symbol']} {order['name']}".strip(),
+            "구분": SIDE_TEXT[Side(order["side"])],
+            "수량": f"{order['quantity']:,}",
+            "지정가": money_text(order["limit"], currency),
+            "상태": STATUS_TEXT[OrderStatus(order["status"])],
+            "체결 수량": f"{order['filled_quantity']:,}",
+            "체결 금액": money_text(order["filled_amount"], currency),
+            "까닭": order["message"] or reason_text(order["verdict"] or order["reason"]),
         }
-        for order in orders
+        for order in written["orders"]
     ]

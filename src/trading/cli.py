@@ -108,6 +108,9 @@ FaultsOption = Annotated[
 ]
 
 
+NoPrefectOption = Annotated[
+    bool, typer.Option("--no-prefect", help="Prefect 없이 같은 단계를 차례로 부릅니다.")
+]
 AgainOption = Annotated[bool, typer.Option("--again", help="이미 받은 구간도 다시 받습니다.")]
 KindOption = Annotated[
     str | None,
@@ -210,9 +213,7 @@ def demo(
     ] = ProfileName.REAL,
     faults: FaultsOption = None,
     speed: SpeedOption = None,
-    no_prefect: Annotated[
-        bool, typer.Option("--no-prefect", help="Prefect 없이 같은 단계를 차례로 부릅니다.")
-    ] = False,
+    no_prefect: NoPrefectOption = False,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
@@ -243,6 +244,7 @@ def demo(
 def run(
     env: Annotated[VenueEnv, typer.Option("--env", help="paper(모의투자) 또는 real(실전).")],
     market: MarketOption = None,
+    no_prefect: NoPrefectOption = False,
     as_json: JsonOption = False,
 ) -> None:
     from trading import bootstrap
@@ -256,12 +258,7 @@ def run(
     unmet = bootstrap.unmet_today(installation, Env(env), chosen)
     if unmet:
         raise ConfigError(f"{env} 거래를 시작할 수 없습니다. " + " ".join(unmet))
-    chosen = Market(market) if market is not None else installation.settings.app.market
-    context = bootstrap.open_day(State.root, chosen)
-    try:
-        result = demo_runs.run_day(context)
-    finally:
-        bootstrap.close_day(context.key)
+    result = demo_runs.run_today(installation.home, chosen, with_prefect=not no_prefect)
     if as_json:
         print_json(result)
     else:

@@ -66,6 +66,7 @@ def run_day(context: DayContext) -> dict[str, Any]:
     """Call the stages of one day in order, without Prefect."""
     summary: dict[str, Any] = {}
     for stage in day.STAGES:
+        log.info("단계 시작", stage=stage)
         result: day.StageResult = getattr(day, stage)(context)
         log.info("단계 완료", stage=stage, message=result.message)
         summary = result.summary
