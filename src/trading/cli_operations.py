@@ -15,6 +15,7 @@ from trading.terminal import (
     EXIT_USAGE,
     JsonOption,
     KoreanTyper,
+    MarketName,
     MarketOption,
     State,
     market_of,
@@ -23,6 +24,7 @@ from trading.terminal import (
 
 if TYPE_CHECKING:
     from trading.backup import Contents
+    from trading.supervision import Outcome
 
 app = KoreanTyper()
 notify_app = KoreanTyper()
@@ -320,3 +322,116 @@ def setup(
             else "바뀐 것이 없습니다."
         )
     raise typer.Exit(0 if all(step.is_fine for step in steps) else EXIT_FINDING)
+
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="까닭. 장부와 알림에 그대로 남습니다.")]
+
+
+@app.command(help="모든 거래를 멈춥니다: 미체결 주문을 취소하고 손절도 내지 않습니다.")
+def halt(
+    market: MarketOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+) -> None:
+    _give_word("halted", market, reason, as_json=as_json)
+
+
+@app.command(help="파는 주문만 냅니다: 매수 미체결을 취소하고, 손절과 청산은 그대로 합니다.")
+def reduce(
+    market: MarketOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+) -> None:
+    _give_word("reducing", market, reason, as_json=as_json)
+
+
+@app.command(
+    help="다시 거래합니다. 손실 한도나 정지 파일이 막고 있으면 무엇인지 말합니다 (종료 코드 1)."
+)
+def resume(
+    market: MarketOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+) -> None:
+    _give_word("active", market, reason, as_json=as_json)
+
+
+def _give_word(word: str, market: MarketName | None, reason: str, *, as_json: bool) -> None:
+    from trading import bootstrap, supervision
+    from trading.domain.decision import TradingState
+    from trading.live.control import By
+
+    installation = bootstrap.open_home(State.root)
+    state, chosen = TradingState(word), market_of(market) or installation.settings.app.market
+    found = supervision.give_word(installation, chosen, state, by=By.CLI, reason=reason)
+    _tell_outcome(found, as_json=as_json)
+    raise typer.Exit(0 if found.is_done and found.state is state else EXIT_FINDING)
+
+
+@app.command(
+    "cancel-all",
+    help="이 프로그램이 낸 미체결 주문을 모두 취소합니다. 거래 상태는 그대로입니다.",
+)
+def cancel_all(
+    market: MarketOption = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="손으로 낸 주문도 취소합니다.")
+    ] = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    from trading import bootstrap, supervision
+    from trading.live.control import By, Scope
+
+    installation = bootstrap.open_home(State.root)
+    found = supervision.cancel_all(
+        installation,
+        market_of(market) or installation.settings.app.market,
+        by=By.CLI,
+        scope=Scope.EVERYTHING if everything else Scope.OURS,
+        reason=reason,
+    )
+    _tell_outcome(found, as_json=as_json)
+    raise typer.Exit(0 if found.is_done and not found.orders.failed else EXIT_FINDING)
+
+
+def _tell_outcome(found: "Outcome", *, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_json())
+    else:
+        typer.echo(found.text())
+
+
+@app.command(
+    "guard-session",
+    hidden=True,
+    help="세션 곁에서 살아 있는지 지켜보다가, 아니면 대신 멈춥니다. 세션이 스스로 띄웁니다.",
+)
+def guard_session(
+    env: Annotated[str, typer.Option("--env", help="환경.")],
+    market: Annotated[MarketName, typer.Option("--market", help="시장.")],
+    run_dir: Annotated[Path, typer.Option("--run-dir", help="심장박동이 있는 폴더.")],
+    seconds: Annotated[float, typer.Option("--seconds", help="기다리는 시간, 초.")],
+    after: Annotated[int, typer.Option("--after", help="이 표시까지는 앞선 세션의 것.")] = 0,
+) -> None:
+    from filelock import FileLock, Timeout
+
+    from trading.live import guardian
+
+    name = f"{env}-{market}"
+    lock = FileLock(run_dir / f"{name}.guardian.lock")
+    try:
+        # One that guards an earlier session ends within a second of it; one that guards this very
+        # session over a restart goes on doing so.
+        lock.acquire(timeout=guardian.PREDECESSOR_SECONDS)
+    except Timeout:
+        return
+    with lock:
+        silence = guardian.watch(
+            run_dir / f"{name}.json",
+            after=after,
+            seconds=seconds,
+            is_succeeded=lambda pid: guardian.is_succeeded(run_dir / f"{name}.lock", pid),
+        )
+        if silence is None:
+            return
+        from trading import supervision
+        from trading.config import Env
+        from trading.domain.instrument import Market
+
+        found = supervision.stand_in(State.root, Env(env), Market(market), silence)
+        typer.echo(found.text())

@@ -15,6 +15,8 @@ from typing import Any
 
 from trading.clock import monotonic_seconds
 
+# How long a new watch waits for the one before it to end.
+PREDECESSOR_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
 # The phase of a heartbeat whose session came to its end; see ``trading.monitoring``.
 _ENDED = "closed"

@@ -427,6 +427,8 @@ def read_session(ledger: Ledger, session: date) -> RecordedSession:
                 observed = {s: (b[0], b[1], b[2], b[3], b[4]) for s, b in body["bars"].items()}
             case RecordKind.MARK:
                 mark = body
+            case RecordKind.STATE if body["reason"] == OPERATOR and closed is not None:
+                pass  # said after this session, for the next one
             case RecordKind.STATE if body["reason"] == OPERATOR:
                 said = TradingState(body["state"])
                 words.append(Word(ts=record.ts, state=said, is_before_decision=decision is None))
