@@ -1,0 +1,153 @@
+"""What stands before real money, and how far it says it has come."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from trading import bootstrap, real_money
+from trading.config import Env
+from trading.domain.instrument import Market
+from trading.execution.orders import FirstSessions
+from trading.live.journal import CLOSED
+from trading.ports import Record, RecordKind
+from trading.sessions import SessionCalendar
+from trading.store.ledger import MemoryLedger
+
+TODAY = date(2005, 6, 1)
+
+
+def recent(count):
+    """Return the last ``count`` US sessions before today."""
+    return SessionCalendar(Market.US).sessions(TODAY - timedelta(days=90), TODAY)[-count:]
+
+
+def ledger_of(days, *, differing=(), unexplained=(), unproven=()):
+    """Return a ledger in which ``days`` were closed; the named ones left something open."""
+    ledger = MemoryLedger()
+    for day in days:
+        ts = datetime(day.year, day.month, day.day, 21, tzinfo=UTC)
+        bodies = {
+            RecordKind.SESSION: (
+                f"{day}:{CLOSED}", {"differences": ["현금"] if day in differing else []},
+            ),
+            RecordKind.PARITY: (f"{day}:parity", {"unexplained": int(day in unexplained)}),
+        }  # fmt: skip
+        for kind, (key, body) in bodies.items():
+            if kind is not RecordKind.PARITY or day not in unproven:
+                ledger.append(Record(kind=kind, key=key, session=day, ts=ts, body=body))
+    return ledger
+
+
+def test_twenty_paper_sessions_of_the_last_sixty_days():
+    """Only those count that closed, reconciled and were proven; the progress says how many."""
+    days = recent(25)
+
+    none = real_money.paper_sessions(None, TODAY)
+    some = real_money.paper_sessions(ledger_of(days[-7:]), TODAY)
+    enough = real_money.paper_sessions(ledger_of(days[-20:]), TODAY)
+    old = real_money.paper_sessions(ledger_of(days), TODAY + timedelta(days=40))
+    stained = real_money.paper_sessions(
+        ledger_of(days[-22:], differing=days[-1:], unexplained=days[-2:-1], unproven=days[-3:-2]),
+        TODAY,
+    )
+
+    assert (none.progress, none.is_met) == ("0/20회", False)
+    assert (some.progress, some.is_met) == ("7/20회", False)
+    assert (enough.progress, enough.is_met) == ("20/20회", True)
+    assert not old.is_met
+    assert (stained.progress, stained.is_met) == (
+        "19/20회, 차이가 남아 세지 않은 세션 3회", False,
+    )  # fmt: skip
+    assert "지금 7회" in some.lacking
+
+
+@pytest.mark.parametrize(
+    ("account", "said", "is_met", "progress"),
+    [
+        ("60001234-01", "3401", True, "맞음"),
+        ("60001234-01", " 3401 ", True, "맞음"),
+        ("60001234-01", "1234", False, "다름"),
+        ("60001234-01", "가나다라", False, "다름"),
+        ("60001234-01", None, False, "없음"),
+        ("60001234-01", "", False, "없음"),
+        (None, "3401", False, "다름"),
+        ("", "", False, "없음"),
+    ],
+)
+def test_the_operator_repeats_the_last_four_digits(account, said, is_met, progress):
+    """Of the account that is given; nothing else passes, and the digits are not told."""
+    found = real_money.confirmation(account, said)
+
+    assert (found.is_met, found.progress) == (is_met, progress)
+    assert "3401" not in found.lacking + found.action + found.name
+
+
+def test_all_of_them_are_shown(home):
+    """A new installation asks for everything; each one says what it is, how far, and what to do."""
+    installation = bootstrap.open_home(home, console=False)
+
+    real = bootstrap.conditions(installation, Env.REAL)
+    paper = bootstrap.conditions(installation, Env.PAPER)
+
+    assert [c.code for c in real] == [real_money.KEY] * 4 + [
+        real_money.ENV, real_money.PAPER, real_money.WALK_FORWARD, real_money.DRILL,
+        real_money.CONFIRM,
+    ]  # fmt: skip
+    assert {c.code for c in paper} == {real_money.KEY, real_money.ENV}
+    assert all(not c.is_met and c.lacking and c.action and c.progress for c in real)
+    assert bootstrap.unmet_conditions(installation, Env.REAL) == [c.lacking for c in real]
+
+
+def test_the_market_that_is_traded_is_the_one_that_is_proven(home):
+    """Evidence of one market opens no other: an option does not borrow it."""
+    installation = bootstrap.open_home(home, console=False)
+    ledger = bootstrap.open_ledger(installation.home, Env.PAPER, Market.US)
+    today = bootstrap._today(Market.US)
+    days = SessionCalendar(Market.US).sessions(today - timedelta(days=50), today)[-20:]
+    for record in ledger_of(days).read(RecordKind.SESSION):
+        ledger.append(record)
+    for record in ledger_of(days).read(RecordKind.PARITY):
+        ledger.append(record)
+    ledger.close()
+
+    def paper_sessions(market):
+        found = bootstrap.conditions(installation, Env.REAL, market)
+        return next(c.progress for c in found if c.code == real_money.PAPER)
+
+    assert (paper_sessions(Market.US), paper_sessions(Market.KRX)) == ("20/20회", "0/20회")
+
+
+def test_first_limits_only_narrow(home):
+    """The smaller limit holds; after the last of the first sessions the policy is the whole one."""
+    settings = bootstrap.open_home(home, console=False).settings
+    calendar = SessionCalendar(Market.US)
+    whole = bootstrap.policy_of(settings, Market.US, calendar)
+    wide = FirstSessions(sessions=3, max_gross=1.0, max_single_name=1.0, max_order_share=1.0)
+    narrow = FirstSessions(sessions=3, max_gross=0.2, max_single_name=0.02, max_order_share=0.02)
+
+    assert real_money.first_steps(whole, wide, 0).hash == whole.hash
+    assert real_money.first_steps(whole, narrow, 3).hash == whole.hash
+    small = real_money.first_steps(whole, narrow, 2)
+    assert small.hash != whole.hash
+    assert (small.risk.max_gross, small.risk.max_single_name) == (0.2, 0.02)
+    assert small.risk.guards.max_order_share == 0.02
+    assert small.numbers.max_gross == 0.2
+    assert small.risk.max_daily_loss == whole.risk.max_daily_loss
+
+
+def test_first_limits_that_contradict_each_other_are_refused():
+    """An order that a decision may want must pass the gate."""
+    with pytest.raises(ValueError, match="max_single_name"):
+        FirstSessions(max_single_name=0.1, max_order_share=0.05)
+
+
+def test_changing_the_first_limits_costs_no_evidence(home):
+    """They are no part of the policy that a walk-forward proves."""
+    settings = bootstrap.open_home(home, console=False).settings
+    calendar = SessionCalendar(Market.US)
+    before = bootstrap.policy_of(settings, Market.US, calendar).hash
+
+    wider = settings.execution.model_copy(update={"first_sessions": FirstSessions(max_gross=0.5)})
+    settings.__dict__["execution"] = wider
+
+    assert bootstrap.policy_of(settings, Market.US, calendar).hash == before
