@@ -98,7 +98,7 @@ class SupervisionSettings(_Strict):
     absence_seconds: float = Field(default=15, ge=0)
     absence_wait_seconds: float = Field(default=1, ge=0)
     balance_reads: int = Field(default=3, ge=2)
-    dead_man_seconds: float = Field(default=180, ge=1)
+    dead_man_seconds: float = Field(default=180, ge=4)
 
 
 class BackupSettings(_Strict):

@@ -60,6 +60,7 @@ from trading.live.parity import history_hashes
 from trading.live.session import LiveSession, SessionOutcome, Supervision
 from trading.log import get_logger
 from trading.monitoring import (
+    BEAT_SECONDS,
     OPEN,
     SessionMonitor,
     hours_text,
@@ -474,7 +475,9 @@ async def _trade(
         if context.guard is not None and not connection.pace.waits:
             # In lock-step nothing happens at the venue while nobody moves its time.
             context.guard()
-        async with monitor.beating():
+        # Often enough that one late beat is no silence.
+        beat = min(BEAT_SECONDS, app.supervision.dead_man_seconds / 4)
+        async with monitor.beating(every_seconds=beat):
             outcome = await session.run(
                 start,
                 view,
