@@ -412,7 +412,14 @@ def _archive(installation: Installation, market: Market, run_id: str) -> None:
     target = home.data_dir / "archive" / f"{run_id}-{stamp}"
     target.mkdir(parents=True)
     path = ledger_path(home, Env.DEMO, market)
-    for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+    # What the operator said was said of the old account.
+    word = run_dir(home) / f"{Env.DEMO}-{market}.control.json"
+    for part in (
+        path,
+        path.with_name(path.name + "-wal"),
+        path.with_name(path.name + "-shm"),
+        word,
+    ):
         if part.exists():
             part.rename(target / part.name)
     for folder in (
