@@ -1,14 +1,17 @@
 """``trading check --env``: what an account can do, asked of a local exchange of both profiles."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from program import trading
 from venue_home import KEYS, Venue, home_of
 
 from trading.domain.instrument import Market
+from trading.sessions import SessionCalendar
 from trading.store.datasets import RecordedSource
 from trading.wire.endpoints import Profile
 
@@ -113,6 +116,37 @@ def test_a_korean_account(
     assert ("KIS_LACKS" in found) is (profile is Profile.PAPER)
 
 
+def test_a_calendar_that_differs_from_the_venue(
+    start: Callable[..., Venue], tmp_path: Path, shared_data: Path
+) -> None:
+    """A day that our settings close and the venue opens is named, with the file to mend."""
+    venue = start(
+        profile=Profile.REAL,
+        market=Market.KRX,
+        source=RecordedSource(shared_data),
+        session="2024-01-05",
+    )
+    today = datetime.now(ZoneInfo("Asia/Seoul")).date()
+    closed = SessionCalendar(Market.KRX, around=today).next(today)
+    samsung = {"exchange": "KOSPI", "name": "삼성전자", "sector": "반도체"}
+    override = {"date": closed, "closed": True, "source": "a mistake"}
+    home = home_of(
+        tmp_path / "home",
+        venue.base,
+        venue.ws_base,
+        {
+            "universe": {"instruments": {"005930": samsung}},
+            "markets/krx": {"calendar_overrides": [override]},
+        },
+    )
+
+    found = findings(home, "--env", "real", "--market", "krx")
+
+    assert found["KIS_CALENDAR"]["severity"] == "error"
+    assert f"{closed} 증권사는 개장" in found["KIS_CALENDAR"]["cause"]
+    assert "markets/krx.yaml" in found["KIS_CALENDAR"]["action"]
+
+
 def test_a_rate_that_is_too_high_is_found(start: Callable[..., Venue], tmp_path: Path) -> None:
     """When the venue allows less than configured, the setting is named."""
     venue = start(profile=Profile.REAL, calls_per_second=3)
@@ -131,7 +165,7 @@ def test_without_keys_nobody_is_asked(tmp_path: Path) -> None:
     asked = trading(home, "check", "--env", "paper", "--json")
     plain = trading(home, "check", "--json")
 
-    missing = [f["cause"] for f in asked.json["findings"] if f["code"] == "NOT_READY"]
+    missing = [f["cause"] for f in asked.json["findings"] if f["code"] == "KEY_MISSING"]
     assert asked.code == 1
     assert [name for name in KEYS if "REAL" not in name and name not in " ".join(missing)] == []
     assert plain.code == 0

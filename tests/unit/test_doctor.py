@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -11,11 +12,12 @@ import threading
 import time
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 import yaml
 
-from trading import bootstrap, doctor
+from trading import bootstrap, doctor, real_money
 from trading.config import Env
 from trading.doctor import account, machine, stores
 from trading.domain.decision import TradingState
@@ -410,3 +412,22 @@ def test_it_is_fast(home, monkeypatch, free_port):
     doctor.examine(installation)
 
     assert time.perf_counter() - begun < 3.0
+
+
+def test_every_finding_is_in_the_document():
+    """Whatever is told as a fault or as information has its row in docs/doctor.md."""
+    checkout = Path(__file__).parents[2]
+    sources = [*(checkout / "src/trading/doctor").glob("*.py"), checkout / "src/trading/probes.py"]
+    told = {
+        name
+        for source in sources
+        for name in re.findall(
+            r'finding\(\s*"([A-Z_]+)",\s*"(?:error|info)"', source.read_text("utf-8")
+        )
+    }
+    named = [real_money.KEY, real_money.ENV, real_money.PAPER, real_money.WALK_FORWARD]
+    told |= {*named, real_money.DRILL, real_money.CONFIRM, "ENV_FILE_OPEN", "TOKEN_FILE_OPEN"}
+    document = (checkout / "docs" / "doctor.md").read_text("utf-8")
+
+    assert len(told) > 40
+    assert sorted(code for code in told if f"`{code}`" not in document) == []
