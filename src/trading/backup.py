@@ -54,6 +54,7 @@ LEFT_OUT = {
     "broker": "접근토큰과 종목 마스터(다시 받음)",
     "prefect": "Prefect의 실행 기록",
     "archive": "지난 데모 계좌(data/archive)",
+    "chaos": "강제 종료 시험의 기록(data/chaos)",
     "backup.json": "마지막 백업의 기록",
 }
 _OUTSIDE = (".env의 키와 비밀번호(비밀은 백업하지 않음)", "로그(logs)")
@@ -220,7 +221,9 @@ class _Writer:
         # The books first, then the venue of the demo: it may know more than the books, as KIS
         # does after a crash, never less.
         for path in sorted((home.data_dir / "ledger").glob("*.db")):
-            self._database(path, f"data/ledger/{path.name}")
+            # One that was begun and never written holds nothing, not even tables.
+            if path.stat().st_size:
+                self._database(path, f"data/ledger/{path.name}")
         for path in sorted((home.data_dir / "exchange").glob("*/journal.db")):
             self._venue(path)
         for name in KEPT:
@@ -238,8 +241,8 @@ class _Writer:
             "created": now.isoformat(),
             "ledger_schema": SCHEMA_VERSION,
             "root": str(home.root),
-            "mlruns": str(home.mlruns_dir),
-            "has_config": (home.root / "config").is_dir(),
+            # As MLflow knows it.
+            "mlruns": str(home.mlruns_dir.resolve()),
             "accounts": self._accounts,
             "lake": {"included": with_lake, "held": held},
             "left_out": out,
@@ -527,6 +530,12 @@ def restore(archive: Path, root: Path, *, force: bool = False) -> Restored:
         root.mkdir(parents=True, exist_ok=True)
         with _alone_in(root, ".restore.lock"), ExitStack() as undo, ExitStack() as leases:
             moves = _staged(file, contents, archive, root, undo)
+            for move in moves:
+                if move.target.is_mount():
+                    raise UsageError(
+                        f"다른 디스크가 붙은 자리라 바꿀 수 없음: {move.target} — config/app.yaml의 paths로 "
+                        "그 안의 폴더를 가리키게 한 백업이나, 다른 --root를 주십시오."
+                    )
             in_the_way = [move.target for move in moves if _worthy(move.target)]
             if in_the_way and not force:
                 raise UsageError(
@@ -598,6 +607,8 @@ def _staged(
     }
 
     def unpacked(room: str, target: Path) -> _Move:
+        # Where the folder really is: a link to another disk stays one.
+        target = target.resolve()
         stage = target.with_name(f".{room}.restoring")
         shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir(parents=True, mode=0o700)

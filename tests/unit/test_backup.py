@@ -314,6 +314,29 @@ def test_a_checkout_takes_a_backup(lived_in, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_folder_on_another_disk_stays_there(lived_in, tmp_path):
+    """Where ``data`` is a link, what it leads to is replaced, and the link stays."""
+    archive = backed_up(lived_in)
+    there, disk = tmp_path / "there", tmp_path / "disk"
+    there.mkdir()
+    (disk / "data").mkdir(parents=True)
+    (there / "data").symlink_to(disk / "data")
+
+    backup.restore(archive, there)
+
+    assert (there / "data").is_symlink()
+    assert (disk / "data" / "ledger" / "demo-us.db").is_file()
+
+
+def test_a_book_that_was_never_written_is_no_obstacle(lived_in):
+    """A ledger file without a byte (its maker was killed) is left out, and the rest is kept."""
+    (lived_in / "data" / "ledger" / "demo-krx.db").touch()
+
+    accounts = backup.contents_of(backed_up(lived_in)).accounts
+
+    assert [account["name"] for account in accounts] == ["demo-us"]
+
+
 def test_not_while_an_account_is_traded(lived_in, tmp_path):
     """A session that runs keeps its home."""
     archive = backed_up(lived_in)
