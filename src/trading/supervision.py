@@ -53,6 +53,7 @@ class Outcome:
     ``has_session`` and ``is_done``: somebody trades the account, and has done what was asked.
     ``state`` is what may be traded now and ``held_by`` what restricts it besides the operator.
     ``left`` are orders of a session that died before its end: nobody has asked about them yet.
+    ``is_request``: orders were to be canceled, and what may be traded stays.
     """
 
     market: Market
@@ -64,6 +65,7 @@ class Outcome:
     held_by: tuple[str, ...] = ()
     orders: Cancellation = field(default_factory=Cancellation)
     left: int = 0
+    is_request: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as one JSON object."""
@@ -96,6 +98,8 @@ class Outcome:
                 else "  이 계좌를 쓰는 실행이 아직 답하지 않았습니다. 적어 두었으니 세션이 다음에 볼 때 따릅니다. "
                 "계속 답이 없으면 trading check 로 살펴보십시오."
             )
+        elif self.is_request:
+            lines.append("  도는 세션이 없어 거래소에 직접 물었습니다.")
         else:
             lines.append("  도는 세션이 없습니다. 다음에 시작하는 세션이 따릅니다.")
         lines += self._orders()
@@ -108,6 +112,8 @@ class Outcome:
         lines = []
         if self.orders.canceled:
             lines.append(f"  취소한 미체결 주문 {len(self.orders.canceled)}건")
+        elif self.is_request and self.is_done and not self.orders.failed:
+            lines.append("  취소할 미체결 주문이 없습니다.")
         lines += [f"  취소하지 못함: {one}" for one in self.orders.failed]
         if self.left:
             lines.append(
@@ -179,7 +185,7 @@ def cancel_all(
             _tell(installation, env, market, said, done, text=text)
             return Outcome(
                 market=market, env=env, state=said.state, standing=said, has_session=False,
-                is_done=not done.failed, orders=done,
+                is_done=not done.failed, orders=done, is_request=True,
             )  # fmt: skip
     except SessionBusyError:
         pass
@@ -193,7 +199,7 @@ def cancel_all(
         time.sleep(_POLL_SECONDS)
     return Outcome(
         market=market, env=env, state=now.state, standing=now, has_session=True,
-        is_done=answer is not None, orders=answer or Cancellation(),
+        is_done=answer is not None, orders=answer or Cancellation(), is_request=True,
     )  # fmt: skip
 
 
@@ -331,6 +337,10 @@ async def _withdraw(
     from trading.store.lake import Lake
 
     recorded = read_session(ledger, session)
+    is_quiet = not any(order.status.is_open for order in recorded.orders.values())
+    if env is Env.DEMO and is_quiet and scope is Scope.OURS:
+        # The ledger knows of each order before it leaves, and a demo's exchange ends with its run.
+        return Cancellation()
     known: dict[str, Instrument] = {
         one.symbol: one for one in Lake(installation.home.data_dir / "lake").instruments(market)
     }
