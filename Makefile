@@ -139,23 +139,9 @@ fuzz: setup
 	  echo 'atheris를 설치하지 못했습니다: 리눅스의 Python 3.11이나 3.12에서 실행해 주세요.'; exit 2; }; }
 	@build/fuzz/bin/python tests/fuzz/fuzz_wire.py build/fuzz/corpus -max_total_time=$(SECONDS)
 
+# PREFECT_API_URL=http://127.0.0.1:4300/api make serve: another port. A second one only deploys.
 serve: setup
-	@sh -c 'export PREFECT_API_URL=http://127.0.0.1:4200/api; \
-	  echo "[1/3] Prefect 서버를 띄웁니다: http://127.0.0.1:4200"; \
-	  $(BIN)/prefect server start & server=$$!; trap "kill $$server 2>/dev/null" EXIT INT TERM; \
-	  tries=0; until $(BIN)/python -c "import urllib.request as u; u.urlopen(\"http://127.0.0.1:4200/api/health\", timeout=2)" 2>/dev/null; do \
-	    tries=$$((tries+1)); \
-	    if [ $$tries -gt 60 ] || ! kill -0 $$server 2>/dev/null; then \
-	      echo "Prefect 서버가 뜨지 않습니다: 4200 포트를 쓰는 다른 프로그램이 있는지 확인해 주세요."; exit 3; fi; \
-	    sleep 1; done; \
-	  echo "[2/3] 배포합니다"; \
-	  $(BIN)/prefect work-pool create trading --type process --overwrite && \
-	  $(BIN)/prefect --no-prompt deploy --all && \
-	  echo "[3/3] 작업자를 띄웁니다. 끝내려면 Ctrl+C" && \
-	  $(BIN)/prefect worker start --pool trading'
-
-dashboard: setup
-	@$(BIN)/trading dashboard
+	@$(BIN)/python -m flows.serve
 
 mlflow: setup
 	@mkdir -p mlruns

@@ -29,6 +29,7 @@ PLANTED = {
     "calendars": ("trading.config", "exchange_calendars"),
     "talib": ("trading.strategies.technical", "talib"),
     "structlog": ("trading.notify", "structlog"),
+    "pages": ("trading.reporting", "streamlit"),
     "storage": ("trading.reporting", "pyarrow"),
 }
 

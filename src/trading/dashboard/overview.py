@@ -1,0 +1,222 @@
+"""The first look: what the account is worth against its benchmark, what it may do, who runs it."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from itertools import accumulate
+from typing import Final
+
+import streamlit as st
+
+from trading.clock import WallClock
+from trading.dashboard import controls, data, frame
+from trading.dashboard.data import Account
+from trading.dashboard.frame import Tile
+from trading.domain.decision import TradingState
+from trading.domain.wording import MARKET_TEXT, REGIME_TEXT, STATE_TEXT, money_text
+from trading.errors import MissingDataError
+from trading.overview import AccountNow
+
+TITLE: Final = "개요"
+
+
+def show() -> None:
+    """Draw the page, but for the operator's buttons."""
+    account = frame.chosen()
+    home = frame.installation().home
+    now = data.account_now(home, account)
+    _standing(now)
+    _figures(now, _ahead(account))
+    with frame.said():
+        _curve(account)
+    with frame.said():
+        _today(now)
+    others = [one for one in data.accounts(home) if one != account]
+    if others:
+        with frame.said():
+            _others(others)
+
+
+def _standing(now: AccountNow) -> None:
+    """Say whether a session runs and what it may do."""
+    market = MARKET_TEXT[now.market]
+    if now.session is None:
+        st.info(f"{market} 시장의 계좌가 열렸고, 세션은 아직 시작하지 않았습니다.")
+    elif now.is_running:
+        age = (WallClock().now() - now.heartbeat.ts).total_seconds() if now.heartbeat else 0.0
+        if age > data.SILENT_SECONDS:
+            st.error(
+                f"{now.session} 세션의 프로세스는 있으나 심박이 {age:,.0f}초째 없습니다. 멈춘 것일 수 있습니다."
+            )
+        else:
+            replay = " (기록된 날의 재생)" if now.is_replay else ""
+            st.success(
+                frame.plain(
+                    f"{now.session} 세션이 돌고 있습니다{replay}. 거래소 시각 "
+                    f"{frame.when(now.venue_now, now.market)}."
+                )
+            )
+    elif now.is_closed:
+        st.info(f"지금 도는 세션이 없습니다. 마지막 세션은 {now.session}이고 끝까지 마쳤습니다.")
+    else:
+        st.warning(
+            f"{now.session} 세션이 끝나지 않은 채 멈춰 있습니다. 같은 실행 명령을 다시 치면 이어서 합니다."
+        )
+    if now.state is not TradingState.ACTIVE:
+        word = now.word
+        why = f" 운영자의 말: {word.reason}" if word.reason else ""
+        since = f" ({frame.when(word.since)}부터)" if word.since is not None else ""
+        st.warning(frame.plain(f"상태: {STATE_TEXT[now.state]}{since}.{why}"))
+
+
+def _figures(now: AccountNow, ahead: tuple[str, float] | None) -> None:
+    currency = now.currency
+    rows = [
+        Tile("평가금액", money_text(now.equity, currency)),
+        Tile(
+            "오늘 손익" if now.is_running else "마지막 세션 손익",
+            frame.signed_money(now.daily_profit, currency),
+            frame.percent(now.daily_return),
+            now.daily_return,
+        ),
+        Tile("시작부터", frame.percent(now.total_return)),
+    ]
+    if ahead is not None:
+        rows.append(Tile(f"{ahead[0]} 대비", f"{100 * ahead[1]:+.2f} %p"))
+    rows += [
+        Tile("노출", frame.share(now.exposure)),
+        Tile("현금", money_text(now.cash, currency)),
+        Tile("상태", STATE_TEXT[now.state]),
+        Tile("시장 국면", REGIME_TEXT.get(now.regime, now.regime) or "기록 없음"),
+        Tile("주문·체결·거부", f"{len(now.orders)}·{now.fills}·{now.refused + now.denied}"),
+    ]
+    frame.tiles(*rows)
+    if now.hours is not None:
+        st.caption(f"{MARKET_TEXT[now.market]} 시장: {now.hours.text}")
+
+
+def _ahead(account: Account) -> tuple[str, float] | None:
+    """Return the benchmark's name and how far the account is ahead of it, over the same sessions."""
+    try:
+        _days, own, level, name = _curves(account)
+    except MissingDataError:
+        return None
+    known = [i for i, value in enumerate(level) if value is not None]
+    if len(known) < 2:
+        return None
+    first, last = known[0], known[-1]
+    there, here = level[last], level[first]
+    if there is None or not here:
+        return None
+    return name, own[last] / own[first] - there / here
+
+
+def _curves(
+    account: Account,
+) -> tuple[list[date], list[float], list[float | None], str]:
+    """Return the days, the growth of one unit of the account, the benchmark's level, and its name."""
+    home = frame.installation().home
+    told = data.story(home, account)
+    if not told.returns:
+        raise MissingDataError(
+            "끝난 세션이 아직 없어 곡선을 그릴 수 없습니다. 세션이 끝나면 한 점씩 쌓입니다."
+        )
+    name, levels = data.benchmark(home, account)
+    days = [day for day, _ in told.returns]
+    before = max((day for day in levels if day < days[0]), default=days[0] - timedelta(days=1))
+    own = list(accumulate((1.0 + r for _, r in told.returns), lambda a, b: a * b, initial=1.0))
+    days = [before, *days]
+    return days, own, [levels.get(day) for day in days], name
+
+
+def _curve(account: Account) -> None:
+    st.subheader("계좌와 기준 지표")
+    days, own, level, name = _curves(account)
+    base = next((value for value in level if value), None)
+    made = frame.figure(height=320)
+    frame.line(
+        made,
+        days,
+        [100 * value for value in own],
+        "계좌",
+        line={"color": frame.LINE, "width": 2.5},
+        hovertemplate="%{y:.2f}",
+    )
+    if base:
+        start = own[level.index(base)]
+        frame.line(
+            made,
+            days,
+            [None if value is None else 100 * start * value / base for value in level],
+            name,
+            line={"color": "#8a919e", "width": 1.8},
+            hovertemplate="%{y:.2f}",
+        )
+    frame.by_session(made)
+    frame.draw(made, key="overview_curve")
+    st.caption(
+        f"시작을 100으로 놓았습니다. 계좌는 비용과 세금을 뺀 값이고, 기준 지표({name})는 빼지 않은 값입니다."
+    )
+    falls = _falls(own)
+    made = frame.figure(height=150, unit="%")
+    frame.line(
+        made,
+        days,
+        [100 * value for value in falls],
+        "낙폭",
+        fill="tozeroy",
+        line={"color": "#c2410c", "width": 1.5},
+        hovertemplate="%{y:.2f}%",
+    )
+    made.update_layout(showlegend=False)
+    frame.by_session(made)
+    frame.draw(made, key="overview_falls")
+    st.caption(
+        f"고점 대비 낙폭. 지금 {frame.percent(falls[-1])}, 가장 깊었던 때 {frame.percent(min(falls))}."
+    )
+
+
+def _falls(values: Sequence[float]) -> list[float]:
+    """Return each value against the highest one up to it, as a fraction, 0 or less."""
+    return [value / peak - 1.0 for value, peak in zip(values, accumulate(values, max), strict=True)]
+
+
+def _today(now: AccountNow) -> None:
+    if len(now.marks) < 2:
+        return
+    st.subheader(f"{now.session} 장중")
+    unit = now.currency.minor_per_unit
+    made = frame.figure(height=220)
+    frame.line(
+        made,
+        # Without a zone the axis keeps the market's own hours.
+        [one.ts.astimezone(data.zone_of(now.market)).replace(tzinfo=None) for one in now.marks],
+        [one.equity / unit for one in now.marks],
+        "평가금액",
+        line={"color": frame.LINE, "width": 2},
+        hovertemplate="%{y:,.2f}",
+    )
+    made.update_xaxes(tickformat="%H:%M", hoverformat="%H:%M")
+    made.update_yaxes(tickformat=",")
+    made.update_layout(showlegend=False)
+    frame.draw(made, key="overview_today")
+    st.caption("점검 때마다 적은 평가금액입니다. 시각은 그 시장의 현지 시각입니다.")
+
+
+def _others(others: Sequence[Account]) -> None:
+    st.subheader("다른 계좌")
+    for one in others:
+        with frame.said():
+            now = data.account_now(frame.installation().home, one)
+            running = "세션 도는 중" if now.is_running else "세션 없음"
+            st.markdown(
+                frame.plain(
+                    f"{one.name}: {money_text(now.equity, now.currency)}, 시작부터 "
+                    f"{frame.percent(now.total_return)}, {STATE_TEXT[now.state]}, {running} "
+                    f"(마지막 {now.session or '없음'})"
+                )
+            )
+
+
+if __name__ == "__main__":
+    frame.page(TITLE, show, refreshes=True)
+    controls.show()
