@@ -1,0 +1,186 @@
+"""Real processes on one account: who obeys the operator, and who stands in for a session that is gone.
+
+The venue keeps its own time, 120 seconds of it each second; the morning's orders rest for ten minutes of
+that before the open.
+"""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+from program import EAGER, command, configure, environment, ledger_rows, trading
+
+from trading.live import control
+
+DEMO = ("demo", "--no-prefect", "--start", "2005-05-27", "--speed", "120", "--json")
+PLACE = "demo", "us"
+
+
+@pytest.fixture
+def home(tmp_path):
+    """Make homes with a dead-man switch of so many seconds; whatever they started is ended."""
+
+    def make(seconds):
+        root = tmp_path / "home"
+        root.mkdir()
+        return configure(root, EAGER | {"app": {"supervision": {"dead_man_seconds": seconds}}})
+
+    yield make
+    for process in psutil.process_iter(["cmdline"]):
+        if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def begin(root):
+    """Begin the session and return its process once the venue has taken all of its orders."""
+    log = (root / "session.log").open("ab")
+    session = subprocess.Popen(
+        command(root, *DEMO), stdout=log, stderr=log, env=environment(), cwd=root
+    )
+    await_(lambda: session.poll() is not None or _working(root), seconds=120)
+    assert session.poll() is None, (root / "session.log").read_text()
+    return session
+
+
+def _working(root):
+    """Whether each order of the decision has its number."""
+    with suppress(sqlite3.OperationalError):
+        (decided,) = ledger_rows(root, "SELECT body FROM journal WHERE kind = 'decision'") or [None]
+        accepted = _statuses(root, "accepted")
+        return decided is not None and len(json.loads(decided[0])["intents"]) == len(accepted)
+    return False
+
+
+def _statuses(root, status):
+    query = "SELECT body FROM journal WHERE kind = 'update' AND key LIKE ?"
+    return [json.loads(body) for (body,) in ledger_rows(root, query, [f"%:{status}"])]
+
+
+def await_(holds, *, seconds):
+    """Wait until ``holds``; poll, for at most so long."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def word(root):
+    """Return what stands."""
+    return control.read(root / "data" / "run", *PLACE)
+
+
+def stood_in(root):
+    """Return what the log says of the stand-in, if it was needed."""
+    path = root / "logs" / "trading.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return next((line for line in lines if line["level"] == "critical" and "pid" in line), None)
+
+
+def messages(root):
+    """Return what the operator was told of risk."""
+    with sqlite3.connect(root / "data" / "outbox.db") as db:
+        rows = db.execute("SELECT body FROM outbox WHERE event = 'risk_event'").fetchall()
+    db.close()
+    return [json.loads(body)["message"] for (body,) in rows]
+
+
+def test_a_killed_session_leaves_no_order_behind(home):
+    """kill -9: after the deadline its open orders are gone, it may only reduce, and that is told.
+
+    Nobody has to be logged in for that, and the message does not claim to have stopped a loss.
+    """
+    root = home(6)
+    session = begin(root)
+    orders = {body["venue_order_id"] for body in _statuses(root, "accepted")}
+    fence = ledger_rows(root, "SELECT number FROM fence")
+
+    session.kill()
+    session.wait()
+    await_(lambda: stood_in(root), seconds=40)
+
+    assert set(stood_in(root)["canceled"]) == orders
+    assert stood_in(root)["failed"] == []
+    assert len(_statuses(root, "pending_cancel")) == len(orders)
+    assert (word(root).state, word(root).by) == ("reducing", control.By.DEAD_MAN)
+    assert ledger_rows(root, "SELECT number FROM fence") > fence
+    await_(lambda: messages(root), seconds=10)
+    assert "손실을 막지 못합니다" in messages(root)[-1]
+
+
+@pytest.mark.slow
+def test_a_session_that_wakes_up_has_lost_its_account(home):
+    """SIGSTOP and, after the deadline, SIGCONT: it writes and sends nothing more, and says why."""
+    root = home(6)
+    session = begin(root)
+
+    os.kill(session.pid, signal.SIGSTOP)
+    await_(lambda: stood_in(root), seconds=40)
+    rows = ledger_rows(root, "SELECT max(seq) FROM journal")
+    os.kill(session.pid, signal.SIGCONT)
+
+    assert session.wait(timeout=60) == 3
+    assert "다른 실행이 이 계좌를 넘겨받아" in (root / "session.log").read_text()
+    assert ledger_rows(root, "SELECT max(seq) FROM journal") == rows
+    assert stood_in(root)["canceled"]
+
+
+@pytest.mark.slow
+def test_a_restart_before_the_deadline_is_left_alone(home):
+    """Killed and begun again, it is guarded as before, and what it had open is still open."""
+    root = home(60)
+    begin(root).kill()
+
+    session = begin(root)
+    time.sleep(3)  # of the guard's time: it looks twice a second
+
+    assert session.poll() is None
+    assert stood_in(root) is None
+    assert not word(root).is_given
+    guards = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"guard-session", str(root)} <= set(process.info["cmdline"] or ())
+    ]
+    assert guards
+
+
+@pytest.mark.slow
+def test_the_operator_is_obeyed(home):
+    """With a session and without one; what stands in the way of resuming is named."""
+    root = home(180)
+    begin(root).kill()
+
+    canceled = trading(root, "cancel-all", "--json").json
+    assert (canceled["session_running"], canceled["failed"]) == (False, [])
+    assert len(canceled["canceled"]) == len(_statuses(root, "accepted")) > 0
+    halted = trading(root, "halt", "--reason", "점검", "--json")
+    assert (halted.code, halted.json["session_running"]) == (0, False)
+
+    log = (root / "session.log").open("ab")
+    session = subprocess.Popen(command(root, *DEMO), stdout=log, stderr=log, env=environment())
+    await_(lambda: word(root).obeyed is not None, seconds=120)
+    assert word(root).obeyed.state == "halted"
+    resumed = trading(root, "resume", "--json")
+    assert (resumed.code, resumed.json["done"], resumed.json["state"]) == (0, True, "active")
+    switch = root / "data" / "run" / control.HALT_FILE
+    switch.touch()
+    await_(lambda: word(root).obeyed.state == "halted", seconds=10)
+    refused = trading(root, "resume")
+    assert refused.code == 1
+    assert str(switch) in refused.out
+    switch.unlink()
+    await_(lambda: word(root).obeyed.state == "active", seconds=10)
+
+    session.kill()
+    session.wait()
+    states = "SELECT json_extract(body, '$.state') FROM journal WHERE kind = 'state' ORDER BY seq"
+    assert [state for (state,) in ledger_rows(root, states)] == [
+        "halted", "active", "halted", "active",
+    ]  # fmt: skip
