@@ -1,17 +1,13 @@
-import asyncio
 import json
-import ssl
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from email import message_from_bytes
-from email.policy import default as email_policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
-from aiosmtpd.smtp import SMTP
+from mail_server import Mailbox, certificate
 from pydantic import SecretStr, ValidationError
 
 from trading.clock import ManualClock
@@ -20,48 +16,6 @@ from trading.domain.order import Side
 from trading.notify import Event, NotifySettings, OutboxNotifier, open_notifier, render
 
 START = datetime(2012, 6, 1, 13, 30, tzinfo=UTC)
-
-
-class Mailbox:
-    """A real SMTP server on a free port, keeping what it is given."""
-
-    def __init__(self) -> None:
-        self.mails = []
-        self.arrived = threading.Event()
-        self.refusals = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = None
-        self.port = 0
-
-    def listen(self, **options) -> None:
-        async def open_server():
-            return await self._loop.create_server(
-                lambda: SMTP(self, hostname="localhost", loop=self._loop, **options),
-                "127.0.0.1",
-                self.port,
-            )
-
-        self._server = asyncio.run_coroutine_threadsafe(open_server(), self._loop).result(10)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def handle_DATA(self, server, session, envelope):
-        if self.refusals:
-            self.refusals -= 1
-            return "451 try again later"
-        self.mails.append(message_from_bytes(envelope.content, policy=email_policy))
-        self.arrived.set()
-        return "250 OK"
-
-    def close(self) -> None:
-        async def close_server():
-            if self._server is not None:
-                self._server.close()
-
-        asyncio.run_coroutine_threadsafe(close_server(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
 
 
 @pytest.fixture
@@ -210,7 +164,7 @@ def test_starttls_with_login(mailbox, tmp_path, monkeypatch):
 
     assert out.deliver_due() == 1
     assert seen == [(b"me@example.org", b"sesame")]
-    assert mailbox.mails[0]["From"] == "me@example.org"
+    assert mailbox.mails[0]["From"] == "AI 매매 <me@example.org>"
 
 
 def test_refused_certificate_is_a_failed_delivery(mailbox, tmp_path):
@@ -370,42 +324,8 @@ def test_thread_delivers_by_itself(mailbox, tmp_path):
     out = notifier(tmp_path, settings_for(mailbox))
     out.start()
 
-    out.send(Event.ORDER_FILLED, FILL)
+    out.send(Event.SESSION_STARTED, {"market": "us"})
 
     assert mailbox.arrived.wait(20)
     out.close()
     assert out.pending() == 0
-
-
-def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Return a server context for localhost and the file of the authority that signed it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    authority, secret = folder / "authority.pem", folder / "key.pem"
-    authority.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority, secret)
-    return context, authority

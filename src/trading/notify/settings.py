@@ -3,7 +3,7 @@
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -142,7 +142,7 @@ class QuietSettings(_Settings):
     def _exists(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ValueError, OSError):
+        except (ValueError, OSError, ZoneInfoNotFoundError):
             raise ValueError(f"없는 시간대 {name!r} (예: Asia/Seoul)") from None
         return name
 
