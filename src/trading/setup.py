@@ -492,6 +492,10 @@ def _prefect(installation: Installation) -> Step:
         is_new, automations = asyncio.run(ensure())
     except TradingError as error:
         return Step(name="prefect", text=f"자동화를 마련하지 못했습니다: {error}", is_fine=False)
+    except Exception as error:  # whatever Prefect says, what was written before stays done
+        log.exception("Prefect 준비 실패", api=api)
+        text = f"Prefect 서버({api})가 받지 않았습니다: {type(error).__name__} (logs/errors.jsonl)"
+        return Step(name="prefect", text=text, is_fine=False)
     made = [name for name, made in automations.items() if made]
     if not is_new and not made:
         return Step(name="prefect", text="Prefect의 작업 풀과 자동화가 이미 있습니다.")

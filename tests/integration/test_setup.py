@@ -6,15 +6,17 @@ import pty
 import re
 import select
 import signal
+import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mail_server import Mailbox
-from program import command, configure, environment, trading
+from program import CHECKOUT, command, configure, environment, trading
 from venue_home import KEYS, Venue, home_of
 
 from trading.wire.endpoints import Profile
@@ -255,6 +257,42 @@ def test_two_at_once(home: Path) -> None:
 
     assert second.code == 1 and "다른 setup" in second.err
     assert files(home) == {}
+
+
+@pytest.mark.slow
+def test_pool_and_automations_on_a_running_server(home: Path, tmp_path: Path) -> None:
+    """Made once, found the second time; before there are deployments it says what to do."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    api = {
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "DO_NOT_TRACK": "true",
+    }
+    prefect = str(Path(sys.executable).with_name("prefect"))
+    server = subprocess.Popen(
+        [prefect, "server", "start", "--port", str(port)], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, env=environment(**api), cwd=CHECKOUT,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 90
+        while "Prefect 서버가 돌지 않아" in trading(home, "setup", "--yes", **api).out:
+            assert time.monotonic() < deadline
+        early = trading(home, "setup", "--yes", **api)
+        subprocess.run(
+            [prefect, "--no-prompt", "deploy", "--all"], check=True, capture_output=True,
+            env=environment(**api), cwd=CHECKOUT,
+        )  # fmt: skip
+        made = trading(home, "setup", "--yes", **api)
+        again = trading(home, "setup", "--yes", "--json", **api)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+    assert early.code == 1 and "prefect deploy --all" in early.out
+    assert made.code == 0 and "Prefect에 마련했습니다" in made.out
+    assert (again.code, again.json["changed"]) == (0, [])
 
 
 def test_not_on_a_terminal(home: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from trading import bootstrap, doctor, real_money
-from trading.config import Env
+from trading.config import CheckSettings, Env
 from trading.doctor import account, machine, stores
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
@@ -103,6 +103,11 @@ def test_a_fresh_home_is_sound_and_nothing_is_written(home, monkeypatch, free_po
     assert not [f for f in found if not any("가" <= letter <= "힣" for letter in f["cause"])]
     assert sorted(p.name for p in home.iterdir() if p.name != "logs") == ["config"]
     assert doctor.text(found).endswith("모두 정상입니다.")
+
+
+def test_the_shipped_thresholds_are_the_defaults(home):
+    """Who leaves the block out has what the shipped file says."""
+    assert bootstrap.open_home(home, console=False).settings.app.check == CheckSettings()
 
 
 def test_disk_and_memory(home):

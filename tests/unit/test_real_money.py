@@ -135,6 +135,13 @@ def test_first_limits_only_narrow(home):
     assert small.risk.max_daily_loss == whole.risk.max_daily_loss
 
 
+def test_the_shipped_limits_are_the_defaults(home):
+    """Who leaves the block out has what the shipped file says."""
+    shipped = bootstrap.open_home(home, console=False).settings
+
+    assert shipped.execution.first_sessions == FirstSessions()
+
+
 def test_first_limits_that_contradict_each_other_are_refused():
     """An order that a decision may want must pass the gate."""
     with pytest.raises(ValueError, match="max_single_name"):
