@@ -13,8 +13,9 @@ from trading.features import pipeline, regimes
 from trading.features.labels import forward_returns
 from trading.features.pipeline import FeatureSettings
 from trading.lookahead.compare import first_difference
+from trading.lookahead.record import SMALL
 from trading.mlops import dataset
-from trading.mlops.train import train
+from trading.mlops.train import FAMILIES, train
 from trading.models.base import ForestSettings, ModelSettings
 from trading.strategies import catalog
 from trading.strategies.base import Evaluation
@@ -36,20 +37,26 @@ STRATEGIES = _SHIPPED.model_copy(
     }
 )
 LEARNING = ModelSettings(forest=ForestSettings(trees=12))
+# Every family, small and with something to say.
+TAUGHT = LEARNING.model_copy(
+    update={name: getattr(LEARNING, name).model_copy(update=small) for name, small in SMALL.items()}
+    | {"validation": LEARNING.validation.model_copy(update={"folds": 1})}
+)
 ROWS = st.integers(min_value=2, max_value=3269)
 # Settings, not rows.
 CONSTANT = ("agents", "ceilings", "regime_names", "first_bar")
 
 
 @pytest.fixture(scope="module")
-def model(embedded_panels):
-    return train(embedded_panels[1].until(1200), FEATURES, LEARNING).model
+def models(embedded_panels):
+    past = embedded_panels[1].until(1200)
+    return {family: train(past, FEATURES, TAUGHT, family=family).model for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")
-def whole(embedded_panels, model):
+def whole(embedded_panels, models):
     raw, panel = embedded_panels
-    return _evaluated(panel, raw, model)
+    return _evaluated(panel, raw, models)
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +64,13 @@ def matrix(embedded_panels):
     return pipeline.compute(embedded_panels[1], FEATURES)
 
 
-def _evaluated(panel: AdjustedPanel, raw, model, first_row: int = 0) -> Evaluation:
+def _evaluated(panel: AdjustedPanel, raw, models, first_row: int = 0) -> Evaluation:
     return evaluate(
         panel,
         raw,
         features=FEATURES,
         strategies=STRATEGIES,
-        models={"forest": model} if model is not None else {},
+        models=models,
         agents=tuple(catalog.AGENTS),
         first_row=first_row,
     ).evaluation
@@ -86,24 +93,32 @@ def test_features(embedded_panels, matrix, n):
     assert first_difference(cut.values, matrix.values[:n]) is None
 
 
+def test_every_family_speaks(models, whole):
+    """A check of what abstains would prove nothing."""
+    assert models.keys() == FAMILIES.keys()
+    for family in FAMILIES:
+        votes = whole.votes[:, whole.agents.index(family)]
+        assert len(np.unique(votes[np.isfinite(votes)])) > 2, family
+
+
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(n=ROWS)
-def test_evaluation(embedded_panels, model, whole, n):
+def test_evaluation(embedded_panels, models, whole, n):
     """Whatever all agents, the ensemble, the screen and the regime say knows no future."""
     raw, panel = embedded_panels
 
-    cut = _evaluated(panel.until(n), raw, model)
+    cut = _evaluated(panel.until(n), raw, models)
 
     _assert_same(whole, cut, slice(0, n))
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(n=ROWS)
-def test_only_the_last_rows(embedded_panels, model, whole, n):
+def test_only_the_last_rows(embedded_panels, models, whole, n):
     """Live asks for the last row only and gets what the backtest got."""
     raw, panel = embedded_panels
 
-    cut = _evaluated(panel.until(n), raw, model, first_row=n - 1)
+    cut = _evaluated(panel.until(n), raw, models, first_row=n - 1)
 
     _assert_same(whole, cut, slice(n - 1, n))
 
@@ -122,11 +137,11 @@ def _perturbed(panel: AdjustedPanel, after: int) -> AdjustedPanel:
 # Of each example the months that follow are fitted anew.
 @settings(max_examples=3, deadline=None, derandomize=True)
 @given(n=ROWS)
-def test_another_future(embedded_panels, model, whole, n):
+def test_another_future(embedded_panels, models, whole, n):
     """Other prices after a row change nothing up to it."""
     raw, panel = embedded_panels
 
-    other = _evaluated(_perturbed(panel, n), raw, model)
+    other = _evaluated(_perturbed(panel, n), raw, models)
 
     _assert_same(whole, other, slice(0, n))
 

@@ -33,14 +33,16 @@ if TYPE_CHECKING:
 
 # How long the other future lasts: as far ahead as anything that is taught or held looks.
 _YEAR = 252
+# Whatever it gains; of few rows more are needed to tell.
+_SPEAKS = {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35}
 # The families that are taught for a check, small, and with something to say.
-_TAUGHT: Mapping[str, Mapping[str, Any]] = {
+SMALL: Mapping[str, Mapping[str, Any]] = {
     "forest": {"trees": 12},
     "boosting": {"trees": 12},
-    "arima": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35},
-    "garch": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35, "window": 20},
-    "hmm": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35, "window": 20},
-    "kalman": {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35, "window": 20},
+    "arima": _SPEAKS,
+    "garch": {**_SPEAKS, "window": 20},
+    "hmm": {**_SPEAKS, "window": 20},
+    "kalman": {**_SPEAKS, "window": 20},
     "lstm": {
         "hidden": 4, "layers": 1, "epochs": 2, "abstain_share": 0.0, "validation_share": 0.35,
     },
@@ -277,11 +279,11 @@ def terms_of(installation: Installation, record: Record) -> Terms:
         models=_loosened(settings.models, few).model_copy(
             update={
                 family: getattr(settings.models, family).model_copy(update=small)
-                for family, small in _TAUGHT.items()
+                for family, small in SMALL.items()
             }
             | {"validation": settings.models.validation.model_copy(update=_FOLDS)}
         ),
-        taught=tuple(_TAUGHT),
+        taught=tuple(SMALL),
         agents=tuple(AGENTS),
         exchanges=settings.universe.exchanges[market],
         instruments=record.listed,

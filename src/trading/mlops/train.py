@@ -42,7 +42,9 @@ FAMILIES: dict[str, Callable[[ModelSettings], Learner]] = {
     "arima": lambda models: Pooled(
         "arima", models.arima, arima.estimator(models.arima), arima.Arma.scaled_at
     ),
-    "garch": lambda models: Pooled("garch", models.garch, garch.estimate, garch.Gjr.scaled_at),
+    "garch": lambda models: Pooled(
+        "garch", models.garch, garch.estimator(models.garch), garch.Gjr.scaled_at
+    ),
     "hmm": lambda models: Pooled(
         "hmm", models.hmm, hmm.estimator(models.hmm), hmm.Hidden.scaled_at
     ),

@@ -70,6 +70,12 @@ class ArimaSettings(ReturnsSettings):
     )  # fmt: skip
 
 
+class GarchSettings(ReturnsSettings):
+    """GJR-GARCH in mean over the returns of all names; commented in ``config/models.yaml``."""
+
+    sample_windows: int = Field(default=10_000, ge=20)
+
+
 class HmmSettings(ReturnsSettings):
     """The hidden Markov model of returns; commented in ``config/models.yaml``."""
 
@@ -290,7 +296,7 @@ class ModelSettings(BaseModel):
     forest: ForestSettings = ForestSettings()
     boosting: BoostingSettings = BoostingSettings()
     arima: ArimaSettings = ArimaSettings()
-    garch: ReturnsSettings = ReturnsSettings()
+    garch: GarchSettings = GarchSettings()
     hmm: HmmSettings = HmmSettings()
     kalman: ReturnsSettings = ReturnsSettings()
     lstm: LstmSettings = LstmSettings()

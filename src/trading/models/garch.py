@@ -7,6 +7,7 @@ measured by, is in ``timeseries``.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -14,7 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from trading.domain.arrays import FloatArray
-from trading.models.pooled import Process
+from trading.models.base import GarchSettings
+from trading.models.pooled import Estimate, Process
 
 # Of the search: mean, ar, premium, logarithm of the long-run variance, persistence, the share of
 # it that shocks have, their lean to falls, logarithm of the degrees of freedom above two.
@@ -67,11 +69,19 @@ class Gjr:
         return _ahead(deviation, variance, self.parameters, horizon)
 
 
-def estimate(u: FloatArray, own: int, like: Process | None = None) -> tuple[Gjr, Gjr]:
+def estimator(settings: GarchSettings) -> Estimate:
+    """Return what finds the parameters."""
+    return partial(_estimate, settings)
+
+
+def _estimate(
+    settings: GarchSettings, u: FloatArray, own: int, like: Process | None = None
+) -> tuple[Gjr, Gjr]:
     """Return the process of highest likelihood, and that of no autoregression and no premium.
 
     Of the last ``own`` returns of each window, given those before them.
     """
+    u = np.ascontiguousarray(u[:: -(-len(u) // settings.sample_windows)])
     bounds = [(0.0, 0.0) if i in _EXPECTING else bound for i, bound in enumerate(_BOUNDS)]
     null = _searched(u, own, np.array(_START), bounds)
     found = _searched(u, own, null, list(_BOUNDS))

@@ -7,6 +7,7 @@ import pytest
 from arch.univariate import ARX, GARCH, ARCHInMean, StudentsT
 
 from trading.models import garch
+from trading.models.base import GarchSettings
 from trading.models.garch import Gjr
 
 MU, AR, PREMIUM, OMEGA, ALPHA, GAMMA, BETA, NU = THETA = (
@@ -73,7 +74,7 @@ def test_the_search_finds_the_highest_likelihood(returns):
     mean = (best[0] + best[2] * usual) / (1.0 - best[1])
     other = Gjr(parameters=np.array([mean, *best[1:]]))
 
-    ours, null = garch.estimate(returns[None, :], own)
+    ours, null = garch.estimator(GarchSettings())(returns[None, :], own)
 
     density = ours.log_density(returns[None, :], own)[0]
     assert density >= other.log_density(returns[None, :], own)[0] - 1e-4
