@@ -23,8 +23,9 @@ def use_local_api(data_dir: Path) -> None:
     """
     folder = data_dir / "prefect"
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.pop("PREFECT_API_URL", None)
     os.environ |= {
+        # Empty, not absent: prefect.toml names the server of ``make serve``.
+        "PREFECT_API_URL": "",
         "PREFECT_HOME": str(folder),
         "PREFECT_PROFILE": "ephemeral",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",

@@ -24,11 +24,11 @@ from filelock import FileLock, Timeout
 from trading.config import Home, resolve_root
 from trading.errors import ConfigError, MissingDataError, UsageError
 
-EXIT_FINDING, EXIT_USAGE, EXIT_FAILURE = 1, 2, 3
+EXIT_USAGE, EXIT_FAILURE = 2, 3
 
-_API_URL = "http://127.0.0.1:4200/api"
 _UP_SECONDS = 120.0
 _STOP_SECONDS = 20.0
+_WORKER_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 _LOG_BYTES = 10_000_000
 
@@ -51,7 +51,7 @@ def main(
         home = resolve_root(None)
         if not Path("prefect.yaml").is_file():
             raise UsageError("prefect.yaml이 있는 폴더에서 실행해 주세요.")
-        os.environ.setdefault("PREFECT_API_URL", _API_URL)
+        os.environ.setdefault("PREFECT_API_URL", _configured_url())
         os.environ.setdefault("DO_NOT_TRACK", "true")
         # The pages ask the server at the address by which everybody else does.
         os.environ.setdefault("PREFECT_SERVER_UI_API_URL", os.environ["PREFECT_API_URL"])
@@ -101,9 +101,10 @@ def _serve(home: Home) -> None:
         _watch(home, {"prefect-server": server, "prefect-worker": worker})
     finally:
         # The worker first: while it ends, it tells the server so.
-        for process in (worker, server):
-            if process is not None:
-                _stop(process)
+        if worker is not None:
+            _stop_worker(worker)
+        if server is not None:
+            _stop(server)
         lock.release()
 
 
@@ -171,6 +172,26 @@ def _start(home: Home, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
         )  # fmt: skip
 
 
+def _stop_worker(worker: "subprocess.Popen[bytes]") -> None:
+    """Let the worker end; it waits for what it runs, unless it is asked a second time."""
+    if worker.poll() is not None:
+        return
+    worker.terminate()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(_WORKER_SECONDS)
+            return
+        _say(
+            "도는 실행이 끝나기를 기다립니다. 기다리지 않으려면 Ctrl+C를 한 번 더 누르세요: 도는 세션은 "
+            "혼자 계속 매매하고, 남은 단계는 같은 하루를 다시 시작하면 이어집니다."
+        )
+        worker.wait()
+    except KeyboardInterrupt:
+        # What it runs is in sessions of its own and lives on.
+        worker.kill()
+        worker.wait()
+
+
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is not None:
         return
@@ -185,6 +206,16 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 def _log(home: Home, name: str) -> Path:
     return home.logs_dir / f"{name}.log"
+
+
+def _configured_url() -> str:
+    """Return where ``prefect.toml`` says that the server is."""
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise UsageError("prefect.toml의 [api] url에 Prefect 서버의 주소를 적어 주세요.")
+    return str(url)
 
 
 def _api_url() -> str:
