@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -153,3 +154,108 @@ def test_korean_survives_a_c_locale(tmp_path):
 
     assert "정보 주문 접수" in result.stderr
     assert lines(tmp_path / "trading.jsonl")[0]["event"] == "주문 접수"
+
+
+def test_a_day_that_comes_twice_loses_nothing(tmp_path):
+    """A clock that was set back: the day's second file gets a name of its own."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    old = folder / "trading.jsonl"
+    old.write_text('{"event": "둘째"}\n', encoding="utf-8")
+    written = datetime.fromtimestamp(old.stat().st_mtime, ZoneInfo("Asia/Seoul")) - timedelta(
+        days=1
+    )
+    os.utime(old, (written.timestamp(), written.timestamp()))
+    first = folder / f"trading-{written.date()}.jsonl"
+    first.write_text('{"event": "첫째"}\n', encoding="utf-8")
+
+    logs.configure(folder, console=False)
+    logs.get_logger("a").info("오늘")
+    logs.configure(None)
+
+    assert [x["event"] for x in lines(first)] == ["첫째"]
+    assert [x["event"] for x in lines(folder / f"trading-{written.date()}.2.jsonl")] == ["둘째"]
+
+
+def test_old_files_are_removed_each_by_its_own_age(tmp_path):
+    """General lines go before those of orders; what no rule names stays."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    today = datetime.now(ZoneInfo("Asia/Seoul")).date()
+    for name in ("trading", "trades", "errors"):
+        for age in (5, 20, 200):
+            path = folder / f"{name}-{today - timedelta(days=age)}.jsonl"
+            path.write_text("{}\n", encoding="utf-8")
+    (folder / f"trading-{today - timedelta(days=20)}.2.jsonl").write_text("{}\n", encoding="utf-8")
+    (folder / "exchange-demo-us.log").write_text("x", encoding="utf-8")
+
+    logs.configure(folder, console=False, keep_days={"trading": 10, "trades": 100})
+    logs.get_trade_log().error("주문 거부")
+    logs.configure(None)
+
+    def kept(name):
+        return sorted(path.name for path in folder.glob(f"{name}-*"))
+
+    assert kept("trading") == [f"trading-{today - timedelta(days=5)}.jsonl"]
+    assert len(kept("trades")) == 2
+    assert len(kept("errors")) == 3
+    assert kept("exchange") == ["exchange-demo-us.log"]
+
+
+def test_secrets_are_masked_in_stacks_and_addresses(folder):
+    """In the text of an error, in its stack, percent-encoded, and as a part of a longer one."""
+    logs.register_secret("p@ss/word+1")
+    logs.register_secret("p@ss")
+    log = logs.get_logger("a")
+    try:
+        raise ValueError("https://host/?key=p%40ss%2Fword%2B1 with p@ss/word+1")
+    except ValueError as error:
+        log.error("조회 실패", reason=f"{error}", exc_info=error)
+
+    text = (folder / "errors.jsonl").read_text("utf-8")
+    (line,) = lines(folder / "errors.jsonl")
+    for part in ("p@ss", "p%40ss", "word+1", "word%2B1"):
+        assert part not in text
+    assert "ValueError: https://host/?key=*** with ***" in line["stack"]
+    assert line["error"] == "ValueError: https://host/?key=*** with ***"
+
+
+def test_listeners_hear_errors_that_nobody_tells_of(folder):
+    """Masked, from ``error`` on, until they stop; a line that is told elsewhere is left out."""
+    heard = []
+    logs.register_secret("open-sesame")
+    stop = logs.on_error(heard.append)
+    log = logs.get_logger("a")
+    log.warning("주의")
+    log.error("오류", key="open-sesame")
+    log.critical("위험")
+    log.error("따로 알림", told=True)
+    stop()
+    log.error("그친 뒤")
+
+    assert [(x["event"], x["level"]) for x in heard] == [("오류", "error"), ("위험", "critical")]
+    assert heard[0]["key"] == "***"
+    assert [x["event"] for x in lines(folder / "errors.jsonl")] == [
+        "오류",
+        "위험",
+        "따로 알림",
+        "그친 뒤",
+    ]
+    assert all("told" not in x for x in lines(folder / "errors.jsonl"))
+
+
+def test_what_ends_a_thread_is_in_the_log(folder):
+    """With its stack, and masked: Python would show it on stderr alone."""
+    logs.register_secret("thread-secret")
+
+    def fail():
+        raise ValueError("thread-secret")
+
+    thread = threading.Thread(target=fail, name="일꾼")
+    thread.start()
+    thread.join()
+
+    (line,) = lines(folder / "errors.jsonl")
+    assert (line["event"], line["thread"]) == ("스레드가 오류로 끝남", "일꾼")
+    assert line["error"] == "ValueError: ***"
+    assert "in fail" in line["stack"]

@@ -202,7 +202,7 @@ def adf(
     n = len(series)
     lags = default_lags(n) if max_lag is None else max_lag
     if n < 2 * (lags + 2):
-        raise MissingDataError(f"need {2 * (lags + 2)} bars for {lags} lags, got {n}")
+        raise MissingDataError(f"시차 {lags}개에는 봉 {2 * (lags + 2)}개가 필요함, 받은 것 {n}개")
     t, used = _unit_root(np.ascontiguousarray(series, dtype=np.float64), lags, autolag, constant)
     p = float(p_value(np.array([t]), 1, constant=constant)[0])
     return UnitRoot(statistic=t, p_value=p, lags=used, observations=n - 1 - used)
@@ -222,7 +222,7 @@ def engle_granger(
     """
     n = len(y)
     if n < 2 * (max_lag + 2):
-        raise MissingDataError(f"need {2 * (max_lag + 2)} bars for {max_lag} lags, got {n}")
+        raise MissingDataError(f"시차 {max_lag}개에는 봉 {2 * (max_lag + 2)}개가 필요함, 받은 것 {n}개")
     alpha, beta, t, used, phi = _pair(
         np.ascontiguousarray(y, dtype=np.float64),
         np.ascontiguousarray(x, dtype=np.float64),
@@ -273,7 +273,7 @@ def scan(
     """
     n, m = levels.shape
     if n < 2 * (max_lag + 2):
-        raise MissingDataError(f"need {2 * (max_lag + 2)} bars for {max_lag} lags, got {n}")
+        raise MissingDataError(f"시차 {max_lag}개에는 봉 {2 * (max_lag + 2)}개가 필요함, 받은 것 {n}개")
     statistic = np.full((m, m), np.nan)
     lags = np.zeros((m, m), dtype=np.int64)
     known = np.flatnonzero(_moves(levels))

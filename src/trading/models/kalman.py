@@ -225,7 +225,7 @@ def _checked(y: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the rows with both numbers."""
     seen = np.isfinite(y) & np.isfinite(x)
     if seen.sum() < 10 or np.ptp(y[seen]) <= 0.0:
-        raise MissingDataError(f"need 10 observations that vary, got {int(seen.sum())}")
+        raise MissingDataError(f"변하는 관측 10개가 필요함, 받은 것 {int(seen.sum())}개")
     y = np.ascontiguousarray(y[seen], dtype=np.float64)
     return y, np.ascontiguousarray(x[seen], dtype=np.float64)
 

@@ -332,6 +332,12 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "event_name": ("알림", "text"),
     "remedy": ("할 일", "text"),
     "logger": ("기록한 곳", "text"),
+    "api": ("호출", "text"),
+    "canceled": ("취소한 주문", "text"),
+    "duty": ("기다린 일", "text"),
+    "phase": ("단계", "text"),
+    "pid": ("프로세스 번호", "text"),
+    "seconds": ("걸린 시간 (초)", "text"),
 }
 
 
