@@ -219,7 +219,7 @@ class ErrorTail:
     def _read(self) -> list[bytes]:
         if self._file is None:
             return []
-        whole = self._rest + self._file.read()
+        whole: bytes = self._rest + self._file.read()
         # A line that is still being written waits for its end.
         *lines, self._rest = whole.split(b"\n")
         return lines

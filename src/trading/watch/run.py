@@ -310,9 +310,9 @@ class Watch:
         for kind, process in sample.processes.items():
             # The monitor works the same whether a session runs or not.
             since = self._begun if kind == "monitor" else self._session_since[1]
+            series = self._series.setdefault((kind, process.pid), _Series())
             if clock - since < warmup or not (sample.is_running or kind == "monitor"):
                 continue
-            series = self._series.setdefault((kind, process.pid), _Series())
             series.seconds.append(clock)
             series.memory.append(process.memory_mb)
             series.files.append(float(process.files))
@@ -381,9 +381,9 @@ class Watch:
         )
 
     def _leaks(self) -> Iterator[Leak]:
-        latest = dict(self._series)
-        for kind, pid in latest.items():
-            series = self._series[kind, pid]
+        # Of a process that came back it is the last life that is judged.
+        latest = {kind: series for (kind, _), series in self._series.items()}
+        for kind, series in latest.items():
             for figure, unit, values, beyond in (
                 ("메모리", "MB", series.memory, self.settings.leak.memory_mb_per_hour),
                 ("열린 파일", "개", series.files, self.settings.leak.files_per_hour),
