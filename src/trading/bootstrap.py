@@ -774,6 +774,11 @@ def exchange_kept(installation: Installation, market: Market) -> Iterator[None]:
             stop_exchange(installation, name)
 
 
+def running_exchange(home: Home, market: Market) -> PortFile | None:
+    """Return where the demo's exchange listens, ``None`` when it does not run."""
+    return _answering(home.data_dir / "exchange" / f"{Env.DEMO}-{market}" / "port.json")
+
+
 def _answering(path: Path) -> PortFile | None:
     port = PortFile.read(path)
     if port is None:
@@ -848,8 +853,7 @@ async def account_client(
     """
     clock: Clock = WallClock()
     if env is Env.DEMO:
-        name = f"{Env.DEMO}-{market}"
-        port = _answering(installation.home.data_dir / "exchange" / name / "port.json")
+        port = running_exchange(installation.home, market)
         if port is None:
             raise TransientBrokerError(
                 "데모의 로컬 거래소가 떠 있지 않아 주문을 물어볼 수 없습니다."

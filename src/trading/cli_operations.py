@@ -434,4 +434,5 @@ def guard_session(
         from trading.domain.instrument import Market
 
         found = supervision.stand_in(State.root, Env(env), Market(market), silence)
-        typer.echo(found.text())
+        if found is not None:
+            typer.echo(found.text())

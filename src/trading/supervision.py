@@ -203,14 +203,17 @@ def cancel_all(
     )  # fmt: skip
 
 
-def stand_in(root: Path, env: Env, market: Market, silence: Silence) -> Outcome:
+def stand_in(root: Path, env: Env, market: Market, silence: Silence) -> Outcome | None:
     """Do what is left to be done for a session that shows no life: it may be dead or hung.
 
     The ledger is taken over, so that a process that wakes up later sends nothing more; its open
     orders are canceled; the account may only reduce until the operator resumes. What could not be
-    done is said.
+    done is said. ``None`` for a demo that was stopped with its exchange: there no time passes.
     """
     installation = bootstrap.open_home(root, console=False)
+    if env is Env.DEMO and bootstrap.running_exchange(installation.home, market) is None:
+        log.info("데모가 거래소와 함께 멈춤, 대신할 일 없음", session=str(silence.session))
+        return None
     place = run_dir(installation.home), str(env), str(market)
     failed: list[str] = []
     seconds = round(silence.seconds)
