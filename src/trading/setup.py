@@ -276,8 +276,17 @@ def _copy_config(home: Path) -> Step:
         return Step(name="config", text=f"설정 폴더를 그대로 둡니다: {target}")
     partial = home / ".config.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(shipped_config_dir(), partial)
-    partial.rename(target)
+    shipped = shipped_config_dir()
+    try:
+        # File by file: ``copytree`` would hide a full disk in an error of its own.
+        for source in sorted(shipped.rglob("*.yaml")):
+            copy = partial / source.relative_to(shipped)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return Step(name="config", text=f"설정 폴더를 만들었습니다: {target}", changed=True)
 
 

@@ -148,12 +148,16 @@ def test_a_calendar_that_differs_from_the_venue(
 
 
 def test_a_rate_that_is_too_high_is_found(start: Callable[..., Venue], tmp_path: Path) -> None:
-    """When the venue allows less than configured, the setting is named."""
+    """When the venue allows less than configured, the setting is named; the day remembers it."""
     venue = start(profile=Profile.REAL, calls_per_second=3)
 
-    found = findings(home_of(tmp_path / "home", venue.base, venue.ws_base), "--env", "real")
+    home = home_of(tmp_path / "home", venue.base, venue.ws_base)
+
+    found = findings(home, "--env", "real")
+    later = trading(home, "check", "--json", timeout=60).json["findings"]
 
     assert found["KIS_RATE"]["severity"] == "error"
+    assert "RATE_REFUSED" in {f["code"] for f in later}
     assert "calls_per_second" in found["KIS_RATE"]["action"]
     assert "new_customer" in found["KIS_RATE"]["action"]
 

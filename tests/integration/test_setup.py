@@ -247,6 +247,19 @@ def test_a_dead_venue_is_said(home: Path) -> None:
     assert mode(home / ".env") == 0o600
 
 
+def test_a_full_disk_leaves_nothing(home: Path) -> None:
+    """No file may grow beyond a few kilobytes: one sentence, its exit code, and no half of a folder."""
+    words = command(home, "setup", "--yes", "--no-prefect", "--env", "paper")
+
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 8; exec "$@"', "-", *words],
+        capture_output=True, text=True, env=environment(), cwd=home,
+    )  # fmt: skip
+
+    assert (done.returncode, "자리가 없어" in done.stderr) == (3, True), done.stderr
+    assert files(home) == {}
+
+
 def test_two_at_once(home: Path) -> None:
     """The second one is told; nobody's file is mixed with another's."""
     from filelock import FileLock

@@ -20,6 +20,7 @@ from trading.live.journal import closed_sessions
 from trading.monitoring import CLOSED, is_running, read_heartbeat
 from trading.ports import RecordKind
 from trading.probes import Finding, finding
+from trading.wire import codes
 from trading.wire.endpoints import Profile
 
 _BY_TEXT = {
@@ -131,7 +132,15 @@ def rate(installation: Installation, env: Env) -> list[Finding]:
     profile = Profile.REAL if env is Env.REAL else Profile.PAPER
     limit, reserve = kis.budget(profile)
     free = limit - reserve - kis.profiles[profile].reserved_for_session
-    # The throttle that a refusal leaves is told by the venue's answer (KIS_RATE); this is the plan.
+    refused = _refusals(installation.home.logs_dir / "trading.jsonl")
+    if refused:
+        return [
+            finding(
+                "RATE_REFUSED", "info",
+                f"오늘 증권사가 호출 한도 초과로 {refused:,}번 거절했습니다 (초당 {limit}건의 설정).",
+                "되풀이되면 config/kis.yaml의 calls_per_second를 낮추고, 같은 앱키를 쓰는 다른 프로그램을 끄십시오.",
+            )
+        ]  # fmt: skip
     return [
         finding(
             "RATE", "ok" if free > 1 else "info",
@@ -140,6 +149,15 @@ def rate(installation: Installation, env: Env) -> list[Finding]:
             "" if free > 1 else "거래하는 동안에는 시세 받기(trading data backfill)를 피하십시오.",
         )
     ]  # fmt: skip
+
+
+def _refusals(path: Path) -> int:
+    """Return how many lines of today's log tell of a refusal for the rate."""
+    if not path.exists():
+        return 0
+    marks = [f'"{code}"'.encode() for code in (codes.GATEWAY_RATE, codes.LEDGER_RATE)]
+    with path.open("rb") as lines:
+        return sum(any(mark in line for mark in marks) for line in lines)
 
 
 def control_state(installation: Installation, market: Market) -> Finding:
