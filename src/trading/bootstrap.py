@@ -657,10 +657,14 @@ def start_guardian(installation: Installation, env: Env, market: Market) -> None
         "--seconds", str(installation.settings.app.supervision.dead_man_seconds),
         "--after", str(heartbeat_mark(run / f"{env}-{market}.json")),
     ]  # fmt: skip
-    with output.open("ab") as sink:
-        subprocess.Popen(
-            command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
-        )
+    try:
+        with output.open("ab") as sink:
+            subprocess.Popen(
+                command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+    except OSError as error:
+        # The session trades by its own rules all the same; only nobody stands in for it.
+        log.error("감시 프로세스를 띄우지 못함, 세션이 죽으면 대신할 것이 없음", reason=str(error))
 
 
 def _lease(home: Home, name: str) -> "BaseFileLock":

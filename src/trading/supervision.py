@@ -23,7 +23,7 @@ from trading.context import run_dir
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Instrument, Market
 from trading.domain.wording import MARKET_TEXT, STATE_TEXT
-from trading.errors import LedgerError, SessionBusyError, TradingError
+from trading.errors import DataError, LedgerError, SessionBusyError, TradingError
 from trading.live import control
 from trading.live.control import By, Cancellation, Scope, Standing
 from trading.live.guardian import Silence
@@ -31,6 +31,7 @@ from trading.live.journal import Journal, operator_record, read_session
 from trading.live.withdrawal import withdraw
 from trading.log import get_logger
 from trading.ports import Ledger, RecordKind
+from trading.store.ledger import MemoryLedger
 
 log = get_logger(__name__)
 
@@ -227,13 +228,15 @@ def stand_in(root: Path, env: Env, market: Market, silence: Silence) -> Outcome 
                 failed.append(str(error))
         ledger = bootstrap.open_ledger(installation.home, env, market)
         try:
+            pen: Ledger = ledger
             try:
                 ledger.claim()
-            except LedgerError as error:
-                failed.append(f"장부를 넘겨받지 못함: {error}")
-            else:
                 _append_word(ledger, silence.session, said)
-            done = _withdrawn(installation, env, market, ledger, silence.session)
+            except LedgerError as error:
+                # A cancel takes no risk: it is not kept back because nobody can write it down.
+                failed.append(f"장부를 넘겨받지 못함: {error}")
+                pen = MemoryLedger()
+            done = _withdrawn(installation, env, market, ledger, silence.session, pen)
         finally:
             ledger.close()
         done = replace(done, failed=(*done.failed, *failed))
@@ -275,8 +278,6 @@ def _held_if_free(installation: Installation, env: Env, market: Market) -> Itera
 
 def _open_ledger(installation: Installation, env: Env, market: Market) -> Ledger:
     """Return the ledger of the account; an empty one in memory where nothing was ever traded."""
-    from trading.store.ledger import MemoryLedger
-
     if not bootstrap.ledger_path(installation.home, env, market).exists():
         return MemoryLedger()
     return bootstrap.open_ledger(installation.home, env, market)
@@ -300,13 +301,18 @@ def _write_word(
     """
     if not bootstrap.ledger_path(installation.home, env, market).exists():
         return (), 0
-    ledger = bootstrap.open_ledger(installation.home, env, market)
     try:
-        session = _session_at_hand(ledger, env, market)
-        _append_word(ledger, session, said)
-        recorded = read_session(ledger, session)
-    finally:
-        ledger.close()
+        ledger = bootstrap.open_ledger(installation.home, env, market)
+        try:
+            session = _session_at_hand(ledger, env, market)
+            _append_word(ledger, session, said)
+            recorded = read_session(ledger, session)
+        finally:
+            ledger.close()
+    except (LedgerError, DataError) as error:
+        # The word stands in its file: the next session writes it.
+        log.error("운영자의 말을 장부에 적지 못함", reason=str(error))
+        return (), 0
     if recorded.opened is None or recorded.closed is not None:
         return (), 0
     return recorded.held_by, sum(order.status.is_open for order in recorded.orders.values())
@@ -319,11 +325,17 @@ def _append_word(ledger: Ledger, session: date, said: Standing) -> None:
 
 
 def _withdrawn(
-    installation: Installation, env: Env, market: Market, ledger: Ledger, session: date
+    installation: Installation,
+    env: Env,
+    market: Market,
+    ledger: Ledger,
+    session: date,
+    pen: Ledger,
 ) -> Cancellation:
-    """Cancel what is open of ours; say it when the venue cannot be asked."""
+    """Cancel what is open of ours, written with ``pen``; say it when the venue cannot be asked."""
+    work = _withdraw(installation, env, market, ledger, session, Scope.OURS, pen)
     try:
-        return asyncio.run(_withdraw(installation, env, market, ledger, session, Scope.OURS))
+        return asyncio.run(work)
     except TradingError as error:
         log.error("거래소에 미체결 주문을 물어보지 못함", reason=str(error), told=True)
         return Cancellation(failed=(f"거래소에 물어보지 못함: {error}",))
@@ -336,6 +348,7 @@ async def _withdraw(
     ledger: Ledger,
     session: date,
     scope: Scope,
+    pen: Ledger | None = None,
 ) -> Cancellation:
     from trading.store.lake import Lake
 
@@ -353,7 +366,7 @@ async def _withdraw(
     async with bootstrap.account_client(installation, env, market, known) as (client, clock):
         return await withdraw(
             client,
-            Journal(ledger, session, clock),
+            Journal(pen or ledger, session, clock),
             recorded,
             scope=scope,
             exchanges={symbol: one.exchange for symbol, one in known.items()},

@@ -228,7 +228,7 @@ def _path(run_dir: Path, env: str, market: str) -> Path:
 
 def _sign(path: Path) -> object:
     try:
-        found = path.stat()
+        found = path.lstat()
     except OSError as error:
         return error.errno
     return found.st_mtime_ns, found.st_size, found.st_ino
