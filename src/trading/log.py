@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -92,7 +91,11 @@ def register_secret(value: str) -> None:
     """
     if len(value) >= 4:
         # The longest first: a part of a secret must not be masked before the whole is found.
-        _SECRETS[:] = sorted({*_SECRETS, value, quote(value, safe="")}, key=len, reverse=True)
+        _SECRETS[:] = sorted({*_SECRETS, value, _in_address(value)}, key=len, reverse=True)
+
+
+def _in_address(value: str) -> str:
+    return re.sub(rb"[^A-Za-z0-9_.~-]", lambda found: b"%%%02X" % found[0], value.encode()).decode()
 
 
 def on_error(listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:

@@ -31,6 +31,7 @@ PLANTED = {
     "structlog": ("trading.notify", "structlog"),
     "pages": ("trading.reporting", "streamlit"),
     "storage": ("trading.reporting", "pyarrow"),
+    "messages": ("trading.reporting", "aiosmtplib"),
 }
 
 
