@@ -95,7 +95,9 @@ def register_secret(value: str) -> None:
 
 
 def _in_address(value: str) -> str:
-    return re.sub(rb"[^A-Za-z0-9_.~-]", lambda found: b"%%%02X" % found[0], value.encode()).decode()
+    return re.sub(
+        rb"[^A-Za-z0-9_.~-]", lambda found: b"%%%02X" % found[0][0], value.encode()
+    ).decode()
 
 
 def on_error(listener: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
