@@ -189,9 +189,13 @@ class AccountNow:
         return body
 
 
-def heartbeat_file(home: Home, env: str, market: Market) -> Path:
-    """Return where the session of an account shows that it lives."""
-    return home.data_dir / "run" / f"{env}-{market}.json"
+def heartbeat_of(home: Home, env: str, market: Market) -> Heartbeat | None:
+    """Return the last sign of life of an account's session; one that nobody can read is none."""
+    try:
+        return read_heartbeat(home.data_dir / "run" / f"{env}-{market}.json")
+    except (ValueError, KeyError, TypeError):
+        # Written whole or not at all: it is of another version.
+        return None
 
 
 @cache
@@ -220,7 +224,7 @@ def account_now(home: Home, env: str, market: Market, *, now: datetime | None = 
 
 def _read(ledger: Ledger, home: Home, env: str, market: Market, now: datetime) -> AccountNow:
     calendar = calendar_of(home.config_dir, market)
-    heartbeat = read_heartbeat(heartbeat_file(home, env, market))
+    heartbeat = heartbeat_of(home, env, market)
     word = control.read(home.data_dir / "run", env, market)
     run = Run.latest(ledger)
     begun = [r.session for r in ledger.read(RecordKind.SESSION)]

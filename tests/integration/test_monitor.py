@@ -22,7 +22,7 @@ from trading.clock import ManualClock, WallClock
 from trading.domain.instrument import Market
 from trading.live.journal import read_session
 from trading.monitoring import CLOSED, OPEN, Heartbeat, SessionMonitor, read_heartbeat
-from trading.overview import account_now, heartbeat_file
+from trading.overview import account_now, heartbeat_of
 from trading.watch.contract import Duty, Missed, owed, send_hourly
 from trading.watch.run import Watch
 
@@ -107,7 +107,7 @@ DUE = {
 def missing_at(root: Path, venue: datetime, since_close: timedelta) -> list[Missed]:
     """Return what the session owes when the venue's clock shows ``venue``."""
     installation = bootstrap.open_home(root, console=False)
-    closed = read_heartbeat(heartbeat_file(installation.home, "demo", Market.US))
+    closed = heartbeat_of(installation.home, "demo", Market.US)
     assert closed is not None and closed.phase == CLOSED
     beat = replace(closed, venue_ts=venue, speed=None)
     _, missing = owed(
@@ -147,7 +147,7 @@ def test_the_hourly_flow_tells_of_it_once(copied):
     """A running session that skipped a check is told of once, however often the flow looks."""
     STEPS[Duty.CHECK](copied)
     installation = bootstrap.open_home(copied, console=False)
-    path = heartbeat_file(installation.home, "demo", Market.US)
+    path = copied / "data" / "run" / "demo-us.json"
     quiet = send_hourly(installation, bootstrap.notifier_of(installation))
     beat_at(path, OPENS + timedelta(hours=3), {"frames": 1})
 
@@ -213,7 +213,7 @@ def test_a_silent_venue_and_a_hung_session(copied):
     change(copied, silence_seconds=0.2, late_seconds=40)
     installation = bootstrap.open_home(copied, console=False)
     watch = Watch(installation, Market.US)
-    path = heartbeat_file(installation.home, "demo", Market.US)
+    path = copied / "data" / "run" / "demo-us.json"
 
     beat_at(path, OPENS + timedelta(minutes=1), {"frames": 7})
     watch.step()

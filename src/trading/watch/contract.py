@@ -20,9 +20,9 @@ from trading.domain.instrument import Market
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import ConfigError, MissingDataError
 from trading.log import get_logger
-from trading.monitoring import BEAT_SECONDS, SEOUL, Heartbeat, is_running, read_heartbeat
+from trading.monitoring import BEAT_SECONDS, SEOUL, Heartbeat, is_running
 from trading.notify import Event, OutboxNotifier
-from trading.overview import calendar_of, heartbeat_file
+from trading.overview import calendar_of, heartbeat_of
 from trading.ports import Notifier, RecordKind
 from trading.store.lake import Lake
 
@@ -326,7 +326,7 @@ def send_hourly(installation: Installation, notifier: OutboxNotifier) -> dict[st
     running, missing = 0, 0
     for env in Env:
         for market in Market:
-            beat = read_heartbeat(heartbeat_file(installation.home, env, market))
+            beat = heartbeat_of(installation.home, env, market)
             if beat is None or not is_running(beat):
                 continue
             running += 1
@@ -383,11 +383,11 @@ def _backed_up(installation: Installation) -> datetime | None:
 
 
 def todays_session(installation: Installation, market: Market, now: datetime) -> date | None:
-    """Return the session of ``market`` on the local day of ``now``; ``None`` when it rests."""
+    """Return the session of ``market`` that is to close after ``now`` on its local day, if any."""
     calendar = calendar_of(installation.home.config_dir, market)
     day = now.astimezone(calendar.timezone).date()
     try:
-        return day if calendar.is_session(day) else None
+        return day if calendar.is_session(day) and now < calendar.open_close(day)[1] else None
     except ConfigError:
         return None
 

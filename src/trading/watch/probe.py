@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from trading.bootstrap import Installation
-from trading.config import Home
 from trading.domain.instrument import Market
 from trading.errors import DataError, MissingDataError
 from trading.live.pace import PortFile
@@ -20,9 +20,8 @@ from trading.monitoring import (
     is_running,
     machine,
     market_now,
-    read_heartbeat,
 )
-from trading.overview import AccountNow, account_now, calendar_of, heartbeat_file
+from trading.overview import AccountNow, account_now, calendar_of, heartbeat_of
 
 _MB = 1024 * 1024
 # The monitor's own alarms are counted as misses, not as errors once more.
@@ -111,12 +110,12 @@ class Sampler:
         """Return everything as it is at the wall's ``now``; what cannot be read is said, not raised."""
         home = self.installation.home
         unread = ""
-        beat = _heartbeat(home, self.env, self.market)
+        beat = heartbeat_of(home, self.env, self.market)
         try:
             account = account_now(home, self.env, self.market, now=now)
         except MissingDataError:
             account = None
-        except DataError as error:
+        except (DataError, sqlite3.Error) as error:
             account, unread = None, str(error)
         if self._errors is None:
             self._errors = ErrorTail(home.logs_dir)
@@ -242,11 +241,3 @@ def _error_line(line: bytes) -> ErrorLine | None:
         event=str(body.get("event", "")),
         detail=str(body.get("reason") or body.get("error") or ""),
     )
-
-
-def _heartbeat(home: Home, env: str, market: Market) -> Heartbeat | None:
-    try:
-        return read_heartbeat(heartbeat_file(home, env, market))
-    except (ValueError, TypeError):
-        # Written whole or not at all: one of another version.
-        return None

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -151,13 +152,40 @@ class Watch:
         self._unread = ""
 
     def run(self, hours: float, show: Show, stop: threading.Event) -> Verdict:
-        """Watch until the time is over or ``stop`` is set; return how it went."""
+        """Watch until the time is over or ``stop`` is set; return how it went.
+
+        Raises ``SessionBusyError`` when somebody watches the account already.
+        """
         until = monotonic_seconds() + hours * 3600.0
+        with self._alone():
+            return self._run(until, show, stop)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no second watch look after the same account: two would each start a demo."""
+        from filelock import FileLock, Timeout
+
+        path = self.installation.home.data_dir / "run" / f"{self.env}-{self.market}.monitor.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise SessionBusyError("다른 감시가 이미 이 계좌를 보고 있습니다.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _run(self, until: float, show: Show, stop: threading.Event) -> Verdict:
         self._notifier.start()
         try:
             while not stop.is_set() and (left := until - monotonic_seconds()) > 0:
                 began = monotonic_seconds()
-                show(self, self.step())
+                sample = self.step()
+                # A closed terminal must not end the watch: the files still have the sample.
+                with contextlib.suppress(OSError):
+                    show(self, sample)
                 spent = monotonic_seconds() - began
                 stop.wait(min(left, max(0.0, self.settings.sample_seconds - spent)))
         except KeyboardInterrupt:
@@ -186,7 +214,8 @@ class Watch:
         with self._survivable():
             self._keep(sample, now)
         if self.env == Env.DEMO:
-            self._keep_running(sample)
+            with self._survivable():
+                self._keep_running(sample)
         return sample
 
     @contextlib.contextmanager
@@ -194,7 +223,7 @@ class Watch:
         """Turn a full disk or a ledger that cannot be read into a finding; the watch goes on."""
         try:
             yield
-        except (OSError, DataError) as error:
+        except (OSError, DataError, sqlite3.Error) as error:
             sentence = f"감시가 읽거나 쓰지 못함: {error}"
             if sentence not in self.findings:
                 self.findings.append(sentence)
@@ -330,7 +359,8 @@ class Watch:
             self._free = _FREE_LOOKS
             if code != 0:
                 self.findings.append(
-                    f"데모가 종료 코드 {code}(으)로 끝남: {self._demo_log()} 을 보십시오"
+                    f"데모가 종료 코드 {code}(으)로 끝남: {_last_line(self._demo_log())} "
+                    f"({self._demo_log()})"
                 )
                 self._starts += 1
             else:
@@ -389,6 +419,11 @@ class Watch:
                 ("열린 파일", "개", series.files, self.settings.leak.files_per_hour),
             ):
                 yield _judge(kind, figure, unit, series.seconds, values, beyond, self.settings.leak)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text("utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "남긴 말 없음"
 
 
 def _judge(

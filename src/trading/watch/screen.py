@@ -132,10 +132,11 @@ def _tables(watch: Watch, sample: Sample) -> "RenderableType":
     from rich.text import Text
 
     at = f"{sample.ts.astimezone(SEOUL):%Y-%m-%d %H:%M:%S} KST"
-    parts: list[RenderableType] = [Text(_doing(watch, sample), style="bold")]
+    # What is wrong stands where a low terminal does not cut it off.
+    parts: list[RenderableType] = [Text(_doing(watch, sample), style="bold"), _troubles(watch)]
     if sample.account is not None:
         parts += _account(sample.account)
-    parts += [_machine(sample), _markets(sample), _troubles(watch)]
+    parts += [_machine(sample), _markets(sample)]
     return Panel(Group(*parts), title=f"AI 매매 감시 {at}", subtitle="Ctrl+C: 판정을 보고 끝내기")
 
 
@@ -159,7 +160,9 @@ def _account(account: AccountNow) -> "list[RenderableType]":
         f"  현금 {money_text(account.cash, currency)}  "
         f"노출 {percent_text(account.exposure, signed=False)}  상태 {STATE_TEXT[account.state]}"
     )
-    if account.is_replay:
+    if not account.is_running:
+        head.append(f"\n마지막 세션 {account.session or '없음'}")
+    elif account.is_replay:
         head.append(
             f"\n장의 시각(기록된 날) {account.venue_now.astimezone(SEOUL):%Y-%m-%d %H:%M:%S} KST"
         )
