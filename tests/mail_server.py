@@ -17,6 +17,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.mails = []
         self.arrived = threading.Event()
+        self.asked = threading.Event()
         self.refusals = 0
         self.refused_recipients = ()
         self.hangs = False
@@ -44,6 +45,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
+        self.asked.set()
         if self.hangs:
             await asyncio.sleep(60)
         if self.refusals:

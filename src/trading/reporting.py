@@ -234,13 +234,15 @@ def write_report(directory: Path, report: SessionReport) -> ReportPaths:
 def daily_message(paths: ReportPaths) -> dict[str, Any]:
     """Return the fields of the daily message: the report's figures, and its last year as curves."""
     figures = json.loads(paths.performance.read_text("utf-8"))
+    benchmark, parity = figures["benchmark"], figures["parity"]
     names = (
-        "currency", "equity", "cash", "daily_profit", "daily_return", "total_return", "drawdown",
-        "gross_exposure", "state", "cash_difference",
+        "environment", "currency", "equity", "cash", "daily_profit", "daily_return", "total_return",
     )  # fmt: skip
     orders = json.loads(paths.trades.read_text("utf-8"))["orders"]
     curve = figures["equity_curve"][-MESSAGE_SESSIONS:]
     told = {name: figures[name] for name in names} | {
+        "benchmark_return": None if benchmark is None else benchmark["total_return"],
+        **{name: figures[name] for name in ("drawdown", "gross_exposure", "state")},
         "orders": len(orders),
         "fills": sum(order["filled_quantity"] > 0 for order in orders),
         "refused": sum(order["status"] in _REFUSED for order in orders),
@@ -249,15 +251,13 @@ def daily_message(paths: ReportPaths) -> dict[str, Any]:
             f"{money_text(line['value'], Currency(figures['currency']))}"
             for line in figures["positions"]
         },
-        "curve": curve,
+        "cash_difference": figures["cash_difference"],
+        "parity_unexplained": None if parity is None else parity["unexplained"],
         "report": str(paths.html),
+        "curve": curve,
     }
-    benchmark, parity = figures["benchmark"], figures["parity"]
     if benchmark is not None:
-        told["benchmark_return"] = benchmark["total_return"]
         told["benchmark"] = [point for point in benchmark["curve"] if point[0] >= curve[0][0]]
-    if parity is not None:
-        told["parity_unexplained"] = parity["unexplained"]
     return told
 
 

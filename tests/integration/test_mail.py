@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -404,6 +406,47 @@ def test_a_webhook_that_asks_for_patience_gets_it(hook, tmp_path):
     clock.set(START + timedelta(seconds=121))
 
     assert (too_early, out.deliver_due()) == (0, 1)
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from trading.clock import WallClock
+from trading.notify import NotifySettings, open_notifier
+mail = {"host": "127.0.0.1", "port": int(sys.argv[2]), "security": "none", "timeout_seconds": 30}
+settings = NotifySettings.model_validate({"mail": mail})
+out = open_notifier(settings, path=Path(sys.argv[1]), clock=WallClock(), recipients=["a@b.org"])
+out.start()
+for number in range(3):
+    out.send("session_started", {"market": "us", "session": str(number)})
+time.sleep(60)
+"""
+
+
+def test_killed_while_sending_nothing_is_lost(mailbox, tmp_path):
+    """What a killed process had on its way, and what waited behind it, goes out later, once."""
+    mailbox.listen()
+    mailbox.hangs = True
+    path = tmp_path / "outbox.db"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(mailbox.port)])
+    try:
+        assert mailbox.asked.wait(30)
+    finally:
+        child.kill()
+        child.wait()
+    mailbox.hangs = False
+    settings = NotifySettings.model_validate({"mail": plain(mailbox)})
+    clock = ManualClock(datetime.now(UTC) + timedelta(seconds=40))
+
+    again = open_notifier(settings, path=path, clock=clock, recipients=["a@b.org"])
+
+    assert again.deliver_due() == 3
+    assert again.deliver_due() == 0
+    assert sorted(mail["Subject"][-6:] for mail in mailbox.mails) == [
+        "0 장 시작",
+        "1 장 시작",
+        "2 장 시작",
+    ]
 
 
 def test_the_command_tells_how_each_way_fared(mailbox, hook, home):

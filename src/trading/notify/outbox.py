@@ -208,17 +208,28 @@ class OutboxNotifier:
     def _write_errors(self, about: Mapping[str, Any]) -> None:
         if Event.ERROR not in self._settings.events:
             return
-        for line, times in self._errors.taken():
+        lines = self._errors.taken()
+        while lines:
+            line, times = lines[0]
             fields = {
                 name: value
                 for name, value in line.items()
-                if name not in ("ts", "event", "stack", "told", "level", "logger")
+                if name not in ("ts", "event", "stack", "level", "logger")
             }
             level = _LEVEL_TEXT.get(str(line["level"]), str(line["level"]))
             named = {"message": line["event"], "level": level, "logger": line["logger"]}
-            self._write(
-                Event.ERROR, {**about, **fields, **named, "same_as": _line_key(line)}, times=times
-            )
+            try:
+                self._write(
+                    Event.ERROR,
+                    {**about, **fields, **named, "same_as": _line_key(line)},
+                    times=times,
+                )
+            except sqlite3.Error:
+                # On a full disk they wait here for as long as the process lives.
+                for again, count in lines:
+                    self._errors.add(again, times=count)
+                raise
+            lines.pop(0)
 
     # --- delivering ---------------------------------------------------------------------------
 
@@ -443,13 +454,13 @@ class _ErrorLines:
         self._lock = threading.Lock()
         self._lines: dict[str, tuple[Mapping[str, Any], int]] = {}
 
-    def add(self, line: Mapping[str, Any]) -> None:
+    def add(self, line: Mapping[str, Any], *, times: int = 1) -> None:
         key = _line_key(line)
         with self._lock:
             if key not in self._lines and len(self._lines) >= _MOST_ERRORS:
                 key = next(reversed(self._lines))
-            first, times = self._lines.get(key, (line, 0))
-            self._lines[key] = (first, times + 1)
+            first, before = self._lines.get(key, (line, 0))
+            self._lines[key] = (first, before + times)
 
     def taken(self) -> list[tuple[Mapping[str, Any], int]]:
         with self._lock:
