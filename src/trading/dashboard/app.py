@@ -22,7 +22,8 @@ PAGES = (
 _STYLE = """<style>
 .block-container { padding-top: 3rem; padding-bottom: 4rem; max-width: 1280px; }
 [data-testid="stMetricValue"] { font-size: 1.3rem; font-variant-numeric: tabular-nums; }
-[data-testid="stMetricValue"] * { line-height: 1.6; }
+[data-testid="stMetricValue"] { padding-bottom: 0; }
+[data-testid="stMetricValue"] * { line-height: 1.4; }
 h1 { font-size: 1.9rem !important; } h3 { font-size: 1.3rem !important; }
 </style>"""
 

@@ -1,11 +1,12 @@
 """The operator's buttons: halt, reduce, resume, cancel all; typed out before anything happens."""
 
-from pathlib import Path
 from typing import Final
 
 import streamlit as st
 
-from trading.dashboard import frame
+from trading import supervision
+from trading.context import run_dir
+from trading.dashboard import data, frame
 from trading.dashboard.data import Account
 from trading.domain.decision import TradingState
 from trading.domain.wording import STATE_TEXT
@@ -18,7 +19,7 @@ _WORDS: Final = {
         "정지",
         "열린 주문을 모두 취소하고 어떤 주문도 내보내지 않습니다. 손절도 나가지 않습니다.",
     ),
-    "reduce": ("축소", "새로 사지 않습니다. 손절과 청산은 나갑니다."),
+    "reduce": ("축소", "파는 주문만 냅니다. 열린 매수 주문은 취소하고, 손절과 청산은 나갑니다."),
     "resume": ("재개", "다시 거래합니다. 하루 손실이나 낙폭 같은 다른 제한은 그대로 남습니다."),
     "cancel-all": (
         "모두 취소",
@@ -54,7 +55,7 @@ def show() -> None:
 
 def _standing(account: Account) -> None:
     with frame.said():
-        word = control.read(_run_dir(), account.env, account.market)
+        word = control.read(run_dir(frame.installation().home), account.env, account.market)
         if word.since is None:
             st.caption("운영자의 말이 없습니다. 세션은 제 규칙대로 거래합니다.")
         else:
@@ -66,7 +67,8 @@ def _standing(account: Account) -> None:
                 )
             )
         if word.obeyed is not None:
-            held = f", 그 밖의 제한 {', '.join(word.obeyed.held_by)}" if word.obeyed.held_by else ""
+            codes = [supervision.HELD_TEXT.get(code, code) for code in word.obeyed.held_by]
+            held = f", 그 밖의 제한 {', '.join(codes)}" if codes else ""
             heard = "따르는 중" if word.obeyed.request == word.request else "앞선 말까지 따름"
             st.caption(
                 frame.plain(
@@ -92,6 +94,14 @@ def _canceled(asked: control.CancelAll) -> None:
 
 
 def _form(account: Account) -> None:
+    env = frame.installation().settings.app.env
+    if account.env != env:
+        name = data.ENV_TEXT[env]
+        st.info(
+            f"설정 파일(config/app.yaml)의 환경이 {name}라서 {account.name} 계좌에는 여기서 말할 수 없습니다. 급하면 "
+            "작업 폴더의 data/run/HALT 빈 파일이 모든 계좌를 멈춥니다."
+        )
+        return
     lock = frame.lock()
     word = st.radio(
         "할 일",
@@ -124,20 +134,19 @@ def _form(account: Account) -> None:
         st.error(f"{refusal} 아무것도 바꾸지 않았습니다.")
         return
     with frame.said():
-        st.success(frame.plain(_carried_out(account, word, reason.strip())))
+        with st.spinner("세션의 답을 기다리는 중"):
+            found = _asked(account, word, reason.strip())
+        lines = frame.plain(found.text()).replace("\n", "  \n")
+        if found.is_done and not found.orders.failed:
+            st.success(lines)
+        else:
+            st.warning(lines)
 
 
-def _carried_out(account: Account, word: str, reason: str) -> str:
-    """Leave the word where the session finds it, and return what follows."""
-    place = _run_dir(), account.env, str(account.market)
+def _asked(account: Account, word: str, reason: str) -> supervision.Outcome:
+    installation, by = frame.installation(), control.By.DASHBOARD
     if word == "cancel-all":
-        control.ask_cancel_all(*place, by=control.By.DASHBOARD, reason=reason)
-        return "모두 취소를 부탁했습니다. 도는 세션이 1초 안에 따르고 위에 답합니다."
-    stands = control.ask(*place, _STATES[word], by=control.By.DASHBOARD, reason=reason)
-    if stands.by is control.By.FILE:
-        return f"적어 두었으나 정지 파일이 있어 그대로 정지입니다: {stands.reason}"
-    return f"{STATE_TEXT[stands.state]} 를 적었습니다. 도는 세션이 1초 안에 따르고, 다음 세션에도 남습니다."
-
-
-def _run_dir() -> Path:
-    return frame.installation().home.data_dir / "run"
+        return supervision.cancel_all(
+            installation, account.market, by=by, scope=control.Scope.OURS, reason=reason
+        )
+    return supervision.give_word(installation, account.market, _STATES[word], by=by, reason=reason)

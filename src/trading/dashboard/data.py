@@ -142,11 +142,14 @@ class RiskPoint:
     next_return: float | None = None
 
     @property
+    def is_told(self) -> bool:
+        """Whether there is something to compare; an evening without holdings forecast nothing."""
+        return bool(self.var) and self.next_return is not None
+
+    @property
     def is_exception(self) -> bool:
         """Whether the loss was larger than the VaR told the evening before."""
-        return (
-            self.var is not None and self.next_return is not None and -self.next_return > self.var
-        )
+        return self.is_told and -(self.next_return or 0.0) > (self.var or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,10 +126,7 @@ def _votes(
     made.add_trace(
         go.Bar(
             x=[one.votes[name] for name in agents],
-            y=[
-                f"{name} (가중치 {weights[name]:.2f})" if name in weights else name
-                for name in agents
-            ],
+            y=[f"{name} ×{weights[name]:.2f}" if name in weights else name for name in agents],
             orientation="h",
             marker={"color": [frame.UP if one.votes[name] > 0 else frame.DOWN for name in agents]},
             text=[f"{one.votes[name]:+.2f}" for name in agents],
@@ -139,13 +136,18 @@ def _votes(
         )
     )
     made.update_xaxes(
-        range=[-1.25, 1.25], tickformat="+.1f", showgrid=True, zeroline=True, gridcolor="#e3e6eb"
+        range=[-1.6, 1.6],
+        tickvals=[-1, 0, 1],
+        tickformat="+.1f",
+        showgrid=True,
+        zeroline=True,
+        gridcolor="#e3e6eb",
     )
     made.update_yaxes(showgrid=False, ticksuffix="  ")
     frame.draw(made, key="decisions_votes")
     st.caption(
         frame.plain(
-            f"-1 은 팔자, +1 은 사자입니다. 종합 예측 {one.forecast:+.3f}, 신뢰도 "
+            f"-1 은 팔자, +1 은 사자이고, × 뒤는 그 의견이 세는 가중치입니다. 종합 예측 {one.forecast:+.3f}, 신뢰도 "
             f"{frame.share(one.confidence)} → {VERDICT_TEXT[one.verdict]}"
         )
     )

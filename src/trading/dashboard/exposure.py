@@ -35,7 +35,7 @@ def _history(account: Account) -> None:
         raise MissingDataError(
             "위험 기록이 남은 세션이 아직 없습니다. 세션이 끝나면 하루에 한 점씩 쌓입니다."
         )
-    told = [one for one in points if one.var is not None and one.next_return is not None]
+    told = [one for one in points if one.is_told]
     exceptions = [one for one in told if one.is_exception]
     level = 0.95
     with frame.said():
@@ -50,7 +50,7 @@ def _history(account: Account) -> None:
     frame.draw(_figure(points, exceptions), key="exposure_var")
     st.caption(
         f"그날 저녁의 보유로 잰 다음 날의 VaR(신뢰수준 {100 * level:g}%)를, 그다음 세션의 실제 수익률과 견줍니다. "
-        "입출금은 수익률에서 뺐습니다. 빨간 점은 손실이 VaR를 넘은 날입니다. 아래의 검정이 넘은 횟수가 정상인지 말합니다."
+        "입출금은 수익률에서 뺐고, 가진 것이 없던 저녁은 견주지 않습니다. 빨간 점은 손실이 VaR를 넘은 날입니다. 아래의 검정이 넘은 횟수가 정상인지 말합니다."
     )
 
 
@@ -102,45 +102,16 @@ def _figure(points: Sequence[RiskPoint], exceptions: Sequence[RiskPoint]) -> go.
 def _limits(body: Mapping[str, Any]) -> None:
     """Show each limit as a bar that is full where the limit is reached."""
     st.subheader("한도와 남은 여유")
-    known = [one for one in body["limits"] if one["value"] is not None]
-    labels = [LIMIT_TEXT[o["name"]] + (f" ({o['of']})" if o["of"] else "") for o in known]
-    used = [100 * one["value"] / one["limit"] for one in known]
-    made = frame.figure(height=70 + 36 * len(known), unit="%")
-    made.add_trace(
-        go.Bar(
-            x=[min(share, 120.0) for share in used],
-            y=labels,
-            orientation="h",
-            marker={"color": [_tone(share) for share in used]},
-            text=[
-                f"{frame.share(one['value'])} / {frame.share(one['limit'])} · 여유 "
-                f"{frame.share(one['room'])}"
-                for one in known
-            ],
-            textposition=["inside" if share > 50.0 else "outside" for share in used],
-            insidetextanchor="start",
-            textfont={"size": 12},
-            hoverinfo="skip",
-        )
-    )
-    made.add_vline(x=100, line={"color": "#c2410c", "width": 1.5, "dash": "dash"})
-    made.update_xaxes(
-        range=[0, 125], showgrid=True, gridcolor="#e3e6eb", ticksuffix="%", tickformat="d"
-    )
-    made.update_yaxes(autorange="reversed", ticksuffix="  ", showgrid=False)
-    frame.draw(made, key="exposure_limits")
-    st.caption(
-        "막대는 한도를 얼마나 썼는지입니다. 점선에 닿으면 그 한도가 새 매수를 줄이거나 막습니다."
-    )
     for one in body["limits"]:
+        name = LIMIT_TEXT[one["name"]] + (f" ({one['of']})" if one["of"] else "")
         if one["value"] is None:
-            st.caption(f"{LIMIT_TEXT[one['name']]}: 기록이 모자라 재지 못했습니다.")
-
-
-def _tone(share: float) -> str:
-    if share >= 100.0:
-        return "#b91c1c"
-    return "#d97706" if share >= 80.0 else "#7aa2ff"
+            st.caption(frame.plain(f"{name}: 기록이 모자라 재지 못했습니다."))
+            continue
+        told = f"{name}: {frame.share(one['value'])} / {frame.share(one['limit'])}"
+        room = f"여유 {frame.share(one['room'])}" if one["room"] >= 0 else ":red[**한도를 넘음**]"
+        used = one["value"] / one["limit"] if one["limit"] else 1.0
+        st.progress(min(1.0, max(0.0, used)), text=f"{frame.plain(told)} · {room}")
+    st.caption("막대는 한도를 얼마나 썼는지입니다. 다 차면 그 한도가 새 매수를 줄이거나 막습니다.")
 
 
 if __name__ == "__main__":

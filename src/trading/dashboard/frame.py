@@ -35,7 +35,7 @@ SEOUL: Final = ZoneInfo("Asia/Seoul")
 UP, DOWN, PLAIN, SOFT, LINE = "#c81e1e", "#1d4ed8", "#16181d", "#6b7280", "#2456d6"
 _CHART: Final = {"displayModeBar": False, "scrollZoom": False}
 # Dates under a figure; more would touch each other.
-_LABELS: Final = 7
+_LABELS: Final = 5
 # Rows of a table that are shown at once; the others are scrolled to.
 _ROWS: Final = 15
 

@@ -4,10 +4,11 @@ import contextlib
 import os
 import socket
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from trading.errors import UsageError
+from trading.errors import TradingError, UsageError
 
 if TYPE_CHECKING:
     from trading.bootstrap import Installation
@@ -46,8 +47,14 @@ def serve(installation: "Installation", port: int) -> None:
     # The pages' imports take seconds: before the address is shown, not at the first visit.
     from streamlit.web import cli as streamlit_cli
 
-    from trading.dashboard import app  # noqa: F401
+    from trading.dashboard import app, data
 
+    for account in data.accounts(installation.home):
+        # A calendar takes seconds as well. What cannot be read is said by the pages.
+        with contextlib.suppress(TradingError):
+            data.account_now(installation.home, account)
+    for name, *_ in app.PAGES:
+        import_module(f"trading.dashboard.{name}")
     options = [f"--{name}={value}" for name, value in _OPTIONS.items()]
     arguments = ["run", str(_ENTRY), f"--server.port={port}", *options]
     # What Streamlit says on standard output is English, and only that it starts and stops.
