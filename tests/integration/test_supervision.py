@@ -1,7 +1,7 @@
 """Real processes on one account: who obeys the operator, and who stands in for a session that is gone.
 
-The venue keeps its own time, 120 seconds of it each second; the morning's orders rest for ten minutes of
-that before the open.
+The venue keeps its own time, thirty seconds of it each second; the morning's orders rest for almost half an
+hour of that before the open.
 """
 
 import json
@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -18,7 +18,7 @@ from program import EAGER, command, configure, environment, ledger_rows, trading
 
 from trading.live import control
 
-DEMO = ("demo", "--no-prefect", "--start", "2005-05-27", "--speed", "120", "--json")
+DEMO = ("demo", "--no-prefect", "--start", "2005-05-27", "--speed", "30", "--json")
 PLACE = "demo", "us"
 
 
@@ -29,7 +29,13 @@ def home(tmp_path):
     def make(seconds):
         root = tmp_path / "home"
         root.mkdir()
-        return configure(root, EAGER | {"app": {"supervision": {"dead_man_seconds": seconds}}})
+        early = {"us": {**EAGER["execution"]["us"], "preopen_minutes": 29}}
+        return configure(
+            root,
+            EAGER
+            | {"app": {"supervision": {"dead_man_seconds": seconds}}}
+            | {"execution": {**EAGER["execution"], **early}},
+        )
 
     yield make
     for process in psutil.process_iter(["cmdline"]):
@@ -44,9 +50,19 @@ def begin(root):
     session = subprocess.Popen(
         command(root, *DEMO), stdout=log, stderr=log, env=environment(), cwd=root
     )
-    await_(lambda: session.poll() is not None or _working(root), seconds=120)
-    assert session.poll() is None, (root / "session.log").read_text()
+    with _said(root):
+        await_(lambda: session.poll() is not None or _working(root), seconds=240)
+        assert session.poll() is None
     return session
+
+
+@contextmanager
+def _said(root):
+    """Show what the session said where something else was waited for."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError((root / "session.log").read_text()[-4000:]) from error
 
 
 def _working(root):
