@@ -6,7 +6,10 @@ import pytest
 
 from trading import bootstrap, real_money
 from trading.config import Env
+from trading.domain.account import Portfolio
+from trading.domain.decision import TradingState, Verdict
 from trading.domain.instrument import Market
+from trading.execution.decide import RiskState, decide
 from trading.execution.orders import FirstSessions
 from trading.live.journal import CLOSED
 from trading.ports import Record, RecordKind
@@ -133,6 +136,43 @@ def test_first_limits_only_narrow(home):
     assert small.risk.guards.max_order_share == 0.02
     assert small.numbers.max_gross == 0.2
     assert small.risk.max_daily_loss == whole.risk.max_daily_loss
+
+
+def test_the_same_decision_under_narrower_limits(embedded_market):
+    """Over recorded mornings: the same names and forecasts, weights within the caps, cut by their codes."""
+    policy, views = embedded_market.views(
+        allocation=embedded_market.policy.allocation.model_copy(
+            update={
+                "ensemble": embedded_market.policy.allocation.ensemble.model_copy(
+                    update={"entry_forecast": 0.05, "min_confidence": 0.05, "max_entry_var": 1.0}
+                )
+            }
+        )
+    )
+    limits = FirstSessions(sessions=1, max_gross=0.06, max_single_name=0.05, max_order_share=0.05)
+    capped = real_money.first_steps(policy, limits, 0)
+    cash = 1_000_000_000
+    account = Portfolio(market=Market.US, cash=cash, positions={})
+    risk = RiskState(peak=cash, cooldown=0, state=TradingState.ACTIVE)
+    bought = 0
+    codes = set()
+
+    for row in range(900, 1200, 20):
+        view = views.at(row)
+        whole = decide(view, account, policy, risk)
+        small = decide(view, account, capped, risk)
+
+        weights = [choice.weight for choice in small.choices]
+        assert [c.forecast for c in small.choices] == [c.forecast for c in whole.choices]
+        assert sum(weights) <= 0.06 + 1e-9 and max(weights) <= 0.05 + 1e-9
+        assert {i.symbol for i in small.intents} <= {i.symbol for i in whole.intents}
+        for intent in small.intents:
+            assert intent.quantity * intent.limit <= 0.05 * cash * (1 + policy.orders.entry_band)
+        bought += len(small.intents)
+        codes |= {choice.verdict for choice in small.choices}
+
+    assert bought > 5
+    assert codes >= {Verdict.CAP_SINGLE_NAME, Verdict.CAP_GROSS}
 
 
 def test_the_shipped_limits_are_the_defaults(home):
