@@ -6,6 +6,7 @@ removed. Who is told about an error by mail is decided in ``notify``.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -213,7 +214,12 @@ class _Sink:
         if self._console:
             _print_line(event, with_stack=not self._files)
         if self._files:
-            self._write_files(event, is_error)
+            try:
+                self._write_files(event, is_error)
+            except OSError as error:
+                # Whoever logs goes on: that a disk is full is for the ledger to say, which stops
+                # in good order. What was to be written is shown, so that it is not lost.
+                _print_line({**event, "unwritten": str(error)}, with_stack=True)
         if is_error and not is_told:
             for listener in list(self.listeners):
                 listener(event)
@@ -244,12 +250,17 @@ class _DailyFile:
         self._path = folder / f"{name}.jsonl"
         self._fd = -1
         self._day_ends = 0.0
+        self._is_cut = False
 
     def write(self, line: bytes) -> None:
         now = _CLOCK.now()
         if now.timestamp() >= self._day_ends:
             self._turn_over(now)
-        os.write(self._fd, line)
+        # A line that a full disk cut off must not run into the next one.
+        whole = b"\n" + line if self._is_cut else line
+        self._is_cut = os.write(self._fd, whole) < len(whole)
+        if self._is_cut:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         if self._fd >= 0:

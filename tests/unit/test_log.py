@@ -259,3 +259,24 @@ def test_what_ends_a_thread_is_in_the_log(folder):
     assert (line["event"], line["thread"]) == ("스레드가 오류로 끝남", "일꾼")
     assert line["error"] == "ValueError: ***"
     assert "in fail" in line["stack"]
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(tmp_path):
+    """On a full disk the line is shown instead, and whoever logs goes on."""
+    script = (
+        "import pathlib, resource, signal, trading.log as l\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+        f"l.configure(pathlib.Path({str(tmp_path)!r}), console=False)\n"
+        "for n in range(5): l.get_logger('a').info('주문 접수', number=n)\n"
+        "print('끝까지 옴')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True
+    )
+
+    assert done.stdout == "끝까지 옴\n"
+    assert "정보 주문 접수  number=4 unwritten=" in done.stderr
+    whole = (tmp_path / "trading.jsonl").read_text("utf-8").count("\n")
+    assert whole + done.stderr.count("unwritten") == 5

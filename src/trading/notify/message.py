@@ -134,7 +134,7 @@ def _section(entry: Entry, number: int) -> _Section:
     except (ValueError, TypeError, ArithmeticError) as error:
         # A field that nobody can read must not keep the others from being told.
         log.warning("알림의 값을 읽지 못함", event_name=entry.event, reason=str(error))
-        shown = {name: str(value) for name, value in entry.fields.items() if name not in _HIDDEN}
+        shown = {name: str(value) for name, value in entry.fields.items() if name not in HIDDEN}
         rows = [(_FIELDS.get(name, (name, ""))[0], text) for name, text in shown.items()]
     template = _TITLES.get(entry.event, "알림 {message}")
     again = ""
@@ -185,7 +185,7 @@ def _shown(fields: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: _format(_FIELDS.get(name, (name, "text"))[1], value, currency)
         for name, value in fields.items()
-        if name not in _HIDDEN and value is not None
+        if name not in HIDDEN and value is not None
     }
 
 
@@ -342,7 +342,7 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
 
 
 # They serve the message itself: see ``render``. ``report`` is shown, too.
-_HIDDEN = frozenset({"key", "same_as", "currency", "curve", "benchmark"})
+HIDDEN = frozenset({"key", "same_as", "currency", "curve", "benchmark"})
 
 
 class _Blank(dict[str, str]):

@@ -24,7 +24,7 @@ from trading.domain.wording import CHANNEL_TEXT
 from trading.errors import DeliveryError
 from trading.log import get_logger, on_error
 from trading.notify.channels import Channel
-from trading.notify.message import Entry, Message, as_json, compose
+from trading.notify.message import HIDDEN, Entry, Message, as_json, compose
 from trading.notify.settings import Event, NotifySettings
 from trading.ports import Clock
 
@@ -39,6 +39,8 @@ _PRUNE_EVERY = timedelta(days=1)
 _MOST_ERRORS = 200
 # What differs from one time to the next of the same thing.
 _CHANGING = frozenset({"ts", "key", "same_as"})
+# What is said otherwise of a line of the log, and what would mean something else in a message.
+_NOT_OF_A_LINE = frozenset({"ts", "event", "stack", "level", "logger", "report", *HIDDEN})
 _LEVEL_TEXT = {"error": "오류", "critical": "위험"}
 
 
@@ -211,11 +213,7 @@ class OutboxNotifier:
         lines = self._errors.taken()
         while lines:
             line, times = lines[0]
-            fields = {
-                name: value
-                for name, value in line.items()
-                if name not in ("ts", "event", "stack", "level", "logger")
-            }
+            fields = {name: value for name, value in line.items() if name not in _NOT_OF_A_LINE}
             level = _LEVEL_TEXT.get(str(line["level"]), str(line["level"]))
             named = {"message": line["event"], "level": level, "logger": line["logger"]}
             try:
