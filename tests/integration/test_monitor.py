@@ -86,7 +86,8 @@ STEPS = {
     ),
     Duty.HOURLY: forget(
         "outbox.db",
-        "DELETE FROM outbox WHERE event = 'hourly_status' AND body LIKE '%2004-11-12T17:30%'",
+        "DELETE FROM outbox WHERE event = 'hourly_status' "
+        "AND json_extract(body, '$.ts') LIKE '2004-11-12T17:30%'",
     ),
     Duty.CLOSED: forget(LEDGER, "DELETE FROM journal WHERE kind='session' AND key LIKE '%closed'"),
     Duty.PARITY: forget(LEDGER, "DELETE FROM journal WHERE kind = 'parity'"),

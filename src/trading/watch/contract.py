@@ -66,7 +66,11 @@ DUTY_TEXT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
-    """Something that did not happen by its deadline; ``at`` is when it was due, in venue time."""
+    """Something that did not happen by its deadline.
+
+    ``at`` is when it was due, in venue time; of a session or a venue that fell silent, when it was
+    heard last, in wall time.
+    """
 
     market: Market
     session: date
@@ -244,7 +248,7 @@ def _gaps(trace: Trace, deadlines: Deadlines, start: datetime, now: datetime) ->
     """Yield when checks were due that nobody made: where two are too far apart."""
     interval = deadlines.check_interval
     end = min(trace.closes, now)
-    marks = [mark for mark in trace.marks if start < mark < trace.closes]
+    marks = [mark for mark in trace.marks if start < mark < end]
     for before, after in zip([start, *marks], [*marks, end], strict=True):
         if after - before > interval + deadlines.late:
             yield before + interval
