@@ -1,5 +1,6 @@
 """Messages about the flows themselves; what happens in a session is told by the session."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,19 @@ def tell_failure(flow: Any, flow_run: Any, state: Any) -> None:
         fields = {
             "stage": flow.name,
             "flow": flow_run.name,
-            "message": state.message,
+            "message": _in_korean(state.message or ""),
             "key": str(flow_run.id),
         }
         notifier.send(Event.ERROR, fields)
         notifier.deliver_due()
     except Exception as error:  # the failure of the flow matters, not that of its messenger
         get_logger(__name__).error("실패 알림 불가", flow=flow.name, reason=str(error))
+
+
+def _in_korean(message: str) -> str:
+    """Return what a failed flow says without Prefect's English words before it."""
+    said = re.sub(r"^\w+ run encountered an exception: ", "", message)
+    return f"흐름이 오류로 끝났습니다: {said}"
 
 
 @task(name="자동화의 알림 적기")

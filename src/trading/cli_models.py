@@ -203,9 +203,9 @@ def _tell_move(move: dict[str, Any], message: str, as_json: bool) -> None:
     from trading.domain.wording import model_text
 
     shown = {name: move[name] for name in ("market", "version", "previous", "verdict", "reason")}
-    bootstrap.open_notifier(State.root).send(
-        "promoted", {**shown, "model": model_text(move["family"]), "message": message}
-    )
+    notifier = bootstrap.open_notifier(State.root)
+    notifier.send("promoted", {**shown, "model": model_text(move["family"]), "message": message})
+    notifier.deliver_due()
     if as_json:
         print_json({"promoted": True, **move})
     else:
