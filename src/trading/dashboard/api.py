@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from trading import explain
@@ -25,6 +27,8 @@ def show() -> None:
     home = frame.installation().home
     with frame.said():
         _now(frame.chosen())
+    with frame.said():
+        _history(frame.chosen())
     with frame.said():
         _accounts(data.accounts(home))
     with frame.said():
@@ -57,6 +61,39 @@ def _now(account: Account) -> None:
     st.caption(
         "횟수는 그 세션이 시작한 뒤의 것입니다. 지난 세션들은 아래 기록과 로그 화면에 있습니다."
     )
+
+
+def _history(account: Account) -> None:
+    """Show the calls of the last hours that the monitor ran, as many as it saw between two looks."""
+    beats = data.watched(frame.installation().home, account)
+    if len(beats) < 2:
+        st.caption("시간에 따른 그림은 trading monitor 를 함께 돌리면 생깁니다.")
+        return
+    made = frame.figure(height=220)
+    for name, counter, color in (
+        ("성공", "api_succeeded", "#aab2bf"),
+        ("실패", "api_failed", frame.UP),
+    ):
+        made.add_trace(
+            go.Bar(
+                x=[one.ts.astimezone(frame.SEOUL).replace(tzinfo=None) for one in beats[1:]],
+                y=[_since(before, one, counter) for before, one in pairwise(beats)],
+                name=name,
+                marker={"color": color},
+                hovertemplate="%{y:,}",
+            )
+        )
+    made.update_layout(barmode="stack")
+    made.update_xaxes(tickformat="%H:%M", hoverformat="%m-%d %H:%M:%S")
+    frame.draw(made, key="api_history")
+    st.caption("감시(trading monitor)가 볼 때마다 그사이 늘어난 호출입니다. 시각은 KST입니다.")
+
+
+def _since(before: Heartbeat, now: Heartbeat, counter: str) -> int:
+    """Return how much a count has grown; a session begun anew counts from zero."""
+    count = now.counters.get(counter, 0)
+    same = (before.session, before.pid) == (now.session, now.pid)
+    return max(0, count - before.counters.get(counter, 0)) if same else count
 
 
 def _life(beat: Heartbeat) -> str:

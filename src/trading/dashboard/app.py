@@ -32,37 +32,39 @@ def main() -> None:
     """Draw what every page has, then the page."""
     st.set_page_config(page_title="자동 매매 대시보드", page_icon="📈", layout="wide")
     st.html(_STYLE)
-    with frame.said():
-        if _is_let_in():
-            _draw()
-
-
-def _draw() -> None:
     pages = [
         st.Page(_HERE / f"{name}.py", title=title, icon=icon, url_path=name, default=number == 0)
         for number, (name, title, icon) in enumerate(PAGES)
     ]
-    page = st.navigation(pages)
-    with st.sidebar:
-        _choose_account()
-        st.caption(frame.plain(f"작업 폴더 {frame.installation().home.root}"))
-    page.run()
+    with frame.said():
+        # The address keeps the page that was asked for while the password is typed.
+        if not _is_let_in():
+            st.navigation(pages, position="hidden")
+            _ask_password()
+            return
+        page = st.navigation(pages)
+        with st.sidebar:
+            _choose_account()
+            st.caption(frame.plain(f"작업 폴더 {frame.installation().home.root}"))
+        page.run()
 
 
 def _is_let_in() -> bool:
-    lock = frame.lock()
-    if lock is None or st.session_state.get("is_let_in"):
-        return True
+    return frame.lock() is None or bool(st.session_state.get("is_let_in"))
+
+
+def _ask_password() -> None:
     st.title("자동 매매 대시보드")
-    with st.form("door"):
+    with st.form("door", width=420):
         given = st.text_input("비밀번호", type="password")
         asked = st.form_submit_button("들어가기", type="primary")
-    if not asked:
-        return False
+    lock = frame.lock()
+    if not asked or lock is None:
+        return
     refusal = lock.refusal(given)
     if refusal is not None:
         st.error(refusal)
-        return False
+        return
     st.session_state["is_let_in"] = True
     st.rerun()
 

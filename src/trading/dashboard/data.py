@@ -573,6 +573,23 @@ def log_files(home: "Home", name: str) -> list[Path]:
     return [*([current] if current.exists() else []), *past]
 
 
+def watched(home: "Home", account: Account) -> list[Heartbeat]:
+    """Return the signs of life that the monitor has noted of an account's sessions, oldest first.
+
+    Of its last two hours that it ran; empty where it never did.
+    """
+    files = sorted((home.logs_dir / "monitor").glob("*.jsonl"))[-2:]
+    found: dict[datetime, Heartbeat] = {}
+    for path in files:
+        for line in reversed(log_tail(path).lines):
+            beat = line.get("heartbeat")
+            if beat and (line.get("account") or {}).get("env") == account.env:
+                one = Heartbeat(**beat | {"ts": datetime.fromisoformat(beat["ts"])})
+                if one.market == account.market:
+                    found[one.ts] = one
+    return [found[ts] for ts in sorted(found)]
+
+
 def log_tail(path: Path) -> LogPage:
     """Return the end of a log file, newest line first.
 
