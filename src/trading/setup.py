@@ -349,6 +349,8 @@ def _scalar(value: Any) -> str:
 def _write_secrets(home: Path, wish: Wish) -> Step:
     """Add what is missing to ``.env`` and replace what shall be; everything else stays as it is."""
     path = home / ".env"
+    # What a killed setup left: it may hold secrets.
+    path.with_name(_PARTIAL).unlink(missing_ok=True)
     for name, value in wish.secrets.items():
         problem = _problem(name, value)
         if problem is not None:

@@ -78,6 +78,7 @@ def test_the_first_sessions_are_small_and_proven_like_any_other(installation):
     assert [r.decision.policy_hash for r in (first, second)] == [p.hash for p in policies]
     assert [s["parity_differences"] for s in summaries] == [0, 0]
     assert first.denied == second.denied == []
+    assert not (first.drill_failed or second.drill_failed)
 
 
 def test_no_other_environment_is_capped(installation):

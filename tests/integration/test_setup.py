@@ -236,6 +236,33 @@ def test_mail(home: Path) -> None:
     assert len(server.mails) == 2
 
 
+def test_mail_in_the_dialogue(home: Path) -> None:
+    """Wrong numbers are asked again; the recipient is kept in .env and gets the test mail."""
+    server = Mailbox()
+    server.listen()
+    try:
+        asked = Terminal(home, "setup", "--env", "demo")
+        asked.answer("번호나 이름 [us]:", "")
+        asked.answer("번호나 이름 [demo]:", "")
+        asked.answer("메일로 알림을", "y")
+        asked.answer("SMTP 서버", "127.0.0.1")
+        asked.answer("포트 [587]:", "99999")
+        asked.answer("포트 [587]:", str(server.port))
+        asked.answer("번호나 이름 [starttls]:", "none")
+        asked.answer("로그인 이름", "")
+        asked.answer("SMTP_PASSWORD", "")
+        asked.answer("TRADING_MAIL_TO", "me@example.com")
+        asked.answer("시험 메일을 지금", "")
+        asked.answer("예약 실행(Prefect)", "n")
+        code = asked.end()
+    finally:
+        server.close()
+
+    assert code == 0, asked.shown
+    assert [mail["To"] for mail in server.mails] == ["me@example.com"]
+    assert (home / ".env").read_text() == "TRADING_MAIL_TO=me@example.com\n"
+
+
 def test_a_dead_venue_is_said(home: Path) -> None:
     """Keys that cannot be tested are kept, and the command ends with a finding."""
     home_of(home, "http://127.0.0.1:1", "ws://127.0.0.1:1")
