@@ -3,31 +3,67 @@
 import json
 import shutil
 import sqlite3
+from datetime import date
 from pathlib import Path
 
 import pytest
 from program import EAGER, configure, trading
 
+from trading import bootstrap, day
+from trading.context import panels
+from trading.domain.instrument import Market
+from trading.mlops import promote
+from trading.mlops.tracking import MlflowRegistry
+from trading.mlops.train import train
+
 START = "2004-11-12"
-# A forest small enough for a test is trained and trades.
-MOVING = {
-    **EAGER,
-    "strategies": {
-        name: change for name, change in EAGER["strategies"].items() if name != "forest"
-    },
-    "models": {"forest": {"trees": 4}},
-}
 SAME = ("decision_hash", "orders_hash", "orders", "fills", "final_equity", "cash_difference")
 
 
 @pytest.fixture(scope="module")
 def traded(tmp_path_factory) -> Path:
-    """A home that has traded one session; its closing has taken a backup."""
-    root = configure(tmp_path_factory.mktemp("first") / "home", MOVING)
+    """A home that has traded one session with a champion; its closing has taken a backup."""
+    root = configure(tmp_path_factory.mktemp("first") / "home", EAGER)
     (root / ".env").write_text("KIS_HTS_ID=user01\n")
-    answer = trading(root, "demo", "--start", START, "--sessions", "1", "--no-prefect", "--json")
+    (root / ".env").chmod(0o600)
+    teach(root)
+    answer = trading(
+        root, "demo", "--start", START, "--sessions", "1", "--no-prefect", "--json", timeout=600
+    )
     assert answer.code == 0, answer.err
     return root
+
+
+def teach(root: Path) -> None:
+    """Let a small forest, taught on what was known by then, be the registered champion."""
+    installation = bootstrap.open_home(root, console=False)
+    request = bootstrap.DemoRequest(start=date.fromisoformat(START), sessions=1)
+    context = bootstrap.open_demo_day(
+        installation, bootstrap.begin_demo(installation, Market.US, request)
+    )
+    try:
+        day.market_data(context)
+        _, adjusted, row = panels(context)
+        models = context.settings.models
+        small = models.model_copy(
+            update={"min_rows": 100, "forest": models.forest.model_copy(update={"trees": 4})}
+        )
+        model = train(adjusted.until(row), context.settings.features, small).model
+        registry = MlflowRegistry(context.home.mlruns_dir)
+        page = context.home.data_dir / "reports" / "models" / "forest-us" / "1.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("<p>판정</p>")
+        version = registry.register(
+            model, experiment="forest", parameters={}, metrics={}, curves={},
+            tags={
+                "verdict": "not_proven", "rank_ic": "0.1", "rank_ic_t": "1.0", "page": str(page),
+                "trained_through": model.card.trained_through.isoformat(),
+            },
+            files={"verdict.html": page.read_text()},
+        )  # fmt: skip
+        promote.install(context.home, registry, version, model.card.name)
+    finally:
+        bootstrap.close_day(context.key)
 
 
 def test_every_thing_in_data_was_decided_upon(traded):
@@ -62,7 +98,7 @@ def test_the_account_trades_on_at_another_place(traded, tmp_path):
     assert after["trades"]
     assert Path(after["page"]).is_file()
     again = ("demo", "--sessions", "1", "--no-prefect", "--json")
-    there, here = trading(moved, *again), trading(traded, *again)
+    there, here = (trading(root, *again, timeout=600) for root in (moved, traded))
     assert (there.code, here.code) == (0, 0), there.err
     assert {k: there.json[k] for k in SAME} == {k: here.json[k] for k in SAME}
     assert there.json["orders"] > 0

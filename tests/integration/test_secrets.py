@@ -170,7 +170,7 @@ def test_a_whole_day_writes_no_secret(tmp_path, outside):
     def run(*arguments: str) -> Answer:
         line = [sys.executable, "-c", DEMO, *command(root, *arguments)[3:]]
         done = subprocess.run(
-            line, capture_output=True, text=True, timeout=300, env=everything, cwd=CHECKOUT
+            line, capture_output=True, text=True, timeout=900, env=everything, cwd=CHECKOUT
         )
         return Answer(code=done.returncode, out=done.stdout, err=done.stderr)
 
