@@ -36,7 +36,8 @@ app.add_typer(notify_app, name="notify", help="알림: 메일과 웹훅.")
 )
 def monitor(
     hours: Annotated[
-        float, typer.Option("--hours", min=0.001, help="지켜볼 시간, 시간 단위.")
+        float,
+        typer.Option("--hours", min=0.001, metavar="<숫자>", help="지켜볼 시간, 시간 단위."),
     ] = 24.0,
     market: MarketOption = None,
     as_json: JsonOption = False,
