@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
@@ -135,7 +136,8 @@ class Watch:
         self.missed: list[Missed] = []
         self.sessions: list[date] = []
         self.differences: dict[date, int] = {}
-        self.findings: list[str] = []
+        # What was found, and how often.
+        self.findings: Counter[str] = Counter()
         self.folder = installation.home.logs_dir / "monitor"
         self.child: _Demo | None = None
         self._sampler = Sampler(installation, self.env, market)
@@ -205,7 +207,7 @@ class Watch:
         for error in sample.errors:
             self.errors.append(f"{error.event}: {error.detail}" if error.detail else error.event)
         if sample.unread and sample.unread != self._unread:
-            self.findings.append(f"장부를 읽지 못함: {sample.unread}")
+            self.findings[f"장부를 읽지 못함: {sample.unread}"] += 1
         self._unread = sample.unread
         self._remember(sample)
         with self._survivable():
@@ -224,9 +226,7 @@ class Watch:
         try:
             yield
         except (OSError, DataError, sqlite3.Error) as error:
-            sentence = f"감시가 읽거나 쓰지 못함: {error}"
-            if sentence not in self.findings:
-                self.findings.append(sentence)
+            self.findings[f"감시가 읽거나 쓰지 못함: {error}"] += 1
 
     @property
     def is_closing(self) -> bool:
@@ -353,15 +353,15 @@ class Watch:
             code = self.child.poll()
             if code is None:
                 if self.child.is_late(sample, self.settings.start_minutes * 60.0):
-                    self.findings.append("띄운 데모가 제때 세션을 시작하지 않음")
+                    self.findings["띄운 데모가 제때 세션을 시작하지 않음"] += 1
                 return
             self.child = None
             self._free = _FREE_LOOKS
             if code != 0:
-                self.findings.append(
+                self.findings[
                     f"데모가 종료 코드 {code}(으)로 끝남: {_last_line(self._demo_log())} "
                     f"({self._demo_log()})"
-                )
+                ] += 1
                 self._starts += 1
             else:
                 self._starts = 0
@@ -388,7 +388,9 @@ class Watch:
         """Return how the watched time went, up to now."""
         leaks = tuple(self._leaks())
         differences = sum(self.differences.values())
-        findings = [*self.findings]
+        findings = [
+            f"{text} ({times}번)" if times > 1 else text for text, times in self.findings.items()
+        ]
         if self.errors:
             kinds = list(dict.fromkeys(self.errors))
             more = f" 외 {len(kinds) - 3}가지" if len(kinds) > 3 else ""

@@ -50,21 +50,24 @@ def screen(stream: IO[str] | None = None) -> Iterator[Show]:
 
 def _lines(stream: IO[str]) -> Show:
     told: float | None = None
-    known = (0, 0, "")
+    known = (0, 0, 0, "")
 
     def show(watch: Watch, sample: Sample) -> None:
         nonlocal told, known
         now = monotonic_seconds()
         errors, missed = watch.errors[known[0] :], watch.missed[known[1] :]
+        findings = list(watch.findings)[known[2] :]
         doing = _doing(watch, sample)
         at = f"{sample.ts.astimezone(SEOUL):%H:%M:%S}"
-        if doing != known[2]:
+        if doing != known[3]:
             print(f"{at} {doing}", file=stream, flush=True)
         for text in errors:
             print(f"{at} 오류: {text}", file=stream, flush=True)
         for one in missed:
             print(f"{at} 예정된 일이 없었음: {one.session} {one.text}", file=stream, flush=True)
-        known = (len(watch.errors), len(watch.missed), doing)
+        for finding in findings:
+            print(f"{at} 살펴볼 것: {finding}", file=stream, flush=True)
+        known = (len(watch.errors), len(watch.missed), len(watch.findings), doing)
         if told is None or now - told >= watch.settings.line_seconds:
             told = now
             print(f"{at} {line(watch, sample)}", file=stream, flush=True)
@@ -303,7 +306,7 @@ def _troubles(watch: Watch) -> "RenderableType":
     for sentence in [
         *watch.errors[-3:],
         *(f"없었던 일: {one.session} {one.text}" for one in watch.missed[-5:]),
-        *watch.findings[-3:],
+        *list(watch.findings)[-3:],
     ]:
         text.append(f"\n  {sentence}")
     return text
