@@ -204,7 +204,7 @@ def cancel_all(
     )  # fmt: skip
 
 
-def stand_in(root: Path, env: Env, market: Market, silence: Silence) -> Outcome | None:
+def stand_in(root: Path | None, env: Env, market: Market, silence: Silence) -> Outcome | None:
     """Do what is left to be done for a session that shows no life: it may be dead or hung.
 
     The ledger is taken over, so that a process that wakes up later sends nothing more; its open
