@@ -146,8 +146,10 @@ def test_broken_files_are_said_and_the_rest_is_drawn(visit, tmp_path):
         at = visit(root, page)
         assert not at.exception, page
         assert not at.error, page
-        if page not in ("orders", "logbook", "learners"):
+        if page in ("overview", "decisions", "exposure", "quality", "api"):
             assert any("읽을 수 없" in one.value for one in at.warning), page
+        if page == "overview":
+            assert "평가금액" in [one.label for one in at.metric]
 
 
 def test_a_broken_ledger_is_said(visit, tmp_path):

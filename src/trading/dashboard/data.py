@@ -584,7 +584,8 @@ def watched(home: "Home", account: Account) -> list[Heartbeat]:
         for line in reversed(log_tail(path).lines):
             beat = line.get("heartbeat")
             if beat and (line.get("account") or {}).get("env") == account.env:
-                one = Heartbeat(**beat | {"ts": datetime.fromisoformat(beat["ts"])})
+                ts = datetime.fromisoformat(beat["ts"])
+                one = Heartbeat(**beat | {"ts": ts, "venue_ts": None})
                 if one.market == account.market:
                     found[one.ts] = one
     return [found[ts] for ts in sorted(found)]

@@ -1,6 +1,9 @@
 """The first look: what the account is worth against its benchmark, what it may do, who runs it."""
 
+import contextlib
+import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
 from typing import Final
@@ -13,7 +16,7 @@ from trading.dashboard.data import Account
 from trading.dashboard.frame import Tile
 from trading.domain.decision import TradingState
 from trading.domain.wording import MARKET_TEXT, REGIME_TEXT, STATE_TEXT, money_text
-from trading.errors import MissingDataError
+from trading.errors import DataError, MissingDataError
 from trading.overview import AccountNow
 
 TITLE: Final = "개요"
@@ -25,9 +28,13 @@ def show() -> None:
     home = frame.installation().home
     now = data.account_now(home, account)
     _standing(now)
-    _figures(now, _ahead(account))
+    curves = None
+    with contextlib.suppress(MissingDataError):
+        curves = _curves(account)
+    _figures(now, curves)
+    st.subheader("계좌와 기준 지표")
     with frame.said():
-        _curve(account)
+        _curve(account, curves or _curves(account))
     with frame.said():
         _today(now)
     others = [one for one in data.accounts(home) if one != account]
@@ -68,7 +75,7 @@ def _standing(now: AccountNow) -> None:
         st.warning(frame.plain(f"상태: {STATE_TEXT[now.state]}{since}.{why}"))
 
 
-def _figures(now: AccountNow, ahead: tuple[str, float] | None) -> None:
+def _figures(now: AccountNow, curves: "_Curves | None") -> None:
     currency = now.currency
     rows = [
         Tile("평가금액", money_text(now.equity, currency)),
@@ -80,8 +87,8 @@ def _figures(now: AccountNow, ahead: tuple[str, float] | None) -> None:
         ),
         Tile("시작부터", frame.percent(now.total_return)),
     ]
-    if ahead is not None:
-        rows.append(Tile(f"{ahead[0]} 대비", f"{100 * ahead[1]:+.2f} %p"))
+    if curves is not None and curves.ahead is not None:
+        rows.append(Tile(f"{curves.name} 대비", f"{100 * curves.ahead:+.2f} %p"))
     rows += [
         Tile("노출", frame.share(now.exposure)),
         Tile("현금", money_text(now.cash, currency)),
@@ -94,73 +101,81 @@ def _figures(now: AccountNow, ahead: tuple[str, float] | None) -> None:
         st.caption(f"{MARKET_TEXT[now.market]} 시장: {now.hours.text}")
 
 
-def _ahead(account: Account) -> tuple[str, float] | None:
-    """Return the benchmark's name and how far the account is ahead of it, over the same sessions."""
-    try:
-        _days, own, level, name = _curves(account)
-    except MissingDataError:
-        return None
-    known = [i for i, value in enumerate(level) if value is not None]
-    if len(known) < 2:
-        return None
-    first, last = known[0], known[-1]
-    there, here = level[last], level[first]
-    if there is None or not here:
-        return None
-    return name, own[last] / own[first] - there / here
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Curves:
+    """The account against its benchmark, from the close before its first session on.
+
+    ``own`` is the growth of one unit of the account, ``level`` the benchmark as it was recorded.
+    """
+
+    days: Sequence[date]
+    own: Sequence[float]
+    level: Sequence[float | None]
+    name: str
+
+    @property
+    def ahead(self) -> float | None:
+        """How far the account is ahead over the sessions that both have, as a fraction."""
+        known = [i for i, value in enumerate(self.level) if value]
+        if len(known) < 2:
+            return None
+        first, last = known[0], known[-1]
+        before, after = self.level[first] or 0.0, self.level[last] or 0.0
+        return self.own[last] / self.own[first] - after / before
 
 
-def _curves(
-    account: Account,
-) -> tuple[list[date], list[float], list[float | None], str]:
-    """Return the days, the growth of one unit of the account, the benchmark's level, and its name."""
+def _curves(account: Account) -> _Curves:
     home = frame.installation().home
     told = data.story(home, account)
     if not told.returns:
         raise MissingDataError(
             "끝난 세션이 아직 없어 곡선을 그릴 수 없습니다. 세션이 끝나면 한 점씩 쌓입니다."
         )
-    name, levels = data.benchmark(home, account)
+    # The account's own curve is in its ledger, whatever became of the reports.
+    name, levels = "", dict[date, float]()
+    with contextlib.suppress(DataError):
+        name, levels = data.benchmark(home, account)
     days = [day for day, _ in told.returns]
     before = max((day for day in levels if day < days[0]), default=days[0] - timedelta(days=1))
-    own = list(accumulate((1.0 + r for _, r in told.returns), lambda a, b: a * b, initial=1.0))
+    grown = accumulate((1.0 + r for _, r in told.returns), operator.mul, initial=1.0)
     days = [before, *days]
-    return days, own, [levels.get(day) for day in days], name
+    return _Curves(days=days, own=list(grown), level=[levels.get(day) for day in days], name=name)
 
 
-def _curve(account: Account) -> None:
-    st.subheader("계좌와 기준 지표")
-    days, own, level, name = _curves(account)
-    base = next((value for value in level if value), None)
+def _curve(account: Account, curves: _Curves) -> None:
+    base = next((value for value in curves.level if value), None)
     made = frame.figure(height=320)
     frame.line(
         made,
-        days,
-        [100 * value for value in own],
+        curves.days,
+        [100 * value for value in curves.own],
         "계좌",
         line={"color": frame.LINE, "width": 2.5},
         hovertemplate="%{y:.2f}",
     )
     if base:
-        start = own[level.index(base)]
+        start = curves.own[curves.level.index(base)]
         frame.line(
             made,
-            days,
-            [None if value is None else 100 * start * value / base for value in level],
-            name,
+            curves.days,
+            [None if value is None else 100 * start * value / base for value in curves.level],
+            curves.name,
             line={"color": "#8a919e", "width": 1.8},
             hovertemplate="%{y:.2f}",
         )
     frame.by_session(made)
     frame.draw(made, key="overview_curve")
     st.caption(
-        f"시작을 100으로 놓았습니다. 계좌는 비용과 세금을 뺀 값이고, 기준 지표({name})는 빼지 않은 값입니다."
+        "시작을 100으로 놓았습니다. 계좌는 비용과 세금을 뺀 값이고, 기준 지표는 빼지 않은 값입니다."
     )
-    falls = _falls(own)
+    with frame.said():
+        if not base:
+            data.benchmark(frame.installation().home, account)
+    falls = _falls(curves.own)
     made = frame.figure(height=150, unit="%")
     frame.line(
         made,
-        days,
+        curves.days,
         [100 * value for value in falls],
         "낙폭",
         fill="tozeroy",
