@@ -80,26 +80,40 @@ class TrainedModel:
         if self.reference:
             kept = {name: np.ascontiguousarray(t) for name, t in self.reference.items()}
             save_file(kept, directory / REFERENCE)
-        facts = {"sha256": _sha256(directory / WEIGHTS), "card": self.card.to_json()}
+        facts: dict[str, Any] = {"sha256": _sha256((directory / WEIGHTS).read_bytes())}
+        if self.reference:
+            facts["reference_sha256"] = _sha256((directory / REFERENCE).read_bytes())
+        facts["card"] = self.card.to_json()
         (directory / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1))
 
 
 def load(directory: Path) -> TrainedModel:
     """Return the model kept in ``directory``; ``ModelError`` when a file is not what was saved."""
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as tensors_of
 
     try:
         facts = json.loads((directory / FACTS).read_text())
-        if _sha256(directory / WEIGHTS) != facts["sha256"]:
-            raise ModelError(f"모델 파일의 해시가 다름: {directory / WEIGHTS}")
+        weights = tensors_of(_verified(directory / WEIGHTS, facts["sha256"]))
         card = ModelCard.from_json(facts["card"])
-        fitted = FITTED[card.family](**load_file(directory / WEIGHTS))
+        fitted = FITTED[card.family](**weights)
         kept = directory / REFERENCE
-        reference = load_file(kept) if kept.exists() else {}
+        reference = {}
+        if kept.exists():
+            # Models from before references were hashed name no hash of it.
+            reference = tensors_of(_verified(kept, facts.get("reference_sha256")))
         return TrainedModel(card=card, fitted=fitted, reference=reference)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ModelError(f"모델을 읽을 수 없음: {directory} ({error})") from error
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _verified(path: Path, sha256: str | None) -> bytes:
+    """Return the bytes of a file, which are those that were hashed when it was saved."""
+    data = path.read_bytes()
+    if sha256 is not None and _sha256(data) != sha256:
+        raise ModelError(f"모델 파일의 해시가 다름: {path}")
+    return data
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -68,6 +69,27 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, model, data):
     body[-1] ^= 1
     weights.write_bytes(bytes(body))
     with pytest.raises(ModelError, match="해시"):
+        inference.load(tmp_path)
+
+
+def test_what_live_data_are_held_against_is_hashed_too(tmp_path, model):
+    """A changed byte of the reference is refused like one of the weights; an old model names none."""
+    replace(model, reference={"returns": np.arange(4.0)}).save(tmp_path)
+    kept = tmp_path / inference.REFERENCE
+    body = bytearray(kept.read_bytes())
+    body[-1] ^= 1
+    kept.write_bytes(bytes(body))
+
+    with pytest.raises(ModelError, match="해시"):
+        inference.load(tmp_path)
+
+    facts = tmp_path / inference.FACTS
+    old = json.loads(facts.read_text())
+    del old["reference_sha256"]
+    facts.write_text(json.dumps(old))
+    assert list(inference.load(tmp_path).reference) == ["returns"]
+    kept.write_bytes(b"cut")
+    with pytest.raises(ModelError, match="읽을 수 없음"):
         inference.load(tmp_path)
 
 
