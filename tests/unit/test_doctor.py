@@ -1,5 +1,6 @@
 """``trading check`` finds each fault when it is really there, and says what to do."""
 
+import hashlib
 import http.server
 import json
 import os
@@ -218,15 +219,24 @@ def test_secret_files_that_others_may_read(home):
 
 
 def test_tokens_by_age(home):
-    """Alive, ended, unreadable, and one from the future: the clock was set back."""
+    """Alive, ended, unreadable, and one from the future: the clock was set back.
+
+    Only that of the environment's own key: the demo's live by the clock of a replay.
+    """
+    write(home / ".env", "KIS_PAPER_APP_KEY=a-key-of-the-test\n")
     installation = installed(home)
     folder = home / "data" / "broker"
+    write(folder / "kis-token-0123456789abcdef.json", "{}")
     assert code(account.tokens(installation, Env.PAPER)) == ["TOKEN_NONE"]
+    assert account.tokens(installation, Env.REAL) == []
+    base = installation.settings.kis.profiles["paper"].rest_base
+    owner = hashlib.sha256(f"{base}\na-key-of-the-test".encode()).hexdigest()[:16]
+    name = f"kis-token-{owner}.json"
     assert account.tokens(installation, Env.DEMO) == []
 
     def told(**body):
         spelled = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in body.items()}
-        write(folder / "kis-token-abc.json", json.dumps(spelled))
+        write(folder / name, json.dumps(spelled))
         return account.tokens(installation, Env.PAPER)[0]
 
     alive = told(token="t", expires_at=NOW + timedelta(hours=5), asked_at=NOW)
@@ -236,7 +246,7 @@ def test_tokens_by_age(home):
     assert code(told(token=None, expires_at=None, asked_at=None)) == "TOKEN_STALE"
     future = NOW + timedelta(days=2)
     assert code(told(token="t", expires_at=future, asked_at=future)) == "TOKEN_FUTURE"
-    write(folder / "kis-token-abc.json", '{"token": "secret-tok')
+    write(folder / name, '{"token": "secret-tok')
     broken = account.tokens(installation, Env.PAPER)[0]
     assert code(broken) == "TOKEN_BROKEN" and "secret-tok" not in json.dumps(broken)
 

@@ -67,15 +67,24 @@ def account_numbers(installation: Installation, env: Env) -> list[Finding]:
 
 
 def tokens(installation: Installation, env: Env) -> list[Finding]:
-    """How long the access tokens on this machine still live."""
-    if env is Env.DEMO:
+    """How long the access token of this environment's key still lives."""
+    key = None if env is Env.DEMO else getattr(installation.secrets, f"kis_{env}_app_key")
+    if key is None:
         return []
-    files = sorted(_token_files(installation.home.data_dir))
-    if not files:
+    # Other keys and the demo's exchange have tokens of their own, by other clocks.
+    base = installation.settings.kis.profiles[_profile(env)].rest_base.rstrip("/")
+    secret = key.get_secret_value()
+    owner = Credentials(app_key=secret, app_secret=secret, account="0" * 10, hts_id="")
+    path = installation.home.data_dir / "broker" / f"kis-token-{owner.fingerprint(base)}.json"
+    if not path.exists():
         return [
             finding("TOKEN_NONE", "info", "받아 둔 접근토큰이 없습니다. 처음 부를 때 받습니다.")
         ]
-    return [_token(path) for path in files]
+    return [_token(path)]
+
+
+def _profile(env: Env) -> Profile:
+    return Profile.REAL if env is Env.REAL else Profile.PAPER
 
 
 def _token(path: Path) -> Finding:
@@ -129,7 +138,7 @@ def rate(installation: Installation, env: Env) -> list[Finding]:
     if env is Env.DEMO:
         return []
     kis = installation.settings.kis
-    profile = Profile.REAL if env is Env.REAL else Profile.PAPER
+    profile = _profile(env)
     limit, reserve = kis.budget(profile)
     free = limit - reserve - kis.profiles[profile].reserved_for_session
     refused = _refusals(installation.home.logs_dir / "trading.jsonl")
