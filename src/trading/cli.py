@@ -922,8 +922,10 @@ def main() -> None:
 
 
 def monitor_main() -> None:
-    """``ai-trading-monitor``: the same as ``trading monitor``."""
-    sys.argv[1:1] = ["monitor"]
+    """``ai-trading-monitor``: the same as ``trading monitor``, with ``--root`` before the rest."""
+    given = sys.argv[1:2]
+    after = 3 if given == ["--root"] else 2 if given and given[0].startswith("--root=") else 1
+    sys.argv[after:after] = ["monitor"]
     main()
 
 
