@@ -18,7 +18,9 @@ from trading.domain.instrument import Market
 from trading.errors import (
     AuthenticationError,
     ConfigError,
+    LeaseLostError,
     MissingDataError,
+    ReconciliationError,
     SessionBusyError,
     UsageError,
 )
@@ -33,8 +35,16 @@ T = TypeVar("T")
 # while a session runs for hours.
 _day_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="day")
 
-# Repeating these changes nothing: the answer would be the same.
-_FINAL = (AuthenticationError, ConfigError, MissingDataError, SessionBusyError, UsageError)
+# Repeating these changes nothing: the answer would be the same, or a person must look first.
+_FINAL = (
+    AuthenticationError,
+    ConfigError,
+    LeaseLostError,
+    MissingDataError,
+    ReconciliationError,
+    SessionBusyError,
+    UsageError,
+)
 
 
 async def in_day_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -156,3 +166,9 @@ async def worth_repeating(task: Any, run: Any, state: Any) -> bool:
     """Whether a failed task may be tried again: not when the answer would be the same."""
     error = await state.aresult(raise_on_failure=False)
     return not isinstance(error, _FINAL)
+
+
+async def worth_restarting(task: Any, run: Any, state: Any) -> bool:
+    """Whether a session that broke off goes on from the ledger: a dead token is none for long."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, AuthenticationError) or not isinstance(error, _FINAL)

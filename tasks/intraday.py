@@ -2,7 +2,7 @@
 
 from prefect import task
 
-from tasks import carry_out
+from tasks import carry_out, worth_restarting
 from trading import day as stages
 from trading.day import StageResult
 
@@ -10,6 +10,10 @@ from trading.day import StageResult
 @task(
     name="장중 매매",
     task_run_name="장중 매매 {day}",
+    # Where the venue fails for longer than its client has patience, nobody watches the holdings.
+    retries=4,
+    retry_delay_seconds=[5, 30, 120, 300],
+    retry_condition_fn=worth_restarting,
     timeout_seconds=86400,
 )
 async def run_session(day: str) -> StageResult:
