@@ -1,5 +1,7 @@
 """What stands before real money, and how far it says it has come."""
 
+import json
+import shutil
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -11,6 +13,7 @@ from trading.domain.decision import TradingState, Verdict
 from trading.domain.instrument import Market
 from trading.execution.decide import RiskState, decide
 from trading.execution.orders import FirstSessions
+from trading.home import shipped_config_dir
 from trading.live.journal import CLOSED
 from trading.ports import Record, RecordKind
 from trading.sessions import SessionCalendar
@@ -107,9 +110,7 @@ def test_the_market_that_is_traded_is_the_one_that_is_proven(home):
     ledger = bootstrap.open_ledger(installation.home, Env.PAPER, Market.US)
     today = bootstrap._today(Market.US)
     days = SessionCalendar(Market.US).sessions(today - timedelta(days=50), today)[-20:]
-    for record in ledger_of(days).read(RecordKind.SESSION):
-        ledger.append(record)
-    for record in ledger_of(days).read(RecordKind.PARITY):
+    for record in ledger_of(days).read():
         ledger.append(record)
     ledger.close()
 
@@ -118,6 +119,43 @@ def test_the_market_that_is_traded_is_the_one_that_is_proven(home):
         return next(c.progress for c in found if c.code == real_money.PAPER)
 
     assert (paper_sessions(Market.US), paper_sessions(Market.KRX)) == ("20/20회", "0/20회")
+
+
+def test_with_everything_there_only_the_drill_is_left_and_done(home, monkeypatch):
+    """Keys, setting, paper sessions, walk-forward and the operator's word; then nothing is missing."""
+    shutil.copytree(shipped_config_dir(), home / "config")
+    app = home / "config" / "app.yaml"
+    app.write_text(app.read_text("utf-8").replace("env: demo", "env: real"), "utf-8")
+    keys = {"APP_KEY": "key-of-the-test", "APP_SECRET": "secret-of-it", "ACCOUNT": "60001234-01"}
+    for name, value in keys.items():
+        monkeypatch.setenv(f"KIS_REAL_{name}", value)
+    monkeypatch.setenv("KIS_HTS_ID", "user01")
+    monkeypatch.setenv("TRADING_CONFIRM_REAL", "3401")
+    installation = bootstrap.open_home(home, console=False)
+    calendar = SessionCalendar(Market.US)
+    policy = bootstrap.policy_of(installation.settings, Market.US, calendar)
+    body = {
+        "strategy": "ensemble", "policy_hash": policy.hash, "folds": [{"params": {}}],
+        "sessions": ["2007-03-16"] * 3 * calendar.sessions_per_year,
+    }  # fmt: skip
+    folder = bootstrap.research_dir(installation.home) / "walk-forward"
+    folder.mkdir(parents=True)
+    (folder / "ensemble.json").write_text(json.dumps(body), "utf-8")
+    today = bootstrap._today(Market.US)
+    days = calendar.sessions(today - timedelta(days=50), today)[-20:]
+    ledger = bootstrap.open_ledger(installation.home, Env.PAPER, Market.US)
+    for record in ledger_of(days).read():
+        ledger.append(record)
+    ledger.close()
+
+    before = [c for c in bootstrap.conditions(installation, Env.REAL) if not c.is_met]
+    unmet = bootstrap.unmet_today(installation, Env.REAL)
+    monkeypatch.setenv("TRADING_CONFIRM_REAL", "0000")
+    mistaken = bootstrap.unmet_today(installation, Env.REAL)
+
+    assert [c.code for c in before] == [real_money.DRILL]
+    assert unmet == []
+    assert len(mistaken) == 1 and "TRADING_CONFIRM_REAL" in mistaken[0]
 
 
 def test_first_limits_only_narrow(home):
