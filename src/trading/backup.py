@@ -64,6 +64,16 @@ _PASSING = re.compile(r"(^\.)|(-wal|-shm|-journal|\.lock|\.tmp|\.copy|\.partial|
 _CHUNK = 1 << 20
 _BUSY_SECONDS = 30.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = "디스크에 자리가 없습니다"
+_REFUSED = {
+    errno.ENOENT: "그런 폴더가 없고 만들 수도 없습니다",
+    errno.EEXIST: "그 자리에 폴더가 아닌 것이 있습니다",
+    errno.ENOTDIR: "그 자리에 폴더가 아닌 것이 있습니다",
+    errno.EACCES: "읽거나 쓸 권한이 없습니다",
+    errno.EPERM: "읽거나 쓸 권한이 없습니다",
+    errno.EROFS: "쓸 수 없는 디스크입니다",
+    errno.EIO: "디스크가 읽거나 쓰지 못합니다",
+}
 # Compressed already.
 _DENSE = (".parquet", ".safetensors", ".block", ".png", ".zip")
 
@@ -159,6 +169,8 @@ def back_up(
             with _writable(fresh) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
                 _Writer(home, settings, out, work).write(now, with_lake=with_lake)
             contents = verify(fresh, work)
+            if not contents.manifest["files"]:
+                raise UsageError(f"백업할 것이 없음: {home.root}")
             size = fresh.stat().st_size
             fresh.replace(folder / name)
             _sync(folder)
@@ -270,7 +282,7 @@ class _Writer:
 
     def _tree(self, source: Path, name: str) -> None:
         """Write a file, or everything under a folder that is neither passing nor hidden."""
-        if source.is_symlink() or _PASSING.search(source.name):
+        if source.is_symlink() or _PASSING.search(source.name) or not source.exists():
             return
         if source.is_dir():
             for path in sorted(source.iterdir()):
@@ -308,6 +320,8 @@ class _Writer:
             if name.startswith("data/ledger/"):
                 self._accounts.append(_account(path.stem, copy))
         except (sqlite3.Error, DataError) as error:
+            if _is_full(error):
+                raise
             raise DataError(f"백업할 수 없는 파일: {path} ({error})") from error
         self._add(copy, name)
         copy.unlink()
@@ -750,15 +764,17 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = _REFUSED.get(error.errno or 0, f"파일을 다루지 못했습니다 ({error})")
         if error.errno in _NO_SPACE:
-            raise DataError(
-                f"{what} — 디스크에 자리가 없습니다. 있던 것은 그대로입니다."
-            ) from error
-        raise DataError(f"{what} — {error.strerror or error}") from error
-    except sqlite3.Error as error:
-        reason = (
-            "디스크에 자리가 없습니다"
-            if "full" in str(error) or "disk I/O" in str(error)
-            else error
-        )
+            reason = _FULL
         raise DataError(f"{what} — {reason}. 있던 것은 그대로입니다.") from error
+    except sqlite3.Error as error:
+        reason = _FULL if _is_full(error) else str(error)
+        raise DataError(f"{what} — {reason}. 있던 것은 그대로입니다.") from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether SQLite means that the disk took no more."""
+    return isinstance(error, sqlite3.Error) and any(
+        word in str(error) for word in ("is full", "disk I/O")
+    )

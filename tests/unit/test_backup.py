@@ -230,6 +230,20 @@ def test_a_damaged_book_makes_no_backup(lived_in):
     assert [p for p in (lived_in / "backups").iterdir() if p.name.endswith(".partial")] == []
 
 
+def test_a_home_may_hold_little_or_nothing(lived_in):
+    """What is not there is left out; of nothing there is no backup, and a folder must be one."""
+    shutil.rmtree(lived_in / "data")
+    with zipfile.ZipFile(backed_up(lived_in)) as file:
+        assert {name.split("/")[0] for name in file.namelist()} == {"config", "manifest.json"}
+
+    shutil.rmtree(lived_in / "config")
+    with pytest.raises(UsageError, match="백업할 것이 없음"):
+        backed_up(lived_in)
+    (lived_in / "file").touch()
+    with pytest.raises(DataError, match="폴더가 아닌 것"):
+        backup.back_up(*parts(lived_in), lived_in / "file")
+
+
 def test_one_at_a_time(lived_in):
     """A second backup into the same folder is refused while the first is made."""
     (lived_in / "backups").mkdir()
