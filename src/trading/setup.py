@@ -445,7 +445,14 @@ def _write(path: Path, text: str, mode: int) -> None:
 def _key_steps(installation: Installation) -> list[Step]:
     app = installation.settings.app
     if app.env is Env.DEMO:
-        return [Step(name="keys", text="데모에는 한국투자증권 키가 필요 없습니다.")]
+        keys = Step(name="keys", text="데모에는 한국투자증권 키가 필요 없습니다.")
+        if bootstrap.open_source(installation).sessions(app.market):
+            return [keys]
+        text = (
+            f"{MARKET_TEXT[app.market]} 시장의 기록이 내장되어 있지 않습니다. config/app.yaml의 data.dataset에 "
+            "기록 폴더를 적으십시오."
+        )
+        return [keys, Step(name="history", text=text, is_fine=False)]
     missing = installation.secrets.missing("real" if app.env is Env.REAL else "paper")
     if missing:
         return [

@@ -204,6 +204,14 @@ def test_what_is_there_stays(home: Path) -> None:
     assert (home / "config" / "app.yaml").read_text() == shipped
 
 
+def test_a_demo_without_records(home: Path) -> None:
+    """The embedded history is American: who chooses the Korean market hears what is missing."""
+    done = trading(home, "setup", "--yes", "--market", "krx", "--no-prefect")
+
+    assert done.code == 1
+    assert "data.dataset" in done.out
+
+
 def test_values_that_cannot_be_kept(home: Path) -> None:
     """A reference to another variable, an account that is none: said, shown to nobody, not written."""
     words = ("setup", "--yes", "--save-keys", "--no-key-test", "--no-prefect")
