@@ -100,7 +100,8 @@ class Outcome:
                 "계속 답이 없으면 trading check 로 살펴보십시오."
             )
         elif self.is_request:
-            lines.append("  도는 세션이 없어 거래소에 직접 물었습니다.")
+            if self.orders != Cancellation():
+                lines.append("  도는 세션이 없어 거래소에 직접 물었습니다.")
         else:
             lines.append("  도는 세션이 없습니다. 다음에 시작하는 세션이 따릅니다.")
         lines += self._orders()

@@ -109,6 +109,20 @@ def messages(root):
     return [json.loads(body)["message"] for (body,) in rows]
 
 
+def test_nobody_trades_yet(tmp_path):
+    """From an empty home: the words stand, the switch binds whoever resumes, nothing is canceled."""
+    said = trading(tmp_path, "halt", "--reason", "점검", "--json")
+    assert (said.code, said.json["state"], said.json["session_running"]) == (0, "halted", False)
+    assert "점검" in messages(tmp_path)[-1]
+
+    (tmp_path / "data" / "run" / control.HALT_FILE).touch()
+    refused = trading(tmp_path, "resume", "--json")
+    assert (refused.code, refused.json["state"], refused.json["word"]) == (1, "halted", "active")
+
+    nothing = trading(tmp_path, "cancel-all", "--json")
+    assert (nothing.code, nothing.json["canceled"], nothing.json["failed"]) == (0, [], [])
+
+
 def test_a_killed_session_leaves_no_order_behind(home):
     """kill -9: after the deadline its open orders are gone, it may only reduce, and that is told.
 

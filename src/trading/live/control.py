@@ -102,10 +102,11 @@ class Standing:
 
 def read(run_dir: Path, env: str, market: str) -> Standing:
     """Return the word on an account; what cannot be read counts as a halt."""
+    path = _path(run_dir, env, market)
     try:
-        asked = _standing(_body(_path(run_dir, env, market)))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        asked = _unreadable(f"{_UNREADABLE}: {error}")
+        asked = _standing(_body(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        asked = _unreadable(f"{_UNREADABLE}: {path}")
     halted_since = _switched_off(run_dir)
     if halted_since is None:
         return asked
@@ -338,7 +339,9 @@ def _changing(path: Path, *, mends: bool = False) -> Iterator[dict[str, Any]]:
                 _standing(body)
             except (ValueError, KeyError, TypeError) as error:
                 if not mends:
-                    raise DataError(f"{_UNREADABLE}: {path} ({error})") from error
+                    raise DataError(
+                        f"{_UNREADABLE}: {path} — trading halt, reduce, resume 가운데 하나로 다시 말해 주세요"
+                    ) from error
                 body = {}
             yield body
             _write(path, json.dumps(body, ensure_ascii=False, indent=1))
