@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from trading.clock import monotonic_seconds
 from trading.domain.account import VenueAccount
@@ -91,6 +91,10 @@ class Desk(Protocol):
 
     async def cancel(self, order: Order) -> None:
         """Send a cancel of all that is left of an order."""
+        ...
+
+    def tell_step(self, event: str, order: Order, **fields: Any) -> None:
+        """Write one step of an order's life into the trade log."""
         ...
 
 
@@ -288,6 +292,7 @@ class Bookkeeper:
                 await self._desk.accept(intent, acknowledgment(answer.listed))
             case Verdict.AMBIGUOUS:
                 self._engine.unclear.add(intent.intent_id)
+                self._desk.tell_step("주문 격리", self._engine.orders[intent.intent_id])
                 self._quarantine(
                     intent.symbol,
                     f"거래소의 어느 주문이 우리 것인지 가릴 수 없습니다: {intent.intent_id}",
@@ -301,6 +306,7 @@ class Bookkeeper:
                 self._engine.handle(Refused(intent_id=intent.intent_id, reason=reason))
                 self._journal.moved(intent.intent_id, OrderStatus.REJECTED, reason)
                 log.error("주문 미도착", intent_id=intent.intent_id)
+                self._desk.tell_step("주문 미도착", self._engine.orders[intent.intent_id])
 
     async def _take_listed(self, listed: VenueOrder, now: datetime) -> None:
         number = listed.venue_order_id

@@ -396,7 +396,7 @@ class LiveSession:
             order = self._engine.orders[intent_id]
             if order.status is not before.status:
                 self._journal.moved(intent_id, order.status)
-                self._tell_step("주문 소멸", order)
+                self.tell_step("주문 소멸", order)
         self._journal.observed(
             self._bars.close(), saw_open=self._saw_open, polled=self._feed.polls_prices
         )
@@ -553,7 +553,7 @@ class LiveSession:
         for booked in self._engine.booked[before:]:
             order = self._engine.orders[booked.intent.intent_id]
             self._journal.filled(booked, order.filled_quantity)
-            self._tell_step(
+            self.tell_step(
                 "체결",
                 order,
                 quantity=booked.fill.quantity,
@@ -583,7 +583,7 @@ class LiveSession:
         if order.status is not known.status:
             if order.intent.boundary != BOUNDARY_MANUAL:
                 self._journal.moved(order.intent.intent_id, order.status, order.reason)
-            self._tell_step("주문 상태 변경", order)
+            self.tell_step("주문 상태 변경", order)
 
     async def _carry(self, commands: Sequence[Command]) -> None:
         turns = self._obedience.turns
@@ -618,7 +618,7 @@ class LiveSession:
         """Send an intent that the ledger holds, once, and take the venue's answer over."""
         self._books.moved = True
         self._due_at.setdefault(intent.intent_id, self._pace.clock.now())
-        self._tell_step("주문 전송", self._engine.orders[intent.intent_id])
+        self.tell_step("주문 전송", self._engine.orders[intent.intent_id])
         try:
             ack = await self._broker.submit(intent)
         except OrderNotSentError as error:
@@ -645,7 +645,7 @@ class LiveSession:
         self._is_cut_off = True
         self._journal.moved(intent.intent_id, OrderStatus.SUBMITTED, reason)
         log.warning("주문이 나가지 못함", intent_id=intent.intent_id, reason=reason)
-        self._tell_step("주문이 나가지 못함", self._engine.orders[intent.intent_id], refusal=reason)
+        self.tell_step("주문이 나가지 못함", self._engine.orders[intent.intent_id], refusal=reason)
         self._books.ask(
             self._engine.orders[intent.intent_id],
             highest_before=self._left_after[intent.intent_id],
@@ -656,7 +656,7 @@ class LiveSession:
         self._engine.handle(Refused(intent_id=intent.intent_id, reason=reason))
         self._journal.moved(intent.intent_id, OrderStatus.REJECTED, reason)
         order = self._engine.orders[intent.intent_id]
-        self._tell_step("주문 거래소 거부", order, code=code, refusal=reason)
+        self.tell_step("주문 거래소 거부", order, code=code, refusal=reason)
         self._notifier.send(
             "order_refused",
             {
@@ -677,7 +677,7 @@ class LiveSession:
         )
         self._journal.moved(intent.intent_id, OrderStatus.UNKNOWN, reason)
         log.error("주문 결과 불명", intent_id=intent.intent_id, reason=reason, told=True)
-        self._tell_step("주문 결과 불명", self._engine.orders[intent.intent_id])
+        self.tell_step("주문 결과 불명", self._engine.orders[intent.intent_id])
         self._notifier.send("error", {"message": f"주문 결과를 모릅니다: {intent.intent_id}"})
 
     async def leave_again(self, intent: OrderIntent) -> None:
@@ -698,7 +698,7 @@ class LiveSession:
         """See ``books.Desk``."""
         self._journal.accepted(intent.intent_id, ack)
         commands = self._engine.handle(Accepted(intent_id=intent.intent_id, ack=ack))
-        self._tell_step("주문 접수", self._engine.orders[intent.intent_id])
+        self.tell_step("주문 접수", self._engine.orders[intent.intent_id])
         self._notifier.send(
             "order_submitted",
             {
@@ -714,41 +714,29 @@ class LiveSession:
         """Write that an order is being canceled and send that; see ``books.Desk``."""
         intent_id = order.intent.intent_id
         self._journal.moved(intent_id, OrderStatus.PENDING_CANCEL)
-        self._tell_step("취소 전송", order)
+        self.tell_step("취소 전송", order)
         self._books.moved = True
         try:
             await self._broker.cancel(order)
         except OrderNotSentError as error:
             log.warning("취소가 나가지 못함", intent_id=intent_id, reason=str(error))
-            self._tell_step("취소가 나가지 못함", order, refusal=str(error))
+            self.tell_step("취소가 나가지 못함", order, refusal=str(error))
             self._books.cancel_lost(order)
         except OrderRejectedError as error:
             # It was filled or gone already, or may not be canceled now: the listing says which.
             log.warning("취소 거부", intent_id=intent_id, reason=str(error))
-            self._tell_step("취소 거부", order, refusal=str(error))
+            self.tell_step("취소 거부", order, refusal=str(error))
             self._books.cancel_refused(order)
         except Exception as error:
             log.error("취소 결과 불명", intent_id=intent_id, reason=str(error))
-            self._tell_step("취소 결과 불명", order, refusal=str(error))
+            self.tell_step("취소 결과 불명", order, refusal=str(error))
             self._books.cancel_lost(order)
 
-    def _denied(self, intent: OrderIntent, code: str, status: OrderStatus) -> None:
-        """Tell of an order that a guard kept back."""
-        order = Order(intent=intent)._replace(status=status, reason=code)
-        self._tell_step("주문 내부 거부", order, code=code, refusal=reason_text(code))
-        self._notifier.send(
-            "order_refused",
-            {
-                "symbol": intent.symbol,
-                "side": str(intent.side),
-                "quantity": intent.quantity,
-                "limit": intent.limit,
-                "reason": code,
-            },
-        )
+    def tell_step(self, event: str, order: Order, **fields: Any) -> None:
+        """Write one step of an order's life into the trade log; each line says the whole order.
 
-    def _tell_step(self, event: str, order: Order, **fields: Any) -> None:
-        """Write one step of an order's life into the trade log; each line says the whole order."""
+        See ``books.Desk``.
+        """
         intent, market = order.intent, order.intent.exchange.market
         average = order.filled_amount / order.filled_quantity if order.filled_quantity else None
         trade_log.info(
@@ -772,6 +760,21 @@ class LiveSession:
             wish=intent.reason,
             reason=order.reason or reason_text(intent.reason),
             **fields,
+        )
+
+    def _denied(self, intent: OrderIntent, code: str, status: OrderStatus) -> None:
+        """Tell of an order that a guard kept back."""
+        order = Order(intent=intent)._replace(status=status, reason=code)
+        self.tell_step("주문 내부 거부", order, code=code, refusal=reason_text(code))
+        self._notifier.send(
+            "order_refused",
+            {
+                "symbol": intent.symbol,
+                "side": str(intent.side),
+                "quantity": intent.quantity,
+                "limit": intent.limit,
+                "reason": code,
+            },
         )
 
     def _mark(self) -> None:
