@@ -59,14 +59,6 @@ class Heartbeat:
             return now
         return self.venue_ts + (now - self.ts) * (self.speed or 0.0)
 
-    def wall_at(self, venue: datetime) -> datetime | None:
-        """Return when the venue's clock shows ``venue``; ``None`` where nobody can know."""
-        if self.venue_ts is None:
-            return venue
-        if not self.speed:
-            return None
-        return self.ts + (venue - self.venue_ts) / self.speed
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

@@ -4,7 +4,6 @@ Read from what the session leaves behind: ledger, lake, outbox, reports, backups
 miss tells it; the message is one of a kind, so that several may watch at once.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -181,10 +180,10 @@ def read_trace(installation: Installation, env: str, market: Market, session: da
     finally:
         ledger.close()
     if Event.HOURLY_STATUS in settings.notify.events:
-        found["hours"] = tuple(_told_hours(installation, market, session))
+        told = _told(installation, Event.HOURLY_STATUS, market, session)
+        found["hours"] = tuple(datetime.fromisoformat(ts) for ts in told if ts is not None)
     if Event.DAILY_REPORT in settings.notify.events and trace.reported:
-        told = _told(installation, Event.DAILY_REPORT, market, session)
-        found["reported"] = any(True for _ in told)
+        found["reported"] = bool(_told(installation, Event.DAILY_REPORT, market, session))
     return replace(trace, marks=tuple(marks), **found)  # type: ignore[arg-type]
 
 
@@ -360,24 +359,22 @@ def _deadlines(installation: Installation, beat: Heartbeat | None) -> Deadlines:
     )
 
 
-def _told_hours(installation: Installation, market: Market, session: date) -> Iterator[datetime]:
-    for body in _told(installation, Event.HOURLY_STATUS, market, session):
-        yield datetime.fromisoformat(body["ts"])
-
-
 def _told(
     installation: Installation, event: Event, market: Market, session: date
-) -> Iterator[dict[str, str]]:
-    """Yield the fields of the messages of ``event`` about a session that reached the outbox."""
+) -> list[str | None]:
+    """Return the instants of the messages of ``event`` about a session that reached the outbox."""
     path = installation.home.data_dir / "outbox.db"
     if not path.is_file():
-        return
+        return []
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)) as db:
-        rows = db.execute("SELECT DISTINCT body FROM outbox WHERE event = ?", (event,)).fetchall()
-    for (text,) in rows:
-        body = json.loads(text)
-        if body.get("market") == market and body.get("session") == session.isoformat():
-            yield body
+        rows = db.execute(_TOLD, (event, market, session.isoformat())).fetchall()
+    return [ts for (ts,) in rows]
+
+
+_TOLD = (
+    "SELECT DISTINCT json_extract(body, '$.ts') FROM outbox WHERE event = ? "
+    "AND json_extract(body, '$.market') = ? AND json_extract(body, '$.session') = ?"
+)
 
 
 def _backed_up(installation: Installation) -> datetime | None:

@@ -4,6 +4,7 @@ What a look sees is ``probe``, what must happen ``contract``, how it is shown ``
 """
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -41,6 +42,8 @@ Show = Callable[["Watch", Sample], None]
 _FREE_LOOKS = 3
 _MOST_STARTS = 3
 _STOP_SECONDS = 30.0
+# Disk full, quota used up, file too large.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PROCESS_TEXT = {"session": "세션", "exchange": "로컬 거래소", "monitor": "감시"}
 
 
@@ -226,7 +229,9 @@ class Watch:
         try:
             yield
         except (OSError, DataError, sqlite3.Error) as error:
-            self.findings[f"감시가 읽거나 쓰지 못함: {error}"] += 1
+            is_full = getattr(error, "errno", None) in _NO_SPACE or "full" in str(error)
+            reason = "디스크에 자리가 없음" if is_full else str(error)
+            self.findings[f"감시가 읽거나 쓰지 못함: {reason}"] += 1
 
     @property
     def is_closing(self) -> bool:
@@ -420,7 +425,7 @@ class Watch:
                 ("메모리", "MB", series.memory, self.settings.leak.memory_mb_per_hour),
                 ("열린 파일", "개", series.files, self.settings.leak.files_per_hour),
             ):
-                yield _judge(kind, figure, unit, series.seconds, values, beyond, self.settings.leak)
+                yield judge(kind, figure, unit, series.seconds, values, beyond, self.settings.leak)
 
 
 def _last_line(path: Path) -> str:
@@ -428,10 +433,11 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else "남긴 말 없음"
 
 
-def _judge(
+def judge(
     process: str, figure: str, unit: str, seconds: list[float], values: list[float],
     beyond: float, settings: LeakSettings,
 ) -> Leak:  # fmt: skip
+    """Return whether ``values`` at ``seconds`` grow by more than ``beyond`` an hour, beyond doubt."""
     is_long = len(seconds) > 2 and seconds[-1] - seconds[0] >= settings.least_minutes * 60.0
     found = trend(np.array(seconds), np.array(values)) if is_long else None
     grows = found is not None and found.grows(beyond=beyond, errors=settings.standard_errors)
