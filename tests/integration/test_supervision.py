@@ -173,7 +173,13 @@ def test_a_restart_before_the_deadline_is_left_alone(home):
     session = subprocess.Popen(command(root, *DEMO), stdout=log, stderr=log, env=environment())
     beat = root / "data" / "run" / "demo-us.json"
     with _said(root):
-        await_(lambda: json.loads(beat.read_text())["pid"] == session.pid, seconds=240)
+        await_(
+            lambda: (
+                session.poll() is not None or json.loads(beat.read_text())["pid"] == session.pid
+            ),
+            seconds=240,
+        )
+        assert session.poll() is None
 
     assert stood_in(root) is None
     assert len(_statuses(root, "pending_cancel")) == 0
