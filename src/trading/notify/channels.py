@@ -128,7 +128,7 @@ class MailChannel:
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.text)
         mail.add_alternative(message.html, subtype="html")
-        html = mail.get_payload(1)  # type: ignore[arg-type]
+        html = mail.get_payload(1)
         assert isinstance(html, EmailMessage)
         for picture in message.pictures:
             html.add_related(

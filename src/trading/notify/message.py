@@ -43,7 +43,7 @@ log = get_logger(__name__)
 TEST = "test"
 
 # An entry with so few lines is one line in a message that tells of many.
-_BRIEF = 10
+_BRIEF = 14
 # A subject is a line in a list of mails.
 _LONGEST_TITLE = 90
 

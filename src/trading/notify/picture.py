@@ -71,25 +71,24 @@ def _drawn(curve: Sequence[Sequence[Any]], benchmark: Curve) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     is_intraday = "T" in str(curve[0][0])
-    zone = ZoneInfo("Asia/Seoul")
     for points, color, width in ((benchmark, _BENCHMARK, 1.2), (curve, _EQUITY, 1.8)):
         if points is None or len(points) < 2:
             continue
         first = float(points[0][1])
         instants = [datetime.fromisoformat(str(at)) for at, _ in points]
         axes.plot(instants, [100.0 * float(v) / first for _, v in points], color=color, lw=width)  # type: ignore[arg-type]
-    locator = AutoDateLocator(minticks=3, maxticks=7, tz=zone if is_intraday else None)
+    zone = ZoneInfo("Asia/Seoul") if is_intraday else None
+    locator = AutoDateLocator(minticks=3, maxticks=7, tz=zone)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     # Months as numbers: the names would be English.
-    axes.xaxis.set_major_formatter(
-        ConciseDateFormatter(
-            locator,
-            tz=zone if is_intraday else None,
-            formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M"],
-            zero_formats=["", "%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M"],
-            offset_formats=["", "", "", "", "", ""],
-        )
+    labels = ConciseDateFormatter(  # type: ignore[no-untyped-call]
+        locator,
+        tz=zone,
+        formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M"],
+        zero_formats=["", "%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M"],
+        offset_formats=["", "", "", "", "", ""],
     )
+    axes.xaxis.set_major_formatter(labels)
     axes.tick_params(colors=_SOFT, labelsize=8, length=0)
     axes.grid(axis="y", color=_RULE, lw=0.8)
     axes.margins(x=0)
