@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from dashboard_home import LAST, PAGES, copy_of, finished
-from program import environment
+from program import environment, trading
 
 from trading.domain.decision import TradingState
 from trading.live import control
@@ -222,6 +222,47 @@ def test_a_password_hides_everything(visit, tmp_path, monkeypatch):
     assert any("초 동안 잠급니다" in one.value for one in other.error)
     _enter(other, "열려라 참깨")
     assert not other.metric
+
+
+@pytest.mark.slow
+def test_both_markets_in_one_home(visit, tmp_path, shared_data):
+    """Each account is chosen by name and speaks in its own money; the other is named below."""
+    root = copy_of(finished(), tmp_path / "home")
+    done = trading(
+        root, "demo", "--market", "krx", "--dataset", str(shared_data), "--no-prefect",
+        timeout=900,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+
+    at = visit(root)
+    assert at.selectbox[0].options == ["데모 · 한국", "데모 · 미국"]
+    assert at.selectbox[0].value.name == "데모 · 미국"
+    assert "데모 · 한국" in said(at)
+
+    at.selectbox[0].select_index(0).run()
+    worth = next(one.value for one in at.metric if one.label == "평가금액")
+    assert worth.endswith("원")
+    for page in PAGES[1:]:
+        at.switch_page(f"{page}.py").run()
+        assert not at.exception, page
+        assert not at.error, page
+        assert at.selectbox[0].value.name == "데모 · 한국"
+
+
+@pytest.mark.slow
+def test_models_that_were_taught(visit, home):
+    """Who trades, every question of the gate, and how far the features have drifted."""
+    done = trading(home, "demo", "--no-prefect", timeout=900)
+    assert done.code == 0, done.err
+
+    at = visit(home, "learners")
+    standing, asked = at.dataframe[0].value, at.dataframe[1].value
+
+    assert not at.error
+    assert list(standing["거래"]) == ["투표함"]
+    assert list(standing["자리"]) == ["챔피언"]
+    assert set(asked["결과"]) == {"통과", "못 넘음"}
+    assert "드리프트" in said(at)
 
 
 def _enter(at, password: str) -> None:

@@ -70,8 +70,8 @@ def _decision(account: Account, decision: Decision) -> None:
                 "바란 비중": one.weight,
                 "목표 수량": one.target_quantity,
                 "까닭": VERDICT_TEXT[one.verdict],
+                "주문": ordered.get(one.symbol, "없음"),
                 "코드": one.verdict.name,
-                "주문": ordered.get(one.symbol, ""),
             }
             for one in listed
         ]
