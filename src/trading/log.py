@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import sys
@@ -83,6 +84,9 @@ def configure(
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     _SINK.open(logs_dir, level=_LEVELS[level], console=console, keep_days=keep_days or {})
     threading.excepthook = _tell_thread_end
+    asyncio_lines = logging.getLogger("asyncio")
+    asyncio_lines.handlers = [_AsyncioLines()]
+    asyncio_lines.propagate = False
 
 
 def register_secret(value: str) -> None:
@@ -121,6 +125,15 @@ def _tell_thread_end(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None and ended.exc_type is not SystemExit:
         name = ended.thread.name if ended.thread is not None else ""
         get_logger(__name__).error("스레드가 오류로 끝남", thread=name, exc_info=ended.exc_value)
+
+
+class _AsyncioLines(logging.Handler):
+    """Puts into the log what asyncio says of tasks that failed and that nobody asked about."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = get_logger(__name__)
+        tell = log.error if record.levelno >= logging.ERROR else log.warning
+        tell("비동기 작업의 문제", detail=record.getMessage(), exc_info=record.exc_info)
 
 
 _SECRETS: list[str] = []

@@ -1,5 +1,7 @@
 """Log files, their masking, and their turning over."""
 
+import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -280,3 +282,23 @@ def test_a_log_that_cannot_be_written_stops_nobody(tmp_path):
     assert "정보 주문 접수  number=4 unwritten=" in done.stderr
     whole = (tmp_path / "trading.jsonl").read_text("utf-8").count("\n")
     assert whole + done.stderr.count("unwritten") == 5
+
+
+def test_a_task_that_nobody_asks_about_is_in_the_log(folder):
+    """What asyncio would say on stderr alone, with the stack of the task that failed."""
+
+    async def fail():
+        raise ValueError("아무도 묻지 않음")
+
+    async def main():
+        task = asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+
+    asyncio.run(main())
+
+    (line,) = lines(folder / "errors.jsonl")
+    assert line["event"] == "비동기 작업의 문제"
+    assert line["error"] == "ValueError: 아무도 묻지 않음"
+    assert "in fail" in line["stack"]

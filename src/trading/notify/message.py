@@ -338,6 +338,7 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "phase": ("단계", "text"),
     "pid": ("프로세스 번호", "text"),
     "seconds": ("걸린 시간 (초)", "text"),
+    "detail": ("자세히", "text"),
 }
 
 
