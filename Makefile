@@ -143,6 +143,9 @@ fuzz: setup
 serve: setup
 	@$(BIN)/python -m flows.serve
 
+dashboard: setup
+	@$(BIN)/trading dashboard
+
 mlflow: setup
 	@mkdir -p mlruns
 	@echo 'MLflow 화면: http://127.0.0.1:5000 (끝내려면 Ctrl+C)'
