@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
+from trading import config
 from trading.clock import ManualClock
 from trading.dashboard import server
 from trading.dashboard.lock import Lock
+from trading.domain.rules import shipped_config_dir
 from trading.errors import UsageError
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -74,3 +76,10 @@ def test_a_taken_port_is_said():
             server.check_port(port)
 
     server.check_port(port)
+
+
+def test_the_shipped_settings_are_the_defaults():
+    """A home without a word on the dashboard has the one that the file describes."""
+    shipped = config.Settings(shipped_config_dir()).app.dashboard
+
+    assert shipped == config.DashboardSettings()
