@@ -3,9 +3,10 @@
 Where the word is kept is ``control``; what a state allows is the engine's business.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import date
-from typing import Protocol
+from typing import Any, Protocol
 
 from trading.clock import monotonic_seconds
 from trading.domain.decision import TradingState
@@ -71,6 +72,22 @@ class Obedience:
         self.held_by: list[str] = []
         # How often the word has changed: what the guards said before may not be so any more.
         self.turns = 0
+
+    async def answer_until(self, opened: Coroutine[Any, Any, None]) -> None:
+        """Answer the operator while the session waits to begin: it will begin as he says."""
+        waiting = asyncio.create_task(opened)
+        try:
+            while not waiting.done():
+                await asyncio.wait({waiting}, timeout=_LOOK_SECONDS)
+                if self._watch is not None and not waiting.done():
+                    self._answer_early(self._watch.read())
+        finally:
+            waiting.cancel()
+        await waiting
+
+    def _answer_early(self, said: Standing) -> None:
+        nothing = Cancellation()
+        self._answer(lambda watch: watch.answer(said, said.state, (), nothing))
 
     async def begin(self, session: date, recorded: RecordedSession) -> None:
         """Take over the operator's word and what broken limits left of the session's freedom.

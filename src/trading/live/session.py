@@ -167,7 +167,7 @@ class LiveSession:
         """
         for symbol, exchange in zip(view.symbols, view.exchanges, strict=True):
             self._exchanges.setdefault(symbol, exchange)
-        await self._pace.open_session(start.session)
+        await self._obedience.answer_until(self._pace.open_session(start.session))
         await self._feed.subscribe(view.symbols)
         # Killed and started again in the middle of a day, it has seen a part of the bars only.
         self._saw_open = self._pace.clock.now() < start.open_ts

@@ -198,6 +198,24 @@ def test_the_operators_state_survives_a_restart(desk, state):
     assert other.engine.risk.state is TradingState.ACTIVE
 
 
+@pytest.mark.parametrize(("state", "taken"), [(TradingState.REDUCING, 0), (TradingState.HALTED, 1)])
+def test_a_halt_takes_sales_back_too(desk, state, taken):
+    """A working stop goes on in REDUCING; in a halt it is canceled, and made again afterwards."""
+    d = desk(held=HELD, exits=STOP)
+    (sent,) = tick(d, seconds=1)
+    d.accept(sent.intent)
+
+    commands = d.engine.handle(Halt(ts=d.open_ts, state=state))
+
+    assert [type(c) for c in commands] == [Cancel] * taken
+    if taken:
+        d.update(OrderStatus.CANCELED)
+        assert isinstance(tick(d, seconds=2)[0], Deny)
+        d.engine.handle(Halt(ts=d.open_ts, state=TradingState.ACTIVE))
+        (again,) = tick(d, seconds=3)
+        assert again.intent.quantity == sent.intent.quantity
+
+
 def test_a_quarantined_name_is_only_sold_and_a_frozen_one_left_alone(desk):
     """Doubt about one name costs that name its orders, and no other."""
     d = desk(held=HELD, exits=STOP)

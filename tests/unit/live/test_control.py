@@ -1,5 +1,6 @@
 """The operator's word: how it is kept, how a session follows it, and what is never sent meanwhile."""
 
+import asyncio
 import json
 import stat
 
@@ -9,7 +10,7 @@ from small_venue import Day, Steps, Told
 from trading.domain.decision import TradingState
 from trading.domain.order import Side
 from trading.errors import DataError
-from trading.live import control
+from trading.live import control, obedience
 from trading.live.control import By, Cancellation, Scope, Watch
 from trading.live.journal import Evidence, Journal, read_session
 from trading.live.session import LiveSession
@@ -132,7 +133,7 @@ async def test_nobody_speaks_nothing_changes(day):
 
 
 async def test_a_halt_takes_every_order_back(day):
-    """Purchases and sales; nothing leaves until it is over, and who said it is answered."""
+    """All that is open; nothing leaves until it is over, and who said it is answered."""
     day.plan(35, lambda: day.say(HALTED, reason="시장 급변"))
 
     await day.run()
@@ -204,6 +205,24 @@ async def test_the_word_comes_before_the_decision(day):
     assert day.recorded.allowed is HALTED
     (word,) = day.recorded.words
     assert word.is_before_decision
+
+
+async def test_a_word_before_the_session_begins_is_answered(day, monkeypatch):
+    """While it waits for its first order, half an hour before the open, the operator is not left alone."""
+    monkeypatch.setattr(obedience, "_LOOK_SECONDS", 0.01)
+
+    async def wait(_steps, _session):
+        day.say(HALTED)
+        while day.standing.obeyed is None:
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(Steps, "open_session", wait)
+
+    await day.run()
+
+    assert day.standing.obeyed.state is HALTED
+    assert day.venue.sent == []
+    assert day.recorded.words[0].is_before_decision
 
 
 async def test_the_ledger_remembers_a_lost_file(day):
