@@ -160,9 +160,11 @@ def outbox(installation: Installation) -> Finding:
     minutes = installation.settings.app.check.outbox_minutes
     before = (WallClock().now() - timedelta(minutes=minutes)).isoformat()
     with closing(_reader(path)) as db:
+        # One that is held for the quiet hours, or counts an error on, is not late.
         stuck, oldest = db.execute(
-            "SELECT count(*), min(created_at) FROM outbox WHERE sent_at IS NULL AND created_at < ?",
-            (before,),
+            "SELECT count(*), min(created_at) FROM outbox WHERE sent_at IS NULL AND created_at < ? "
+            "AND (attempts > 0 OR next_try_at < ?)",
+            (before, before),
         ).fetchone()
         reason = db.execute(
             "SELECT last_error FROM outbox WHERE sent_at IS NULL AND created_at < ? "
