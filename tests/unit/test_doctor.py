@@ -353,7 +353,10 @@ def test_messages_that_never_leave(home):
 
     early = (datetime.now(UTC) - timedelta(hours=5)).isoformat()
     with sqlite3.connect(home / "data" / "outbox.db") as db:
-        db.execute("UPDATE outbox SET created_at = ?, last_error = '535 비밀번호 거부'", (early,))
+        db.execute(
+            "UPDATE outbox SET created_at = ?, attempts = 3, last_error = '535 비밀번호 거부'",
+            (early,),
+        )
     db.close()
     stuck = stores.outbox(installation)
     assert code(stuck) == "OUTBOX_STUCK" and "535" in stuck["cause"]
