@@ -47,7 +47,7 @@ from trading.errors import (
 )
 from trading.execution.decide import Policy
 from trading.home import UNFINISHED_RESTORE
-from trading.live.guardian import heartbeat_mark
+from trading.live.guardian import heartbeat_mark, is_held
 from trading.live.journal import (
     accept_differences,
     closed_sessions,
@@ -560,7 +560,7 @@ def _opened(
         connect=connect,
         intake=Intake(lake, home, rules, calendar, source, terms),
         back_up=_daily_backup(installation),
-        guard=lambda: start_guardian(installation, env, market),
+        guard=lambda: ensure_guardian(installation, env, market),
         replays=env is Env.DEMO,
     )
     _days[context.key] = _OpenDay(
@@ -642,14 +642,16 @@ def close_day(key: str) -> None:
     day.lease.release()
 
 
-def start_guardian(installation: Installation, env: Env, market: Market) -> None:
-    """Start the process that stands in for a session once it shows no life any more.
+def ensure_guardian(installation: Installation, env: Env, market: Market) -> None:
+    """Start the process that stands in for a session once it shows no life, where none watches.
 
     It outlives the session: it ends by itself once that has ended, or after what it had to do.
     """
     home = installation.home
     run, output = run_dir(home), home.logs_dir / f"guardian-{env}-{market}.log"
     run.mkdir(parents=True, exist_ok=True)
+    if is_held(run / f"{env}-{market}.guardian.lock"):
+        return
     home.logs_dir.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "trading.cli", "--root", str(home.root), "guard-session",

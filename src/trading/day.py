@@ -6,8 +6,9 @@ repeated for the same market and session; what is done already is not done again
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import numpy as np
 from trading.briefing import before_open
 from trading.context import (
     Client,
+    Connection,
     DayContext,
     Prepared,
     briefing_path,
@@ -78,6 +80,9 @@ if TYPE_CHECKING:
     from trading.mlops.track import Venue
 
 log = get_logger(__name__)
+
+# How often a session looks whether its dead-man switch is there.
+_GUARD_SECONDS = 10.0
 
 STAGES = ("market_data", "features", "retrain", "premarket", "intraday", "closing")
 
@@ -472,12 +477,9 @@ async def _trade(
         )
         told = f"{context.run.run_id}:{context.session}"
         context.notifier.send("session_started", about | {"key": f"start:{told}"})
-        if context.guard is not None and not connection.pace.waits:
-            # In lock-step nothing happens at the venue while nobody moves its time.
-            context.guard()
         # Often enough that one late beat is no silence.
         beat = min(BEAT_SECONDS, app.supervision.dead_man_seconds / 4)
-        async with monitor.beating(every_seconds=beat):
+        async with _guarded(context, connection), monitor.beating(every_seconds=beat):
             outcome = await session.run(
                 start,
                 view,
@@ -498,6 +500,27 @@ async def _trade(
         }
         context.notifier.send("session_ended", about | ended)
         return outcome
+
+
+@contextlib.asynccontextmanager
+async def _guarded(context: DayContext, connection: Connection) -> AsyncIterator[None]:
+    """Have somebody watch the session while it runs, also when whoever did is killed."""
+    guard = context.guard
+    if guard is None or connection.pace.waits:
+        # In lock-step nothing happens at the venue while nobody moves its time.
+        yield
+        return
+
+    async def keep_on() -> None:
+        while True:
+            await asyncio.to_thread(guard)
+            await asyncio.sleep(_GUARD_SECONDS)
+
+    guarding = asyncio.create_task(keep_on(), name="guard")
+    try:
+        yield
+    finally:
+        guarding.cancel()
 
 
 def _drilled(

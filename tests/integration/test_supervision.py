@@ -89,6 +89,16 @@ def await_(holds, *, seconds):
         time.sleep(0.1)
 
 
+def _guards(root):
+    """Return the processes that watch a session of ``root``."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "status"])
+        if {"guard-session", str(root)} <= set(process.info["cmdline"] or ())
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
 def word(root):
     """Return what stands."""
     return control.read(root / "data" / "run", *PLACE)
@@ -165,7 +175,10 @@ def test_a_session_that_wakes_up_has_lost_its_account(home):
 
 @pytest.mark.slow
 def test_a_restart_before_the_deadline_is_left_alone(home):
-    """Killed and begun again, it is guarded as before, and what it had open is still open."""
+    """Killed and begun again, it is guarded as before, and what it had open is still open.
+
+    A guard that is killed is missed and made again.
+    """
     root = home(240)
     begin(root).kill()
 
@@ -184,12 +197,11 @@ def test_a_restart_before_the_deadline_is_left_alone(home):
     assert stood_in(root) is None
     assert len(_statuses(root, "pending_cancel")) == 0
     assert not word(root).is_given
-    guards = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if {"guard-session", str(root)} <= set(process.info["cmdline"] or ())
-    ]
+    guards = _guards(root)
     assert guards
+    for guard in guards:
+        guard.kill()
+    await_(lambda: set(_guards(root)) - set(guards), seconds=60)
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def watch(
     Parameters
     ----------
     path : Path
-        The heartbeat file. Beats up to the mark ``after`` are of an earlier session.
+        The heartbeat file. An end with the mark ``after`` is that of an earlier session.
     seconds : float
         How long a session may be silent, on a clock that stands still while the machine sleeps:
         a laptop that wakes up has its session's next beat to wait for, not all that it slept.
@@ -63,15 +63,15 @@ def watch(
         another one works on the account. That one gets the same time once more.
     """
     last: dict[str, Any] | None = None
-    mark, since, is_patient = after, elapsed(), True
+    mark, since, is_patient = 0, elapsed(), True
     while path.parent.is_dir():
         now = heartbeat_mark(path)
         if now not in (0, mark):
             found = _beat(path)
-            if found is not None:
+            if found is not None and found["phase"] != _ENDED:
                 mark, last, since, is_patient = now, found, elapsed(), True
-                if found["phase"] == _ENDED:
-                    return None
+            elif found is not None and now != after:
+                return None
         if elapsed() - since >= seconds:
             if last is None:
                 # It never began.
@@ -91,19 +91,25 @@ def watch(
 def is_succeeded(lease: Path, pid: int) -> bool:
     """Return whether ``pid`` is gone and another process holds the lease of its account."""
     import psutil
-    from filelock import FileLock, Timeout
 
     try:
         if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             return False
     except psutil.NoSuchProcess:
         pass
-    lock = FileLock(lease)
+    return is_held(lease)
+
+
+def is_held(lock: Path) -> bool:
+    """Return whether somebody holds ``lock``."""
+    from filelock import FileLock, Timeout
+
+    probe = FileLock(lock)
     try:
-        lock.acquire(timeout=0)
+        probe.acquire(timeout=0)
     except Timeout:
         return True
-    lock.release()
+    probe.release()
     return False
 
 

@@ -104,6 +104,7 @@ def test_an_earlier_end_is_not_this_one(life):
     life.plan = {3.0: life.beat}
     assert life.watch(after=mark) is not None
 
+    life.beat("closed")
     assert Life(life.path.parent).watch(after=heartbeat_mark(life.path)) is None
 
 
