@@ -107,7 +107,7 @@ class Outcome:
         lines += self._orders()
         if self.held_by:
             held = ", ".join(HELD_TEXT.get(code, code) for code in self.held_by)
-            lines.append(f"  그 밖에 막는 것: {held}. 오늘 세션이 끝날 때까지 축소만 허용됩니다.")
+            lines.append(f"  그 밖에 막는 것: {held}. 풀릴 때까지 축소만 허용됩니다.")
         return "\n".join(lines)
 
     def _orders(self) -> list[str]:
