@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
@@ -68,31 +69,15 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
-    """How one session of an account ended; money in minor units."""
-
-    session: date
-    equity: int
-    cash: int
-    state: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """An account's whole time: its run, the sessions begun, and how those that are over ended.
+    """The sessions that an account has begun and closed, in order, and what it earned in each.
 
     ``returns`` are the account's own, by the session that made them: money brought or taken is none.
     """
 
-    run: Run | None
     begun: tuple[date, ...]
-    closings: tuple[Closing, ...]
+    closed: tuple[date, ...]
     returns: tuple[tuple[date, float], ...]
-
-    @property
-    def start(self) -> int:
-        """Capital before the first session, in minor units; 0 where no run was written."""
-        return self.run.starting_cash if self.run is not None else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,29 +250,24 @@ def _read_only(home: "Home", account: Account) -> "SqliteLedger":
 def _story(home: "Home", account: Account, _stamps: tuple[Stamp, ...]) -> Story:
     with closing(_read_only(home, account)) as ledger:
         run = Run.latest(ledger)
-        begun, closings = set(), {}
+        begun: set[date] = set()
+        equity: dict[date, int] = {}
         for record in ledger.read(RecordKind.SESSION):
             if record.key.endswith(OPENED):
                 begun.add(record.session)
             elif record.key.endswith(CLOSED):
-                body = record.body
-                closings[record.session] = Closing(
-                    session=record.session,
-                    equity=body["equity"],
-                    cash=body["cash"],
-                    state=body["state"],
-                )
-        ended = tuple(closings[day] for day in sorted(closings))
-        returns: tuple[tuple[date, float], ...] = ()
-        if run is not None and ended:
-            curve = [(ended[0].session - timedelta(days=1), run.starting_cash)]
-            curve += [(one.session, one.equity) for one in ended]
+                equity[record.session] = record.body["equity"]
+        closed = sorted(equity)
+        returns: list[tuple[date, float]] = []
+        if run is not None and closed:
+            curve = [(closed[0] - timedelta(days=1), run.starting_cash)]
+            curve += [(day, equity[day]) for day in closed]
             of_account = holdings.account_returns(ledger, curve).tolist()
-            returns = tuple(zip((one.session for one in ended), of_account, strict=True))
+            returns = list(zip(closed, of_account, strict=True))
             # Of an account that held something when it was taken over the first point is its cash.
             returns = returns[1:] if run.positions else returns
     return Story(
-        run=run, begun=tuple(sorted(begun | closings.keys())), closings=ended, returns=returns
+        begun=tuple(sorted(begun | equity.keys())), closed=tuple(closed), returns=tuple(returns)
     )
 
 
@@ -380,8 +360,7 @@ def benchmark(home: "Home", account: Account) -> tuple[str, dict[date, float]]:
     MissingDataError
         If no session of the account has a report yet.
     """
-    for one in reversed(story(home, account).closings):
-        day = one.session
+    for day in reversed(story(home, account).closed):
         path = report_dir(home, account, day) / f"performance_{day}.json"
         if path.exists():
             body = read_json(path, _MADE_BY["performance"])
@@ -399,23 +378,23 @@ def benchmark(home: "Home", account: Account) -> tuple[str, dict[date, float]]:
 def risk_history(home: "Home", account: Account) -> list[RiskPoint]:
     """Return the VaR of every session that has a risk report, with the return that followed it."""
     told = story(home, account)
-    following = dict(zip(told.closings, told.closings[1:], strict=False))
+    following = dict(pairwise(told.closed))
     returns = dict(told.returns)
     points = []
-    for one in told.closings:
-        path = report_dir(home, account, one.session) / "risk.json"
+    for day in told.closed:
+        path = report_dir(home, account, day) / "risk.json"
         try:
             var, limit = _var_line(path, stamp(path))
         except FileNotFoundError:
             continue
-        after = following.get(one)
+        after = following.get(day)
         points.append(
             RiskPoint(
-                session=one.session,
+                session=day,
                 var=var,
                 limit=limit,
-                next_session=after.session if after is not None else None,
-                next_return=returns.get(after.session) if after is not None else None,
+                next_session=after,
+                next_return=returns.get(after) if after is not None else None,
             )
         )
     return points

@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 SEOUL: Final = ZoneInfo("Asia/Seoul")
 # As on the report's page: a rise is red and a fall blue, as Korean screens have it.
-UP, DOWN, PLAIN, SOFT, LINE = "#c81e1e", "#1d4ed8", "#16181d", "#6b7280", "#2456d6"
+UP, DOWN, LINE = "#c81e1e", "#1d4ed8", "#2456d6"
 _CHART: Final = {"displayModeBar": False, "scrollZoom": False}
 # Dates under a figure; more would touch each other.
 _LABELS: Final = 5
@@ -132,7 +132,7 @@ def plain(text: str) -> str:
 def session_choice(account: Account, *, key: str, closed: bool = False) -> date:
     """Let the reader choose a session, the last one first; only finished ones where ``closed``."""
     told = data.story(installation().home, account)
-    days = [one.session for one in told.closings] if closed else list(told.begun)
+    days = told.closed if closed else told.begun
     if not days:
         raise MissingDataError(
             "끝난 세션이 아직 없습니다. 세션이 끝나면 보입니다."
@@ -235,7 +235,7 @@ def report_table(one: Table) -> None:
 def _toned(value: object) -> str:
     if not isinstance(value, int | float) or not value:
         return ""
-    return f"color: {UP if value > 0 else DOWN if value < 0 else PLAIN}"
+    return f"color: {UP if value > 0 else DOWN}"
 
 
 # --- figures --------------------------------------------------------------------------------------

@@ -70,9 +70,11 @@ def _standing(now: AccountNow) -> None:
         )
     if now.state is not TradingState.ACTIVE:
         word = now.word
-        why = f" 운영자의 말: {word.reason}" if word.reason else ""
-        since = f" ({frame.when(word.since)}부터)" if word.since is not None else ""
-        st.warning(frame.plain(f"상태: {STATE_TEXT[now.state]}{since}.{why}"))
+        why = " 세션의 제한(하루 손실, 낙폭, 안전장치 훈련) 때문입니다."
+        if word.state is now.state:
+            since = f" {frame.when(word.since)}부터" if word.since is not None else ""
+            why = f" 운영자의 말{since}{f': {word.reason}' if word.reason else ''}"
+        st.warning(frame.plain(f"상태: {STATE_TEXT[now.state]}.{why}"))
 
 
 def _figures(now: AccountNow, curves: "_Curves | None") -> None:
