@@ -894,7 +894,11 @@ def _demo_credentials() -> "Credentials":
     from trading.broker.settings import Credentials
 
     return Credentials(
-        app_key=_DEMO_KEY, app_secret=_DEMO_KEY, account=_DEMO_ACCOUNT, hts_id="demo"
+        app_key=_DEMO_KEY,
+        app_secret=_DEMO_KEY,
+        account=_DEMO_ACCOUNT,
+        hts_id="demo",
+        is_secret=False,
     )
 
 

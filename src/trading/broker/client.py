@@ -94,7 +94,8 @@ class KisClient:
             credentials.app_key, credentials.app_secret, credentials.account,
             credentials.account[:8], credentials.hts_id,
         ):  # fmt: skip
-            register_secret(secret)
+            if credentials.is_secret:
+                register_secret(secret)
         self.market = market
         self.profile = profile
         self.instruments = dict(instruments)

@@ -90,13 +90,15 @@ class KisSettings(_Settings):
 class Credentials:
     """What identifies the customer; ``repr`` shows none of it.
 
-    ``account`` is the account number with or without dash and product code (default 01).
+    ``account`` is the account number with or without dash and product code (default 01). Those of
+    a local exchange are no secret (``is_secret``): masking them would mask plain words in logs.
     """
 
     app_key: str = field(repr=False)
     app_secret: str = field(repr=False)
     account: str = field(repr=False)
     hts_id: str = field(repr=False)
+    is_secret: bool = True
 
     def __post_init__(self) -> None:
         digits = self.account.replace("-", "").strip()

@@ -41,7 +41,9 @@ DONE, AGAIN, BROKEN = 0, 3, 70
 
 ACCOUNT = "7001000101"
 _KEY = "chaos-app-key-of-the-local-exchange-"
-_CREDENTIALS = Credentials(app_key=_KEY, app_secret=_KEY, account=ACCOUNT, hts_id="chaos")
+_CREDENTIALS = Credentials(
+    app_key=_KEY, app_secret=_KEY, account=ACCOUNT, hts_id="chaos", is_secret=False
+)
 _EXCHANGE_SECONDS = 20.0
 _POLL_SECONDS = 0.005
 # Session time between two looks at the whole portfolio; each costs a call.
