@@ -406,6 +406,9 @@ def load_secrets(root: Path) -> Secrets:
         value = getattr(secrets, name)
         if value is not None:
             register_secret(value.get_secret_value())
+            if name.endswith("_account"):
+                # Others write it without its dash, or without the product code.
+                register_secret(value.get_secret_value().replace("-", "")[:8])
     return secrets
 
 

@@ -99,6 +99,13 @@ def register_secret(value: str) -> None:
         _SECRETS[:] = sorted({*_SECRETS, value, _in_address(value)}, key=len, reverse=True)
 
 
+def masked(text: str) -> str:
+    """Return a text without the registered secrets: what another's server says may repeat one."""
+    for secret in _SECRETS:
+        text = text.replace(secret, _MASK)
+    return text
+
+
 def _in_address(value: str) -> str:
     return re.sub(
         rb"[^A-Za-z0-9_.~-]", lambda found: b"%%%02X" % found[0][0], value.encode()
@@ -177,9 +184,7 @@ def _redact(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
-        for secret in _SECRETS:
-            value = value.replace(secret, _MASK)
-        return value
+        return masked(value)
     if isinstance(value, MutableMapping):
         return {
             key: _MASK if _is_secret_key(key) and item not in (None, "") else _masked(item)

@@ -19,12 +19,14 @@ from mail_server import Mailbox
 from program import CHECKOUT, EAGER, Answer, command, configure, environment, trading
 from venue_home import CALLS, SESSION, Venue
 
+from trading.broker.settings import Credentials
 from trading.config import Secrets
+from trading.errors import ConfigError
 
 # Long and odd enough to be found nowhere by chance, and to change in every way of writing.
 KNOWN: Mapping[str, str] = {
     "KIS_REAL_APP_KEY": "PSrealKnownAppKey0123456789abcdef+/Q",
-    "KIS_REAL_APP_SECRET": "realKnownSecret/+=&\"quote'가나다" + "x7" * 20,
+    "KIS_REAL_APP_SECRET": "realKnownSecret/+=&\"quote'%2F" + "x7" * 20,
     "KIS_REAL_ACCOUNT": "61728394-01",
     "KIS_PAPER_APP_KEY": "PSpaperKnownAppKey9876543210fedcba+/",
     "KIS_PAPER_APP_SECRET": "paperKnownSecret/+=%20" + "y8" * 20,
@@ -34,6 +36,8 @@ KNOWN: Mapping[str, str] = {
     "TRADING_MAIL_TO": "who-receives-it@example.com",
     "TRADING_DASHBOARD_PASSWORD": "dashboard-known-pass/+ 1",
 }
+# The part of a webhook's address that opens the door.
+HOOK = "/services/T00/very-known-hook+path"
 # The demo's exchange is asked with the known keys instead of those that mean nothing.
 DEMO = """
 import os, sys
@@ -121,7 +125,7 @@ def outside() -> Iterator[tuple[Mailbox, list[str], dict[str, str]]]:
     _Hook.bodies = []
     hook = HTTPServer(("127.0.0.1", 0), _Hook)
     threading.Thread(target=hook.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{hook.server_port}/services/T00/very-known-hook+path"
+    url = f"http://127.0.0.1:{hook.server_port}{HOOK}"
     secrets = {**KNOWN, "TRADING_WEBHOOK_URL": url}
     assert {name.upper() for name in Secrets.model_fields} == set(secrets)
     yield mailbox, logins, secrets
@@ -157,7 +161,7 @@ def assert_clean(root: Path, answers: list[Answer], secrets: Mapping[str, str]) 
         if name.endswith("ACCOUNT")
     }
     shorter = {f"{name}, eight digits": value[:8] for name, value in numbers.items()}
-    assert leaks(places(), {**secrets, **numbers, **shorter}) == []
+    assert leaks(places(), {**secrets, **numbers, **shorter, "path of the webhook": HOOK}) == []
     assert leaks(elsewhere, tokens) == []
 
 
@@ -224,6 +228,15 @@ def test_paper_trading_writes_no_secret(tmp_path, outside):
     assert answers[2].code in (0, 1), answers[2].err
     assert (root / "data" / "broker").is_dir()
     assert_clean(root, answers, {**secrets, "wrong": wrong["KIS_PAPER_APP_SECRET"]})
+
+
+@pytest.mark.parametrize("key", ["열쇠" * 9, "key with a line\nbreak", "copied\u200bwith more"])
+def test_a_key_that_no_header_can_carry_is_told(key):
+    """A letter that was copied by mistake is told at once, without showing the key."""
+    with pytest.raises(ConfigError, match="쓸 수 없는 글자") as told:
+        Credentials(app_key="a" * 36, app_secret=key, account="61728394-01", hts_id="user01")
+
+    assert key not in str(told.value)
 
 
 def test_what_it_would_find(tmp_path):

@@ -107,6 +107,11 @@ class Credentials:
         if len(digits) != 10 or not digits.isdigit():
             raise ConfigError("계좌번호는 숫자 10자리(또는 8자리-2자리)여야 합니다")
         object.__setattr__(self, "account", digits)
+        if not all(key.isascii() and key.isprintable() for key in (self.app_key, self.app_secret)):
+            # No header can carry it: every call would fail, and none say why.
+            raise ConfigError(
+                "앱키나 앱시크릿에 쓸 수 없는 글자가 있습니다. 다시 복사해 넣어 주십시오"
+            )
 
     def fingerprint(self, host: str) -> str:
         """Return a name for what belongs to this key at this host, without revealing the key."""

@@ -6,6 +6,7 @@ Who decides that something is worth a message is the caller; what the log keeps 
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -55,5 +56,7 @@ def open_notifier(
     url = webhook_url or settings.webhook.url
     if url is not None:
         register_secret(url.get_secret_value())
+        # A service that refuses may name the path alone, and it is the path that opens the door.
+        register_secret(urlsplit(url.get_secret_value()).path.rstrip("/"))
         channels.append(WebhookChannel(settings.webhook, url=url))
     return OutboxNotifier(path, settings=settings, channels=channels or [LogChannel()], clock=clock)

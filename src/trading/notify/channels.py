@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from trading.errors import ConfigError, DeliveryError
-from trading.log import get_logger
+from trading.log import get_logger, masked
 from trading.notify.message import Message
 from trading.notify.settings import MailSettings, WebhookSettings
 
@@ -443,5 +443,6 @@ def _slack_text(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    # A server may repeat the address that it was asked at, or the mail address that it refuses.
+    line = masked(" ".join(text.split()))
     return line if len(line) <= _LONGEST_ANSWER else f"{line[:_LONGEST_ANSWER]}…"
