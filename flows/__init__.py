@@ -3,10 +3,13 @@
 import asyncio
 import os
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_SERVER = "prefect.server.api.server:create_app"
 
 _SERVICES = (
     "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM", "EVENT_LOGGER", "EVENT_PERSISTER",
@@ -23,6 +26,7 @@ def use_local_api(data_dir: Path) -> None:
     """
     folder = data_dir / "prefect"
     folder.mkdir(parents=True, exist_ok=True)
+    _end_servers_left_in(folder)
     os.environ |= {
         # Empty, not absent: prefect.toml names the server of ``make serve``.
         "PREFECT_API_URL": "",
@@ -33,12 +37,28 @@ def use_local_api(data_dir: Path) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_TO_API_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "true",
         # A server that lives as long as one command schedules, cleans and alarms nothing.
         **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _SERVICES},
     }
+
+
+def _end_servers_left_in(folder: Path) -> None:
+    """End servers of ``folder`` whose command was killed: they would stay until the next boot."""
+    import psutil
+
+    for process in psutil.process_iter(["cmdline"]):
+        if not any(_SERVER in word for word in process.info["cmdline"] or ()):
+            continue
+        # Gone meanwhile, or somebody else's.
+        with suppress(psutil.Error):
+            parent = process.parent()
+            is_left = parent is None or "python" not in "".join(parent.cmdline()[:1])
+            if is_left and process.environ().get("PREFECT_HOME") == str(folder):
+                process.terminate()
 
 
 def run_here(flow: Coroutine[Any, Any, T]) -> T:

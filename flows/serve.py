@@ -53,6 +53,8 @@ def main(
             raise UsageError("prefect.yaml이 있는 폴더에서 실행해 주세요.")
         os.environ.setdefault("PREFECT_API_URL", _configured_url())
         os.environ.setdefault("DO_NOT_TRACK", "true")
+        # prefect.yaml deploys this folder under its name in the environment, which only shells keep.
+        os.environ["PWD"] = str(Path.cwd())
         # The pages ask the server at the address by which everybody else does.
         os.environ.setdefault("PREFECT_SERVER_UI_API_URL", os.environ["PREFECT_API_URL"])
         home.logs_dir.mkdir(parents=True, exist_ok=True)

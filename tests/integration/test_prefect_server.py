@@ -2,15 +2,21 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
+from program import configure
+
+from trading.domain.instrument import Market
+from trading.store.lake import Lake
 
 CHECKOUT = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")
@@ -23,6 +29,15 @@ DEPLOYMENTS = {
     "hourly-report",
     "research",
 }
+AUTOMATIONS = {
+    "멎은 실행 정리",
+    "시작하지 못한 실행 정리",
+    "죽은 실행 알림",
+    "죽은 하루 다시 시작",
+    "늦은 실행 알림",
+    "조용한 예약 알림",
+}
+ENDS = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 class Server:
@@ -37,6 +52,7 @@ class Server:
         self.project.mkdir()
         for name in ("prefect.yaml", "prefect.toml", "flows", "tasks"):
             (self.project / name).symlink_to(CHECKOUT / name)
+        configure(self.project, {})
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
             "PREFECT_HOME": str(folder / "home"),
@@ -64,20 +80,36 @@ class Server:
             timeout=120,
         )
 
-    def ask(self, path: str, body: dict | None = None):
+    def prepare(self) -> subprocess.CompletedProcess[str]:
+        """Make pool, deployments and automations, as ``make serve`` and systemd do."""
+        return subprocess.run(
+            [sys.executable, "-m", "flows.serve", "--prepare"],
+            cwd=self.project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def ask(self, path: str, body: dict | None = None, method: str | None = None):
         request = urllib.request.Request(
             f"{self.url}{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
+            method=method,
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+            return json.loads(answer.read() or "null")
 
     def is_up(self) -> bool:
         try:
             return self.ask("/health") is True
         except OSError:
             return False
+
+
+def automations(server: Server) -> list[dict]:
+    return server.ask("/automations/filter", {"limit": 100})
 
 
 def wait_for(condition, *, seconds: float):
@@ -96,10 +128,8 @@ def server(tmp_path_factory) -> Iterator[Server]:
     server = Server(folder)
     try:
         wait_for(server.is_up, seconds=90)
-        pool = server.prefect("work-pool", "create", "trading", "--type", "process")
-        assert pool.returncode == 0, pool.stderr
-        deployed = server.prefect("deploy", "--all")
-        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        prepared = server.prepare()
+        assert prepared.returncode == 0, prepared.stdout + prepared.stderr
         yield server
     finally:
         server.process.terminate()
@@ -111,6 +141,73 @@ def test_every_deployment_is_there(server):
     found = server.ask("/deployments/filter", {})
 
     assert {deployment["name"] for deployment in found} == DEPLOYMENTS
+
+
+def test_only_what_trades_nothing_waits_for_its_like(server):
+    """Training, filling and messages wait; a day has the lease, which outlives the server."""
+    limits = {
+        d["name"]: (d["global_concurrency_limit"] or {}).get("limit")
+        for d in server.ask("/deployments/filter", {})
+    }
+
+    days = {name for name in DEPLOYMENTS if name.startswith("daily")}
+    assert limits == {name: None if name in days else 1 for name in DEPLOYMENTS}
+
+
+def test_prepared_twice(server):
+    """What was made once is not made again, and what a person has paused stays paused."""
+    (paused,) = [a for a in automations(server) if a["name"] == "늦은 실행 알림"]
+    server.ask(f"/automations/{paused['id']}", {"enabled": False}, method="PATCH")
+
+    again = server.prepare()
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "(새로 만든 것 0가지)" in again.stdout
+    found = automations(server)
+    assert sorted(a["name"] for a in found) == sorted(AUTOMATIONS)
+    assert [a["name"] for a in found if not a["enabled"]] == ["늦은 실행 알림"]
+    assert all(re.search("[가-힣]", a["description"]) for a in found)
+
+
+def test_parameters_are_described_in_korean(server):
+    """Whoever starts a run on the pages reads what each field takes."""
+    for deployment in server.ask("/deployments/filter", {}):
+        fields = deployment["parameter_openapi_schema"]["properties"]
+        missing = [
+            n for n, f in fields.items() if not re.search("[가-힣]", f.get("description", ""))
+        ]
+        assert not missing, (deployment["name"], missing)
+
+
+def test_a_range_is_filled_by_name(server):
+    """``prefect deployment run backfill --param from=… --param to=…`` fills that range.
+
+    A worker runs it; its page tells in Korean what came.
+    """
+    started = server.prefect(
+        "deployment", "run", "backfill",
+        "--param", "from=2005-01-03", "--param", "to=2005-03-31", "--param", 'kinds=["daily"]',
+    )  # fmt: skip
+    assert started.returncode == 0, started.stdout + started.stderr
+
+    worked = server.prefect("worker", "start", "--pool", "trading", "--run-once")
+
+    assert worked.returncode == 0, worked.stdout + worked.stderr
+
+    def ended() -> dict | None:
+        runs = server.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["backfill"]}}})
+        return next((run for run in runs if run["state_type"] in ENDS), None)
+
+    run = wait_for(ended, seconds=60)
+    assert (run["state_name"], run["name"]) == (
+        "Completed",
+        "시세 채우기 설정된 시장 2005-01-03 ~ 2005-03-31",
+    )
+    (page,) = server.ask("/artifacts/filter", {"artifacts": {"key": {"any_": ["backfill"]}}})
+    assert "daily: " in page["data"]
+    lake = Lake(server.project / "data" / "lake")
+    days = lake.sessions(Market.US)
+    assert (days[0], days[-1]) == (date(2005, 1, 3), date(2005, 3, 31))
 
 
 def test_scheduled_runs_appear(server):
