@@ -4,9 +4,10 @@ A file is read again when its time or size has changed. What is missing raises `
 what is broken ``DataError``, each with a sentence that says how to get it.
 """
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -151,7 +152,8 @@ def accounts(home: "Home") -> list[Account]:
     found = []
     for path in sorted((home.data_dir / "ledger").glob("*.db")):
         env, _, market = path.stem.partition("-")
-        if market in set(Market):
+        # A file without a byte is one whose maker was killed before it wrote.
+        if market in set(Market) and path.stat().st_size:
             found.append(Account(env=env, market=Market(market)))
     return sorted(
         found, key=lambda a: (list(ENV_TEXT).index(a.env) if a.env in ENV_TEXT else 9, a.market)
@@ -211,7 +213,8 @@ def decision(home: "Home", account: Account, day: date) -> Decision:
 
 def account_now(home: "Home", account: Account) -> AccountNow:
     """Return the account as it is now."""
-    return overview.account_now(home, account.env, account.market)
+    with _told(home, account):
+        return overview.account_now(home, account.env, account.market)
 
 
 def zone_of(market: Market) -> ZoneInfo:
@@ -242,13 +245,30 @@ def _ledger_stamp(home: "Home", account: Account) -> tuple[Stamp, ...]:
     return tuple(found)
 
 
-def _read_only(home: "Home", account: Account) -> "SqliteLedger":
-    return bootstrap.open_ledger(home, account.env, account.market, read_only=True)
+@contextlib.contextmanager
+def _reading(home: "Home", account: Account) -> Iterator["SqliteLedger"]:
+    """Open the ledger of an account beside whoever writes it."""
+    with _told(home, account):
+        ledger = bootstrap.open_ledger(home, account.env, account.market, read_only=True)
+        with contextlib.closing(ledger):
+            yield ledger
+
+
+@contextlib.contextmanager
+def _told(home: "Home", account: Account) -> Iterator[None]:
+    """Say in Korean that a ledger cannot be read, whatever SQLite says of it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        path = bootstrap.ledger_path(home, account.env, account.market)
+        raise DataError(
+            f"장부를 읽지 못했습니다: {path} ({error}). 곧 다시 봅니다. 이어지면 trading check 로 살펴보십시오."
+        ) from error
 
 
 @lru_cache(maxsize=16)
 def _story(home: "Home", account: Account, _stamps: tuple[Stamp, ...]) -> Story:
-    with closing(_read_only(home, account)) as ledger:
+    with _reading(home, account) as ledger:
         run = Run.latest(ledger)
         begun: set[date] = set()
         equity: dict[date, int] = {}
@@ -275,7 +295,7 @@ def _story(home: "Home", account: Account, _stamps: tuple[Stamp, ...]) -> Story:
 def _session(
     home: "Home", account: Account, day: date, _stamps: tuple[Stamp, ...]
 ) -> RecordedSession:
-    with closing(_read_only(home, account)) as ledger:
+    with _reading(home, account) as ledger:
         return read_session(ledger, day)
 
 
@@ -285,7 +305,7 @@ def _orders(home: "Home", account: Account, _stamps: tuple[Stamp, ...]) -> tuple
 
     # Decisions and marks are most of a ledger, and tell nothing of orders.
     by_session: dict[date, list[Record]] = {}
-    with closing(_read_only(home, account)) as ledger:
+    with _reading(home, account) as ledger:
         for record in ledger.read(*_ORDER_KINDS):
             by_session.setdefault(record.session, []).append(record)
     found: list[PlacedOrder] = []

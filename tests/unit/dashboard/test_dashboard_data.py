@@ -1,6 +1,8 @@
 """What the pages read when files are missing, broken, or change under their hands."""
 
+import contextlib
 import json
+import sqlite3
 
 import pytest
 
@@ -36,16 +38,29 @@ def test_an_empty_home_has_nothing_and_says_so(empty):
 
 
 def test_accounts_are_the_ledgers(empty):
-    """Both markets and every environment, in a fixed order; other files are none."""
+    """Both markets and every environment, in a fixed order; other and empty files are none."""
     folder = empty.data_dir / "ledger"
     folder.mkdir(parents=True)
     for name in ("real-krx.db", "demo-us.db", "demo-krx.db", "demo-us.db-wal", "notes.db"):
-        (folder / name).touch()
+        (folder / name).write_bytes(b"x")
+    (folder / "paper-us.db").touch()
 
     found = data.accounts(empty)
 
     assert [f"{one.env}-{one.market}" for one in found] == ["demo-krx", "demo-us", "real-krx"]
     assert found[0].name == "데모 · 한국"
+
+
+def test_a_ledger_without_tables_is_said(empty):
+    """SQLite's English stays out of the sentence's head; the file and what to do are in it."""
+    path = empty.data_dir / "ledger" / "demo-us.db"
+    path.parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE other (one INTEGER)")
+
+    for read in (data.story, data.orders, data.account_now):
+        with pytest.raises(DataError, match=r"장부를 읽지 못했습니다: .*demo-us\.db"):
+            read(empty, US)
 
 
 def test_a_file_is_read_again_when_it_changes(tmp_path):
