@@ -98,7 +98,8 @@ def _day_by_prefect(home: Home, market: Market) -> dict[str, Any]:
         state = await daily_trading(market=market, root=str(home.root), return_state=True)
         if state.name == "Skipped":
             raise NothingLeftError(state.message or "건너뛰었습니다.")
-        summary: dict[str, Any] = await state.aresult()
+        summary = await state.aresult()
+        assert isinstance(summary, dict)
         return summary
 
     return run_here(one_day())
