@@ -12,6 +12,7 @@ def test_only_what_came_since(tmp_path):
     get_logger("trading.live.session").error("받아들일 수 없는 통보", reason="순서")
     get_logger("trading.live.session").warning("시세 지연")
     first, again = tail.news(), tail.news()
+    log.configure(None)
 
     assert [(one.event, one.detail) for one in first] == [("받아들일 수 없는 통보", "순서")]
     assert again == ()
