@@ -85,6 +85,7 @@ def train(
         "trained": [report.to_json() for report in found.trained],
         "not_due": [report.family for report in found.reports if not report.trained],
         "missed": dict(found.missed),
+        "silent": dict(found.silent),
     }
     if as_json:
         print_json(body)

@@ -257,7 +257,7 @@ def search_models(
         venue, context.home, models, family=sought.family, force=True,
         bias=evidence_bias(context), chosen=sought.chosen, others=sought.tracks,
     )  # fmt: skip
-    return sought.to_json(), Outcomes(reports=(report,), missed={})
+    return sought.to_json(), Outcomes(reports=(report,), missed={}, silent={})
 
 
 def tell_training(context: DayContext, found: "Outcomes") -> StageResult:
@@ -281,7 +281,7 @@ def tell_training(context: DayContext, found: "Outcomes") -> StageResult:
                     "report": report.page,
                 },
             )
-    if not found.trained and not found.missed:
+    if not (found.trained or found.missed or found.silent):
         return StageResult(stage="retrain", message="아직 다시 학습할 때가 아닙니다.", skipped=True)
     lines = text(found)
     return StageResult(

@@ -22,6 +22,7 @@
     ├─ LeaseLostError              somebody else writes this account: stop at once
     ├─ DeliveryError               a message did not go out: later again, from the outbox
     └─ ModelError                  keep the champion, report
+       └─ AbstentionError          keep the champion: a verdict, no failure
 
 Messages are Korean: the command line shows them as they are.
 """
@@ -134,3 +135,7 @@ class DeliveryError(TradingError):
 
 class ModelError(TradingError):
     """A model cannot be trained, loaded or trusted; keep the champion."""
+
+
+class AbstentionError(ModelError):
+    """What was taught has no view of anything; that is its answer, and nothing failed."""

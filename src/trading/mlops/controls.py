@@ -13,6 +13,7 @@ import numpy as np
 from trading.domain.arrays import FloatArray, IntArray
 from trading.errors import ModelError
 from trading.models.base import Dataset, Fitted, Learner, ValidationSettings
+from trading.models.pooled import Pooled
 from trading.models.validation import folds, outcome, walk_forward
 
 # Fewer independent draws say too little of their own spread.
@@ -53,7 +54,7 @@ def examine(
     seed: int,
     draws: int = LEAST_DRAWS,
 ) -> list[Control]:
-    """Return every control of a learner that forecasts, the cheap ones first.
+    """Return every control that a learner which forecasts can be asked, the cheap ones first.
 
     Parameters
     ----------
@@ -74,15 +75,17 @@ def examine(
     data = replace(data, history=None)
     some = {"rank_min_names": rank_min_names, "seed": seed}
     found = [
-        constant_target(learner, data, settings, **some),
         future_rows(learner, data, settings, seed=seed),
         inside_the_fold(learner, data, settings, seed=seed),
     ]
     if data.window > 2:
         found.append(order_in_window(learner, data, settings, seed=seed))
+    # Who looks at returns alone sees no planted feature and is taught no label.
+    if not isinstance(learner, Pooled):
+        found.insert(0, constant_target(learner, data, settings, **some))
+        found.append(oracle(learner, data, settings, **some))
     return [
         *found,
-        oracle(learner, data, settings, **some),
         purged(data, settings, rank_min_names=rank_min_names, seed=seed, draws=draws),
         shuffled_labels(learner, data, settings, **some, draws=draws),
         noise_features(learner, data, settings, **some, draws=draws),

@@ -20,7 +20,7 @@ from trading.clock import WallClock, monotonic_seconds
 from trading.domain.instrument import Market
 from trading.domain.market import AdjustedPanel
 from trading.domain.wording import model_text
-from trading.errors import ModelError
+from trading.errors import AbstentionError, ModelError
 from trading.features.pipeline import FeatureSettings, fingerprint
 from trading.log import get_logger
 from trading.mlops import gate, health, promote
@@ -91,11 +91,13 @@ class RetrainReport:
 class Outcomes:
     """What a training of several families came to.
 
-    ``missed`` says in Korean, by family, why there is no report: the champion stays.
+    ``missed`` says in Korean, by family, why there is no report: the champion stays. ``silent``
+    says the same of those that were taught and have no view: nothing failed.
     """
 
     reports: tuple[RetrainReport, ...]
     missed: Mapping[str, str]
+    silent: Mapping[str, str]
 
     @property
     def trained(self) -> tuple[RetrainReport, ...]:
@@ -123,7 +125,7 @@ def retrain_all(
     deadline = monotonic_seconds() + 60.0 * minutes
     market = venue.adjusted.market
     former = {family: last_report(home, market, family) for family in families}
-    reports, missed = [], {}
+    reports, missed, silent = [], {}, {}
     for family in sorted(families, key=lambda one: _taught_through(former[one])):
         latest = former[family]
         left = deadline - monotonic_seconds()
@@ -145,10 +147,13 @@ def retrain_all(
                     deadline=deadline,
                 )
             )  # fmt: skip
+        except AbstentionError as error:
+            silent[family] = str(error)
+            log.info("모델 기권, 챔피언 유지", family=family, reason=str(error))
         except ModelError as error:
             missed[family] = str(error)
             log.error("학습 실패, 챔피언 유지", family=family, reason=str(error), told=True)
-    return Outcomes(reports=tuple(reports), missed=missed)
+    return Outcomes(reports=tuple(reports), missed=missed, silent=silent)
 
 
 def _taught_through(latest: RetrainReport | None) -> str:
@@ -557,4 +562,5 @@ def text(outcomes: Outcomes) -> list[str]:
         f"{model_text(report.family, report.version)}: {report.reason}"
         for report in outcomes.trained
     ]
-    return lines + [f"{model_text(family)}: {why}" for family, why in outcomes.missed.items()]
+    others = {**outcomes.missed, **outcomes.silent}
+    return lines + [f"{model_text(family)}: {why}" for family, why in others.items()]

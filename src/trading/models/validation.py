@@ -12,7 +12,7 @@ import numpy as np
 
 from trading import measures
 from trading.domain.arrays import BoolArray, FloatArray, IntArray
-from trading.errors import ModelError
+from trading.errors import AbstentionError, ModelError
 from trading.features.cross_section import percentile_rank
 from trading.models.base import Dataset, Learner, ValidationSettings, view
 
@@ -136,7 +136,9 @@ def walk_forward(
     Raises
     ------
     ModelError
-        If no date is left to test, the learner abstains from all or its forecasts are all equal.
+        If no date is left to test.
+    AbstentionError
+        If the learner abstains from all, or its forecasts are all equal.
     """
     *_, forecast = forecasts(dataset, learner, settings, seed=seed)
     return outcome(dataset, forecast, settings, rank_min_names=rank_min_names)
@@ -268,15 +270,15 @@ def outcome(
 
     Raises
     ------
-    ModelError
+    AbstentionError
         If there is no forecast, or all are equal.
     """
     at = np.flatnonzero(np.isfinite(forecast))
     if len(at) == 0:
-        raise ModelError("모델이 모든 종목에서 기권함: 잴 예측이 없음")
+        raise AbstentionError("모델이 모든 종목에서 기권함: 잴 예측이 없음")
     scale = float(forecast[at].std())
     if scale < 1e-9:
-        raise ModelError("모델의 예측이 모두 같음: 학습할 것이 없음")
+        raise AbstentionError("모델의 예측이 모두 같음: 학습할 것이 없음")
 
     rows, position = np.unique(dataset.row[at], return_inverse=True)
     shape = (len(rows), int(dataset.column.max()) + 1)

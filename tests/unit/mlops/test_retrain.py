@@ -270,3 +270,11 @@ def test_killed_and_started_again(home, venue, track, undisturbed, kill):
 
     assert done.returncode == 0, done.stderr
     assert state(home) == undisturbed
+
+
+def test_who_has_no_view_did_not_fail(home, venue):
+    """As shipped the families of returns abstain from recorded prices: told, and no failure."""
+    found = retrain_all(venue(1500), home, SMALL, ["arima"], minutes=60, is_full=True)
+
+    assert (found.reports, found.missed, list(found.silent)) == ((), {}, ["arima"])
+    assert training.text(found) == [f"ARIMA: {found.silent['arima']}"]
