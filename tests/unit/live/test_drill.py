@@ -512,7 +512,7 @@ def test_real_money_needs_todays_drill(home, monkeypatch):
     assert (report.passed, is_recorded, lacking(installation)) == (True, True, [])
     path = home / "config" / "risk.yaml"
     shipped = path.read_text("utf-8")
-    path.write_text(shipped.replace("max_single_name: 0.10", "max_single_name: 0.05"), "utf-8")
+    path.write_text(shipped.replace("max_single_name: 0.10", "max_single_name: 0.04"), "utf-8")
     assert "설정이 바뀜" in lacking(bootstrap.open_home(home, console=False))[0]
     monkeypatch.setattr(
         guards_module, "GUARDS", {**GUARDS, GuardCode.SHORT_SALE: lambda case: True}
