@@ -33,7 +33,9 @@ def test_a_day_arrives_by_mail_and_its_orders_stand_in_the_trade_log(mailbox, ho
         home, {**EAGER, "notify": {"mail": mail}, "execution": {"exits": {"stop_loss": 0.01}}}
     )
 
-    answer = trading(home, "demo", "--sessions", "3", "--no-prefect", TRADING_MAIL_TO="a@b.org")
+    answer = trading(
+        home, "demo", "--sessions", "3", "--no-prefect", timeout=900, TRADING_MAIL_TO="a@b.org"
+    )
 
     assert answer.code == 0, answer.err
     subjects = [mail["Subject"] for mail in mailbox.mails]
