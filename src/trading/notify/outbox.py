@@ -150,8 +150,12 @@ class OutboxNotifier:
             self._worker.start()
             self._stop_listening = on_error(self._take_error)
 
-    def close(self, *, timeout_seconds: float = 5.0) -> None:
-        """Stop the thread after it sent what was gathered; what fails waits for the next start."""
+    def close(self, *, timeout_seconds: float = 30.0) -> None:
+        """Stop the thread after it sent what was gathered; what fails waits for the next start.
+
+        The report of the day is among it, and a mail may take seconds. A server that is down is
+        asked once only.
+        """
         if self._stop_listening is not None:
             self._stop_listening()
         self._closing.set()
