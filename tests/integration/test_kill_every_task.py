@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -58,19 +57,22 @@ def test_every_task_killed_once(undisturbed, tmp_path, words):
 def kill_in(stage: str, root: Path, words: tuple[str, ...]) -> None:
     """Run the command until ``stage`` begins, and kill it there."""
     before = begun(root, stage)
-    run = subprocess.Popen(
-        command(root, *words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=environment(), cwd=root,
-    )  # fmt: skip
+    said = root / "said.txt"
+    # Not a pipe: the command's helpers live on and would keep it open.
+    with said.open("wb") as sink:
+        run = subprocess.Popen(
+            command(root, *words), stdout=subprocess.DEVNULL, stderr=sink,
+            env=environment(), cwd=root,
+        )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
         while begun(root, stage) == before:
-            assert run.poll() is None, run.stderr.read()
-            assert time.monotonic() < deadline, stage
+            assert run.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, (stage, said.read_text())
             time.sleep(0.02)
     finally:
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
+        run.kill()
+        run.wait()
 
 
 def begun(root: Path, stage: str) -> int:
