@@ -1,12 +1,14 @@
 """The flows on a Prefect server of their own, over the real local exchange."""
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from program import EAGER, configure
 
 from trading import bootstrap, demo
 from trading.bootstrap import DemoRequest
@@ -15,8 +17,7 @@ from trading.domain.wording import money_text
 from trading.errors import UsageError
 from trading.notify import Event
 
-# Four of the embedded stocks have traded for years by then.
-START = date(2006, 6, 1)
+START = date(2004, 11, 12)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -31,7 +32,7 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory) -> Path:
     """A home in which a demo run of one session was begun and not yet traded."""
-    root = tmp_path_factory.mktemp("by-flow")
+    root = configure(tmp_path_factory.mktemp("by-flow"), EAGER)
     bootstrap.begin_demo(
         bootstrap.open_home(root, console=False), Market.US, DemoRequest(start=START)
     )
@@ -77,7 +78,7 @@ def test_day_by_flow_is_the_day(prefect_server, begun, tmp_path):
     asyncio.run(daily_trading(root=str(begun)))
     bootstrap.stop_exchange(bootstrap.open_home(begun, console=False), "demo-us")
     plain = demo.run(
-        bootstrap.open_home(tmp_path, console=False),
+        bootstrap.open_home(configure(tmp_path, EAGER), console=False),
         Market.US,
         DemoRequest(start=START),
         with_prefect=False,
@@ -89,9 +90,16 @@ def test_day_by_flow_is_the_day(prefect_server, begun, tmp_path):
     assert by_flow["sessions"] == 1
     assert by_flow["cash_difference"] == 0
     assert Path(by_flow["reports"][0]).is_file()
-    artifact = asyncio.run(artifact_of(f"day-demo-us-{START}"))
-    assert f"| 총자산 | {money_text(by_flow['final_equity'], Currency.USD)} |" in artifact
-    assert not re.search(r"\| [a-z_]+ \|", artifact), "an English name in a Korean table"
+    figures = json.loads(asyncio.run(artifact_of(f"day-demo-us-{START}")))
+    told = {row["항목"]: row["값"] for row in figures}
+    assert told["총자산"] == money_text(by_flow["final_equity"], Currency.USD)
+    assert not [name for name in told if re.fullmatch("[a-z_]+", name)], "an English name"
+    orders = json.loads(asyncio.run(artifact_of(f"orders-demo-us-{START}")))
+    assert len(orders) == by_flow["orders"] > 0
+    assert {row["상태"] for row in orders} <= {"체결", "일부 체결", "미체결 소멸", "내부 거부"}
+    assert by_flow["reports"][0] in asyncio.run(artifact_of(f"report-demo-us-{START}"))
+    assert "장전" in asyncio.run(artifact_of(f"briefing-demo-us-{START}"))
+    assert asyncio.run(name_of("daily-trading", "Completed")) == f"하루 매매 미국 {START}"
     sent = asyncio.run(hourly_report(root=str(begun)))
     assert (sent["pending"], sent["running"]) == (0, 0)
     assert bootstrap.open_notifier(begun).count(Event.SESSION_ENDED, since=LONG_AGO) == 1
@@ -150,6 +158,26 @@ async def artifact_of(key: str) -> str:
     found = await Artifact.aget(key)
     assert found is not None
     return str(found.data)
+
+
+async def name_of(flow: str, state: str) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        FlowFilter,
+        FlowFilterName,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateName,
+    )
+
+    async with get_client() as client:
+        (run,) = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[state]))
+            ),
+        )
+        return run.name
 
 
 def figures_of(root: Path) -> dict:
