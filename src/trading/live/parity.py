@@ -241,6 +241,7 @@ def _order_differences(
     ours = {k: o for k, o in recorded.orders.items() if o.status is not OrderStatus.DENIED}
     theirs = {o.intent.intent_id: o for o in again.orders if o.status is not OrderStatus.DENIED}
     denied = {intent.intent_id: code for intent, code in recorded.denied}
+    refused = _refused_symbols(recorded, again)
     found = []
     for intent_id in sorted({*ours, *theirs}):
         one, other = ours.get(intent_id), theirs.get(intent_id)
@@ -269,8 +270,26 @@ def _order_differences(
             detail = f"{intent_id}: {_terms(one)} → {_terms(other)}"
         else:
             continue
-        found.append(ParityDifference(kind=kind, symbol=symbol, detail=detail, explained=explained))
+        found.append(
+            ParityDifference(
+                kind=kind, symbol=symbol, detail=detail, explained=explained or symbol in refused
+            )
+        )
     return found
+
+
+def _refused_symbols(recorded: RecordedSession, again: SessionResult) -> set[str]:
+    """Return the names of which an order left only when computed again: the rest is another story.
+
+    A stop that was refused is sent again, and a purchase that was refused has no stop.
+    """
+    ids = {key for key, order in recorded.orders.items() if order.status is OrderStatus.REJECTED}
+    ids |= {intent.intent_id for intent, _ in recorded.denied}
+    return {
+        order.intent.symbol
+        for order in again.orders
+        if order.intent.intent_id in ids and order.status is not OrderStatus.DENIED
+    }
 
 
 def _fill_differences(
@@ -285,6 +304,7 @@ def _fill_differences(
         q, a = theirs.get(booked.intent.intent_id, (0, 0))
         theirs[booked.intent.intent_id] = (q + booked.fill.quantity, a + booked.fill.amount)
     refused = {k for k, o in recorded.orders.items() if o.status is OrderStatus.REJECTED}
+    refused_symbols = _refused_symbols(recorded, again)
     found = []
     for intent_id in sorted({*ours, *theirs} - refused):
         one, other = ours.get(intent_id, (0, 0)), theirs.get(intent_id, (0, 0))
@@ -304,7 +324,7 @@ def _fill_differences(
                 kind=kind,
                 symbol=symbol,
                 detail=f"{intent_id}: {one[0]:,}주 {one[1]:,} / {other[0]:,}주 {other[1]:,}",
-                explained=explained,
+                explained=explained or symbol in refused_symbols,
             )
         )
     return found

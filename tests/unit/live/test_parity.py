@@ -216,6 +216,34 @@ def test_refused_order(traded, bought):
     assert report.differences[0].detail == "APBK0919"
 
 
+def test_what_follows_a_refusal_is_explained(traded, bought):
+    """A refused order that is sent again is the refusal's doing; in another name it is not."""
+    recorded = traded.recorded
+    ours = recorded.orders[bought.intent_id]
+    refused = ours._replace(status=OrderStatus.REJECTED, reason="APBK0656")
+    again = ours._replace(
+        intent=replace(bought, intent_id=bought.intent_id.replace("open", "again"))
+    )
+    other = ours._replace(
+        intent=replace(bought, intent_id="us:2005-05-27:again:FB:buy", symbol="FB")
+    )
+    orders = recorded.orders | {bought.intent_id: refused, again.intent.intent_id: again}
+    first = next(f for f in recorded.fills if f.intent_id == bought.intent_id)
+    moved = [
+        replace(f, intent_id=again.intent.intent_id) if f is first else f for f in recorded.fills
+    ]
+
+    followed = compared(traded, replace(recorded, orders=orders, fills=moved))
+    strange = compared(
+        traded,
+        replace(recorded, orders=orders | {other.intent.intent_id: other}, fills=moved),
+    )
+
+    assert followed.unexplained == 0
+    assert {d.kind for d in followed.differences} == {K.ORDER_REFUSED, K.ORDER_EXTRA, K.FILL_EXTRA}
+    assert [d.symbol for d in strange.differences if not d.explained] == ["FB"]
+
+
 def test_denied_orders_are_not_compared(traded, bought):
     """A guard's refusal never left the house, on either side."""
     ours = traded.recorded.orders[bought.intent_id]._replace(status=OrderStatus.DENIED)
