@@ -38,10 +38,10 @@ PINNED = Path(__file__).parent / "pinned"
 SMALL = {
     "boosting": {"trees": 20},
     # As shipped they abstain: these returns explain next to nothing of those that follow.
-    "arima": {"min_gain_t": -100.0},
-    "garch": {"min_gain_t": -100.0},
-    "hmm": {"min_gain_t": -100.0},
-    "kalman": {"min_gain_t": -100.0, "abstain_share": 0.0},
+    "arima": {"min_gain_t": -100.0, "min_outcome_t": -100.0},
+    "garch": {"min_gain_t": -100.0, "min_outcome_t": -100.0},
+    "hmm": {"min_gain_t": -100.0, "min_outcome_t": -100.0},
+    "kalman": {"min_gain_t": -100.0, "min_outcome_t": -100.0, "abstain_share": 0.0},
     "lstm": {"hidden": 8, "epochs": 3},
     "transformer": {"d_model": 8, "heads": 2, "layers": 1, "epochs": 3},
     # As shipped it buys only what has paid where it was not taught.

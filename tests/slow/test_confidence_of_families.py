@@ -13,7 +13,7 @@ from trading.models.base import ModelSettings
 MODELS = ModelSettings()
 # As shipped they have nothing to say of recorded returns.
 SPEAKS = {
-    name: {"min_gain_t": -math.inf, "abstain_share": 0.0}
+    name: {"min_gain_t": -math.inf, "min_outcome_t": -math.inf, "abstain_share": 0.0}
     for name in ("arima", "garch", "hmm", "kalman")
 }
 # As shipped it finds nothing that pays where it was not taught; to be taught takes minutes.

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 # How long the other future lasts: as far ahead as anything that is taught or held looks.
 _YEAR = 252
 # Whatever it gains; of few rows more are needed to tell.
-_SPEAKS = {"min_gain_t": -math.inf, "abstain_share": 0.0, "validation_share": 0.35}
+_SPEAKS = {
+    "min_gain_t": -math.inf, "min_outcome_t": -math.inf, "abstain_share": 0.0,
+    "validation_share": 0.35,
+}  # fmt: skip
 # The families that are taught for a check, small, and with something to say.
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "forest": {"trees": 12},

@@ -56,6 +56,7 @@ class ReturnsSettings(BaseModel):
 
     window: int = Field(default=60, ge=10)
     min_gain_t: float = Field(default=2.0, ge=0)
+    min_outcome_t: float = Field(default=0.0, ge=0)
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     coverage: float = Field(default=0.8, gt=0, lt=1)
     abstain_share: float = Field(default=0.01, ge=0)

@@ -145,11 +145,12 @@ class Pooled:
     def fit(self, data: Dataset, at: IntArray, *, seed: int) -> Forecaster:
         """Return the process fitted on the rows ``at``; nothing is drawn, ``seed`` changes nothing.
 
-        On the last sessions, purged of what the others looked at, the log likelihood must gain
-        over that of the same process without expectations by ``min_gain_t`` standard errors of
-        its mean over sessions (names of a session are one observation: they move together);
-        otherwise the model abstains from everything. Their outcomes also set the width of the
-        interval: a quantile of the errors over the process' own spread.
+        On the last sessions, purged of what the others looked at, the log likelihood of the next
+        return must gain over that of the same process without expectations by ``min_gain_t``
+        standard errors of its mean over sessions (names of a session are one observation: they
+        move together), and that of the labels by ``min_outcome_t`` (who knows a little of tomorrow
+        need not know of the month); otherwise the model abstains from everything. The labels
+        also set the width of the interval: a quantile of the errors over the process' own spread.
 
         Raises
         ------
@@ -177,11 +178,20 @@ class Pooled:
         late, scale, rows = self._moving(data, held, columns)
         process, null = self.estimate(early, own)
 
-        gain = process.log_density(late, own) - null.log_density(late, own)
-        of_session = [gain[data.row[rows] == row].mean() for row in np.unique(data.row[rows])]
-        explains = newey_west_t(np.array(of_session), lags=0) > self.settings.min_gain_t
+        def t_of(gain: FloatArray, lags: int) -> float:
+            by_session = [gain[data.row[rows] == row].mean() for row in np.unique(data.row[rows])]
+            return newey_west_t(np.array(by_session), lags=lags)
+
         mean, spread = process.ahead(late, data.horizon)
-        missed = np.abs(data.excess[rows] / scale - mean) / spread
+        earned = data.excess[rows] / scale
+        missed = np.abs(earned - mean) / spread
+        next_gain = process.log_density(late, own) - null.log_density(late, own)
+        label_gain = 0.5 * ((earned / spread) ** 2 - missed**2)
+        explains = (
+            t_of(next_gain, lags=0) > self.settings.min_gain_t
+            # Labels overlap where sessions are nearer than they reach.
+            and t_of(label_gain, lags=-(-data.horizon // own) - 1) > self.settings.min_outcome_t
+        )
         width = float(np.quantile(missed, self.settings.coverage))
 
         everything, _, _ = self._moving(data, at, columns)

@@ -16,7 +16,7 @@ from trading.models.base import ModelSettings, purged_tail
 FAMILIES_OF_RETURNS = ("arima", "garch", "hmm", "kalman")
 SHIPPED = ModelSettings()
 # It speaks whatever it gains.
-EAGER = {"min_gain_t": -math.inf, "abstain_share": 0.0}
+EAGER = {"min_gain_t": -math.inf, "min_outcome_t": -math.inf, "abstain_share": 0.0}
 
 pytestmark = pytest.mark.compiled_only
 
@@ -162,26 +162,44 @@ def test_without_returns_it_cannot_be(family, taught):
         learner_of(family).fit(replace(data, feature_names=names), every(data), seed=1)
 
 
+@pytest.mark.parametrize("family", ["arima", "kalman"])
+def test_who_knows_tomorrow_only_abstains_from_the_month(family, taught):
+    """The next return is explained as before; labels that go the other way silence the model."""
+    data = taught(family)
+    names = data.feature_names
+    scale = data.x[:, 0, names.index("volatility_long")].astype(np.float64)[:, None]
+    u = data.x[:, :, names.index("return_1")] / scale
+    told, expected = (planted_autoregression if family == "arima" else planted_drift)(u)
+    planted = with_returns(data, told * scale)
+
+    def forecast(sign):
+        other = replace(planted, excess=data.excess + sign * expected * scale[:, 0])
+        return learner_of(family).fit(other, every(data), seed=1).predict(planted.x)
+
+    assert np.isfinite(forecast(1.0)).mean() > 0.4
+    assert np.isnan(forecast(-1.0)).all()
+
+
 def planted_autoregression(u):
-    """Each return carries on the one before."""
+    """Each return carries on the one before; then what the last one leaves."""
     out = u.copy()
     for t in range(1, u.shape[1]):
         out[:, t] = u[:, t] + 0.4 * out[:, t - 1]
-    return out, out[:, -1]
+    return out, 0.4 / 0.6 * out[:, -1]
 
 
 def planted_premium(u):
-    """After ten wild sessions returns are higher, by as much as they were wild."""
+    """After ten wild sessions returns are higher, by as much as they were wild; so for weeks."""
     square = np.concatenate([np.ones((len(u), 10)), u**2], axis=1)
     wild = np.stack([square[:, t : t + 10].mean(axis=1) for t in range(u.shape[1] + 1)], axis=1)
     wild = np.sqrt(wild) - 1.0
-    return u + wild[:, :-1], wild[:, -1]
+    return u + wild[:, :-1], 12.0 * wild[:, -1]
 
 
 def planted_drift(u):
-    """Each window has a drift of its own: a recorded return, a fifth of it."""
+    """Each window has a drift of its own: a recorded return, a fifth of it; it goes on."""
     drift = 0.2 * u[:, 0]
-    return u + drift[:, None], drift
+    return u + drift[:, None], 20.0 * drift
 
 
 @pytest.mark.parametrize(
@@ -201,7 +219,9 @@ def test_what_is_planted_is_found(family, planted, taught):
     scale = data.x[:, 0, names.index("volatility_long")].astype(np.float64)[:, None]
     u = data.x[:, :, names.index("return_1")] / scale
     told, expected = planted(u)
-    data = with_returns(data, told * scale)
+    # What follows, follows it.
+    follows = data.excess + expected * scale[:, 0]
+    data = replace(with_returns(data, told * scale), excess=follows)
 
     forecast = learner_of(family).fit(data, every(data), seed=1).predict(data.x)
 
