@@ -222,7 +222,9 @@ def engle_granger(
     """
     n = len(y)
     if n < 2 * (max_lag + 2):
-        raise MissingDataError(f"시차 {max_lag}개에는 봉 {2 * (max_lag + 2)}개가 필요함, 받은 것 {n}개")
+        raise MissingDataError(
+            f"시차 {max_lag}개에는 봉 {2 * (max_lag + 2)}개가 필요함, 받은 것 {n}개"
+        )
     alpha, beta, t, used, phi = _pair(
         np.ascontiguousarray(y, dtype=np.float64),
         np.ascontiguousarray(x, dtype=np.float64),
@@ -273,7 +275,9 @@ def scan(
     """
     n, m = levels.shape
     if n < 2 * (max_lag + 2):
-        raise MissingDataError(f"시차 {max_lag}개에는 봉 {2 * (max_lag + 2)}개가 필요함, 받은 것 {n}개")
+        raise MissingDataError(
+            f"시차 {max_lag}개에는 봉 {2 * (max_lag + 2)}개가 필요함, 받은 것 {n}개"
+        )
     statistic = np.full((m, m), np.nan)
     lags = np.zeros((m, m), dtype=np.int64)
     known = np.flatnonzero(_moves(levels))
