@@ -70,6 +70,14 @@ class Seen:
     starts: int = 0
     endings: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return everything for whoever wants to draw it."""
+        series = {
+            f"{name} {start}": {"memory_mib": one.memory_mib, "handles": one.handles}
+            for (start, name), one in self.series.items()
+        }
+        return {"series": series, "log_bytes": self.log_bytes, "endings": self.endings}
+
 
 def schedule(path: Path, sessions: Sequence[date], seed: int) -> int:
     """Write the faults of each session to ``path``; return how many."""
@@ -254,6 +262,7 @@ def main() -> int:
         schedule(path, coming(home, asked.sessions), asked.seed)
         command += ["--faults", str(path)]
     seen, body = watch(home, command, asked.sessions)
+    (home / "soak.json").write_text(json.dumps(seen.to_json()), encoding="utf-8")
     code = show(results(home, seen, body), as_json=asked.json)
     if asked.home is None and code == 0:
         shutil.rmtree(home)

@@ -63,8 +63,13 @@ def _end_servers_left_in(folder: Path) -> None:
 
 def run_here(flow: Coroutine[Any, Any, T]) -> T:
     """Run a flow to its end and return what it gives; SIGTERM ends it as Ctrl+C does, with ``KeyboardInterrupt``."""
+    from prefect.events.clients import NullEventsClient
+    from prefect.events.worker import EventsWorker
     from prefect.exceptions import TerminationSignal
 
+    # Nobody listens on a server without services, and each worker of events that ends stays in
+    # memory until the process does: a run of many days would grow with every one.
+    EventsWorker.set_client_override(NullEventsClient)
     try:
         return asyncio.run(flow)
     except TerminationSignal as signaled:

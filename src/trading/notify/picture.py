@@ -6,6 +6,7 @@ without Korean fonts cannot spoil them.
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,8 @@ Curve = Sequence[Sequence[Any]] | None
 # As ``_templates/page.css`` has them on white.
 _EQUITY, _BENCHMARK, _SOFT, _RULE = "#2456d6", "#8a919e", "#5d6470", "#e3e6eb"
 _INCHES, _DPI = (6.4, 2.2), 150
+# Fonts are opened anew for every thread that draws, and stay open: one thread draws everything.
+_pen = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,8 @@ def curve_picture(curve: Curve, benchmark: Curve, *, cid: str) -> Picture | None
     if curve is None or len(curve) < 2:
         return None
     try:
-        return Picture(cid=cid, png=_drawn(curve, benchmark), alt=curve_text(curve, benchmark))
+        png = _pen.submit(_drawn, curve, benchmark).result()
+        return Picture(cid=cid, png=png, alt=curve_text(curve, benchmark))
     except Exception as error:
         log.warning("알림의 그림을 그리지 못함", reason=str(error))
         return None
