@@ -9,7 +9,9 @@ from trading import explain
 from trading.domain.decision import Verdict
 from trading.execution.engine import REASON_TRIGGER
 from trading.execution.exits import ExitRule
+from trading.notify.settings import Event
 from trading.risk.guards import GuardCode
+from trading.terminal import EXIT_FAILURE, EXIT_FINDING, EXIT_USAGE
 from trading.wire.codes import CODES, Retry
 
 CHECKOUT = Path(__file__).parents[2]
@@ -80,6 +82,8 @@ def test_our_own_codes_are_all_there():
     assert sorted(names["거부"]) == sorted(code.value for code in GuardCode)
     rules = [rule.name.lower() for rule in ExitRule if rule]
     assert names["파는 규칙"] == ["rebalance", *rules, REASON_TRIGGER]
+    assert names["알림"] == [str(event) for event in Event]
+    assert set(explain.EXITS) == {0, EXIT_FINDING, EXIT_USAGE, EXIT_FAILURE}
 
 
 def test_every_code_has_one_family():
