@@ -213,11 +213,12 @@ _FINDINGS: Mapping[str, Mapping[str, _Own]] = {
             action="trading data repair, 이어서 trading data backfill",
         ),
         "LAKE_UNVERIFIED": _Own(
-            cause="저장소가 커서 해시를 견주지 않음", action="trading data status --verify"
+            cause="저장소가 커서 해시를 견주지 않음",
+            action="trading data status --verify 을 하십시오",
         ),
         "LAKE_STALE": _Own(
             cause="일봉이 끝난 세션보다 뒤짐 (모의투자, 실전)",
-            action="trading data backfill --source kis",
+            action="trading data backfill --source kis 을 하십시오",
         ),
         "LEDGER_EMPTY": _Own(cause="아직 거래한 기록이 없음"),
         "LEDGER_BROKEN": _Own(
@@ -229,21 +230,25 @@ _FINDINGS: Mapping[str, Mapping[str, _Own]] = {
             cause="모델 파일의 해시가 다름", action="다음 세션이 등록소에서 다시 가져옵니다"
         ),
         "OUTBOX_STUCK": _Own(
-            cause="알림이 `check.outbox_minutes` 넘게 나가지 못함", action="trading notify test"
+            cause="알림이 `check.outbox_minutes` 넘게 나가지 못함",
+            action="trading notify test 을 하십시오",
         ),
         "OUTBOX_BROKEN": _Own(
             cause="알림 보관함이 손상됨",
             action="파일을 옮기면 다음 실행이 새로 만듭니다. 보내지 못한 알림은 잃습니다",
         ),
-        "BACKUP_NONE": _Own(cause="백업이 없음", action="trading backup"),
+        "BACKUP_NONE": _Own(cause="백업이 없음", action="trading backup 을 하십시오"),
         "BACKUP_OLD": _Own(
-            cause="마지막 백업이 `check.max_backup_days` 보다 오래됨", action="trading backup"
+            cause="마지막 백업이 `check.max_backup_days` 보다 오래됨",
+            action="trading backup 을 하십시오",
         ),
         "BACKUP_LOST": _Own(
             cause="마지막 백업 파일이 없음",
             action="옮겼으면 그대로 두고, 아니면 trading backup",
         ),
-        "BACKUP_UNVERIFIED": _Own(cause="마지막 백업이 검증되지 않음", action="trading backup"),
+        "BACKUP_UNVERIFIED": _Own(
+            cause="마지막 백업이 검증되지 않음", action="trading backup 을 하십시오"
+        ),
         "PREFECT_STORE": _Own(cause="Prefect의 장부가 다른 곳에 있음"),
         "PREFECT_STORE_NONE": _Own(
             cause="Prefect의 장부가 아직 없음", action="make serve 가 처음 만듭니다"
@@ -274,21 +279,24 @@ _FINDINGS: Mapping[str, Mapping[str, _Own]] = {
             cause="토큰 파일을 다른 사용자가 읽을 수 있음", action="적힌 chmod를 하십시오"
         ),
         "KEYS": _Own(cause="그 환경의 키가 있음, 또는 데모라 필요 없음"),
-        "KEY_MISSING": _Own(cause="그 환경의 키가 모자람", action="trading setup"),
+        "KEY_MISSING": _Own(cause="그 환경의 키가 모자람", action="trading setup 을 하십시오"),
         "ENV_DIFFERS": _Own(
-            cause="`config/app.yaml` 의 `env` 가 그 환경이 아님", action="trading setup"
+            cause="`config/app.yaml` 의 `env` 가 그 환경이 아님", action="trading setup 을 하십시오"
         ),
         "ACCOUNT_MALFORMED": _Own(
-            cause="계좌번호가 숫자 10자리(8-2)가 아님", action="trading setup"
+            cause="계좌번호가 숫자 10자리(8-2)가 아님", action="trading setup 을 하십시오"
         ),
         "REAL_PAPER_SESSIONS": _Own(
             cause="실전 조건: 최근 60일의 모의투자 20세션",
             action="trading run --env paper 를 날마다 하십시오",
         ),
         "REAL_WALK_FORWARD": _Own(
-            cause="실전 조건: 지금 정책의 전진 분석 3년", action="trading walk-forward ensemble"
+            cause="실전 조건: 지금 정책의 전진 분석 3년",
+            action="trading walk-forward ensemble 을 하십시오",
         ),
-        "REAL_DRILL": _Own(cause="실전 조건: 오늘의 안전장치 훈련", action="trading drill"),
+        "REAL_DRILL": _Own(
+            cause="실전 조건: 오늘의 안전장치 훈련", action="trading drill 을 하십시오"
+        ),
         "REAL_CONFIRM": _Own(
             cause="실전 조건: 사람의 확인",
             action="환경 변수 TRADING_CONFIRM_REAL에 실전 계좌번호의 마지막 네 자리를 주십시오",
@@ -324,7 +332,7 @@ _FINDINGS: Mapping[str, Mapping[str, _Own]] = {
             action="trading resume, 또는 정지 파일 data/run/HALT를 지우십시오",
         ),
         "STATE_REDUCING": _Own(
-            cause="운영자의 말이나 감시 프로세스로 축소만 허용", action="trading resume"
+            cause="운영자의 말이나 감시 프로세스로 축소만 허용", action="trading resume 을 하십시오"
         ),
         "SESSION_DEAD": _Own(
             cause="세션이 끝나지 않고 죽음", action="같은 실행 명령을 다시 치십시오"
@@ -333,9 +341,12 @@ _FINDINGS: Mapping[str, Mapping[str, _Own]] = {
             cause="세션이 살아 있으나 심장박동이 없음",
             action="logs/errors.jsonl을 보고, 멎었으면 끝내고 다시 시작하십시오",
         ),
-        "DRILL_NONE": _Own(cause="안전장치 훈련을 한 적이 없음", action="trading drill"),
+        "DRILL_NONE": _Own(
+            cause="안전장치 훈련을 한 적이 없음", action="trading drill 을 하십시오"
+        ),
         "DRILL_OLD": _Own(
-            cause="마지막 훈련이 `check.max_drill_days` 보다 오래됨", action="trading drill"
+            cause="마지막 훈련이 `check.max_drill_days` 보다 오래됨",
+            action="trading drill 을 하십시오",
         ),
         "DRILL_FAILED": _Own(
             cause="마지막 훈련에서 막지 못한 안전장치가 있음",
