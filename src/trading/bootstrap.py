@@ -31,7 +31,7 @@ from trading.config import (
     load_settings,
     resolve_root,
 )
-from trading.context import Connection, DayContext, Run, run_dir
+from trading.context import Connection, DayContext, Run, heartbeat_path, run_dir
 from trading.domain.instrument import Instrument, Market
 from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
@@ -649,17 +649,17 @@ def ensure_guardian(installation: Installation, env: Env, market: Market) -> Non
     """
     home = installation.home
     run, output = run_dir(home), home.logs_dir / f"guardian-{env}-{market}.log"
-    run.mkdir(parents=True, exist_ok=True)
-    if is_held(run / f"{env}-{market}.guardian.lock"):
-        return
-    home.logs_dir.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "trading.cli", "--root", str(home.root), "guard-session",
         "--env", str(env), "--market", str(market), "--run-dir", str(run),
         "--seconds", str(installation.settings.app.supervision.dead_man_seconds),
-        "--after", str(heartbeat_mark(run / f"{env}-{market}.json")),
+        "--after", str(heartbeat_mark(heartbeat_path(home, env, market))),
     ]  # fmt: skip
     try:
+        run.mkdir(parents=True, exist_ok=True)
+        if is_held(run / f"{env}-{market}.guardian.lock"):
+            return
+        home.logs_dir.mkdir(parents=True, exist_ok=True)
         with output.open("ab") as sink:
             subprocess.Popen(
                 command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
@@ -673,7 +673,7 @@ def _lease(home: Home, name: str) -> "BaseFileLock":
     """Take the lease of one account; the operating system frees it when the holder dies."""
     from filelock import FileLock, Timeout
 
-    path = home.data_dir / "run" / f"{name}.lock"
+    path = run_dir(home) / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, thread_local=False)
     try:

@@ -413,6 +413,6 @@ def run_dir(home: "Home") -> Path:
     return home.data_dir / "run"
 
 
-def heartbeat_path(context: DayContext) -> Path:
-    """Return the file in which the running session of this account shows that it lives."""
-    return context.home.data_dir / "run" / f"{context.env}-{context.market}.json"
+def heartbeat_path(home: "Home", env: str, market: Market) -> Path:
+    """Return the file in which the running session of an account shows that it lives."""
+    return run_dir(home) / f"{env}-{market}.json"

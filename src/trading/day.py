@@ -448,7 +448,7 @@ async def _trade(
         start = session_event(context, prepared, engine)
         recorded = _drilled(context, prepared, engine, start, view, journal) or recorded
         monitor = SessionMonitor(
-            heartbeat_path(context),
+            heartbeat_path(context.home, context.env, context.market),
             market=str(context.market),
             session=str(context.session),
             clock=context.clock,

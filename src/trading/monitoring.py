@@ -17,9 +17,12 @@ from zoneinfo import ZoneInfo
 from trading.domain.instrument import Market
 from trading.domain.wording import MARKET_TEXT, money_text, percent_text
 from trading.errors import ConfigError
+from trading.log import get_logger
 from trading.ports import Clock
 from trading.sessions import SessionCalendar
 from trading.simulation.account import Account
+
+log = get_logger(__name__)
 
 OPEN = "open"
 CLOSED = "closed"
@@ -120,7 +123,11 @@ class SessionMonitor:
         self._process.cpu_percent()  # the first call only marks the start of the interval
 
     def beat(self, phase: str) -> Heartbeat:
-        """Write the heartbeat file, whole or not at all, and return what it says."""
+        """Write the heartbeat file, whole or not at all, and return what it says.
+
+        A beat that a full disk does not take is told and left out: whoever watches decides how
+        long a silence may last, and the next one may find room again.
+        """
         heartbeat = Heartbeat(
             pid=os.getpid(),
             ts=self._clock.now(),
@@ -133,10 +140,16 @@ class SessionMonitor:
             venue_ts=self._venue.now() if self._venue is not None else None,
             speed=self._speed,
         )
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(json.dumps(asdict(heartbeat), default=_iso), encoding="utf-8")
-        fresh.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps(asdict(heartbeat), default=_iso), encoding="utf-8")
+            fresh.replace(self._path)
+        except OSError as error:
+            # The log may lie on the same disk.
+            with contextlib.suppress(OSError):
+                log.error("심장박동을 적지 못함", path=str(self._path), reason=str(error))
+                fresh.unlink(missing_ok=True)
         return heartbeat
 
     @contextlib.asynccontextmanager

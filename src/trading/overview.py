@@ -13,7 +13,7 @@ from typing import Any
 from trading.bootstrap import open_ledger, rules_and_calendar
 from trading.clock import WallClock
 from trading.config import Home, Settings
-from trading.context import Run
+from trading.context import Run, heartbeat_path, run_dir
 from trading.domain.account import Position
 from trading.domain.actions import ActionKind, in_effect_order
 from trading.domain.decision import TradingState, Verdict
@@ -192,7 +192,7 @@ class AccountNow:
 def heartbeat_of(home: Home, env: str, market: Market) -> Heartbeat | None:
     """Return the last sign of life of an account's session; one that nobody can read is none."""
     try:
-        return read_heartbeat(home.data_dir / "run" / f"{env}-{market}.json")
+        return read_heartbeat(heartbeat_path(home, env, market))
     except (ValueError, KeyError, TypeError):
         # Written whole or not at all: it is of another version.
         return None
@@ -225,7 +225,7 @@ def account_now(home: Home, env: str, market: Market, *, now: datetime | None = 
 def _read(ledger: Ledger, home: Home, env: str, market: Market, now: datetime) -> AccountNow:
     calendar = calendar_of(home.config_dir, market)
     heartbeat = heartbeat_of(home, env, market)
-    word = control.read(home.data_dir / "run", env, market)
+    word = control.read(run_dir(home), env, market)
     run = Run.latest(ledger)
     begun = [r.session for r in ledger.read(RecordKind.SESSION)]
     session = max(begun, default=None)
@@ -369,9 +369,9 @@ def _prices(recorded: RecordedSession) -> dict[str, int]:
 def _previous_closes(
     lake: Lake, calendar: SessionCalendar, market: Market, session: date, symbols: Sequence[str]
 ) -> dict[str, int]:
+    """Return the closes before the session, as the morning's actions left them."""
     if not symbols:
         return {}
-    """Return the closes before the session, as the morning's actions left them."""
     day = calendar.previous(session)
     bars = lake.daily(market, symbols, day, day)
     closes = {str(s): int(c) for s, c in zip(bars["symbol"], bars["close"], strict=True)}

@@ -335,7 +335,7 @@ def _labels(context: DayContext, prepared: Prepared) -> dict[str, str]:
 
 def _counted(context: DayContext) -> dict[str, float]:
     """Return what the session's last heartbeat counted, by Korean name."""
-    beat = read_heartbeat(heartbeat_path(context))
+    beat = read_heartbeat(heartbeat_path(context.home, context.env, context.market))
     if beat is None or beat.session != str(context.session):
         return {}
     names = {

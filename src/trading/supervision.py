@@ -42,6 +42,13 @@ HELD_TEXT: Mapping[str, str] = {
     "DRILL_FAILED": "안전장치 훈련 실패",
 }
 
+BY_TEXT: Mapping[By, str] = {
+    By.CLI: "명령줄",
+    By.DASHBOARD: "대시보드",
+    By.FILE: "정지 파일",
+    By.DEAD_MAN: "감시 프로세스",
+}
+
 _POLL_SECONDS = 0.1
 # How long a session may take to answer: it looks once a second and then asks the venue.
 _ANSWER_SECONDS = 10.0

@@ -84,6 +84,22 @@ async def test_beats_while_the_block_runs(tmp_path):
     assert not is_running(after) and not is_running(ended)
 
 
+async def test_a_beat_that_the_disk_refuses_is_not_the_last(tmp_path):
+    """Where nothing can be written the session goes on, and beats again once it can."""
+    path = tmp_path / "run" / "heartbeat.json"
+    path.parent.write_bytes(b"")
+    monitor = monitor_at(path, ManualClock(NOW), {})
+
+    async with monitor.beating(every_seconds=0.0):
+        await asyncio.sleep(0)
+        path.parent.unlink()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        found = read_heartbeat(path)
+
+    assert found is not None and found.phase == OPEN
+
+
 def test_running_means_the_process_exists(tmp_path):
     """A heartbeat of a process that ended is not a running session."""
     alive = monitor_at(tmp_path / "heartbeat.json", ManualClock(NOW), {}).beat(OPEN)

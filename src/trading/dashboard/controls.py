@@ -31,12 +31,6 @@ _STATES: Final = {
     "reduce": TradingState.REDUCING,
     "resume": TradingState.ACTIVE,
 }
-_BY_TEXT: Final = {
-    control.By.CLI: "명령줄",
-    control.By.DASHBOARD: "대시보드",
-    control.By.FILE: "정지 파일",
-    control.By.DEAD_MAN: "감시 프로세스",
-}
 
 
 def show() -> None:
@@ -59,7 +53,7 @@ def _standing(account: Account) -> None:
         if word.since is None:
             st.caption("운영자의 말이 없습니다. 세션은 제 규칙대로 거래합니다.")
         else:
-            by = _BY_TEXT[word.by] if word.by is not None else "모름"
+            by = supervision.BY_TEXT[word.by] if word.by is not None else "모름"
             why = f" — {word.reason}" if word.reason else ""
             st.caption(
                 frame.plain(

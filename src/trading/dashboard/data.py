@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from trading import bootstrap, holdings, overview
-from trading.context import Run
+from trading.context import Run, heartbeat_path
 from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.decision import Decision
 from trading.domain.instrument import Market
@@ -224,7 +224,7 @@ def zone_of(market: Market) -> ZoneInfo:
 
 def heartbeat(home: "Home", account: Account) -> Heartbeat | None:
     """Return the last sign of life of an account's session; ``None`` when it never gave one."""
-    path = home.data_dir / "run" / f"{account.env}-{account.market}.json"
+    path = heartbeat_path(home, account.env, account.market)
     try:
         return read_heartbeat(path)
     except (ValueError, TypeError, KeyError, OSError) as error:

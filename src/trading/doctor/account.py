@@ -11,6 +11,7 @@ from trading.bootstrap import Installation
 from trading.broker.settings import Credentials
 from trading.clock import WallClock
 from trading.config import Env
+from trading.context import heartbeat_path, run_dir
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.domain.wording import MARKET_TEXT, STATE_TEXT
@@ -20,15 +21,10 @@ from trading.live.journal import closed_sessions
 from trading.monitoring import CLOSED, is_running, read_heartbeat
 from trading.ports import RecordKind
 from trading.probes import Finding, finding
+from trading.supervision import BY_TEXT
 from trading.wire import codes
 from trading.wire.endpoints import Profile
 
-_BY_TEXT = {
-    control.By.CLI: "명령",
-    control.By.DASHBOARD: "대시보드",
-    control.By.FILE: "정지 파일",
-    control.By.DEAD_MAN: "심장박동 감시",
-}
 # A clock may be read a moment after the file was written.
 _SLACK = timedelta(seconds=60)
 
@@ -171,12 +167,12 @@ def _refusals(path: Path) -> int:
 
 def control_state(installation: Installation, market: Market) -> Finding:
     """What the operator's standing word on the account is, and who gave it."""
-    env, run = installation.settings.app.env, installation.home.data_dir / "run"
+    env, run = installation.settings.app.env, run_dir(installation.home)
     standing = control.read(run, env, market)
     name = MARKET_TEXT[market]
     if standing.state is TradingState.ACTIVE:
         return finding("STATE", "ok", f"{name} 시장: 운영자의 제한이 없습니다.")
-    who = _BY_TEXT[standing.by] if standing.by is not None else "알 수 없음"
+    who = BY_TEXT[standing.by] if standing.by is not None else "알 수 없음"
     since = f"{standing.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if standing.since else ""
     reason = f", 까닭: {standing.reason}" if standing.reason else ""
     undo = (
@@ -195,7 +191,7 @@ def control_state(installation: Installation, market: Market) -> Finding:
 def heartbeat(installation: Installation, market: Market) -> Finding:
     """Whether a session died without ending."""
     env = installation.settings.app.env
-    beat = read_heartbeat(installation.home.data_dir / "run" / f"{env}-{market}.json")
+    beat = read_heartbeat(heartbeat_path(installation.home, env, market))
     name = MARKET_TEXT[market]
     if beat is None or beat.phase == CLOSED:
         return finding("SESSION", "ok", f"{name} 시장: 도는 세션이 없습니다.")

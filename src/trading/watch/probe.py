@@ -23,6 +23,8 @@ from trading.monitoring import (
 )
 from trading.overview import AccountNow, account_now, calendar_of, heartbeat_of
 
+PROCESS_TEXT = {"session": "세션", "exchange": "로컬 거래소", "monitor": "감시"}
+
 _MB = 1024 * 1024
 # The monitor's own alarms are counted as misses, not as errors once more.
 _OWN = "trading.watch"

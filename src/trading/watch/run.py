@@ -24,6 +24,7 @@ import numpy as np
 from trading.bootstrap import Installation, account_held, notifier_of
 from trading.clock import WallClock, monotonic_seconds
 from trading.config import Env, LeakSettings
+from trading.context import run_dir
 from trading.domain.instrument import Market
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import DataError, SessionBusyError
@@ -32,7 +33,7 @@ from trading.monitoring import SEOUL, Heartbeat
 from trading.watch import contract
 from trading.watch.contract import Duty, Missed
 from trading.watch.leak import Trend, trend
-from trading.watch.probe import Sample, Sampler
+from trading.watch.probe import PROCESS_TEXT, Sample, Sampler
 
 log = get_logger(__name__)
 
@@ -44,7 +45,6 @@ _MOST_STARTS = 3
 _STOP_SECONDS = 30.0
 # Disk full, quota used up, file too large.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PROCESS_TEXT = {"session": "세션", "exchange": "로컬 거래소", "monitor": "감시"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Leak:
     @property
     def text(self) -> str:
         """The Korean sentence."""
-        name = f"{_PROCESS_TEXT.get(self.process, self.process)} {self.figure}"
+        name = f"{PROCESS_TEXT.get(self.process, self.process)} {self.figure}"
         if self.trend is None:
             return f"{name}: 판단하기에 짧음"
         found = f"시간당 {self.trend.slope:+,.2f} ± {self.trend.error:,.2f} {self.unit}"
@@ -170,7 +170,7 @@ class Watch:
         """Let no second watch look after the same account: two would each start a demo."""
         from filelock import FileLock, Timeout
 
-        path = self.installation.home.data_dir / "run" / f"{self.env}-{self.market}.monitor.lock"
+        path = run_dir(self.installation.home) / f"{self.env}-{self.market}.monitor.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:

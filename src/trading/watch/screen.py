@@ -19,7 +19,7 @@ from trading.domain.wording import (
 )
 from trading.monitoring import SEOUL
 from trading.overview import AccountNow, OrderNow, SignalNow
-from trading.watch.probe import ProcessNow, Sample
+from trading.watch.probe import PROCESS_TEXT, ProcessNow, Sample
 from trading.watch.run import Show, Watch
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # A decision over a whole market has hundreds of rows.
 _MOST_ROWS = 20
-_PROCESS_TEXT = {"session": "세션", "exchange": "로컬 거래소", "monitor": "감시"}
 
 
 @contextmanager
@@ -261,7 +260,7 @@ def _machine(sample: Sample) -> "RenderableType":
     succeeded, failed = sample.calls
     remarks = {"session": f"API 성공 {succeeded:,} 실패 {failed:,}"}
     for kind, process in sample.processes.items():
-        table.add_row(_PROCESS_TEXT[kind], *_process(process), remarks.get(kind, ""))
+        table.add_row(PROCESS_TEXT[kind], *_process(process), remarks.get(kind, ""))
     present = sample.machine
     table.add_row(
         "컴퓨터",
