@@ -188,7 +188,10 @@ def _days(
     for t in acted:
         row = action_of[t]
         for action in groups[sessions[t]]:
-            i = raw.columns[action.symbol]
+            i = raw.columns.get(action.symbol)
+            if i is None:
+                # Of a name that is not traded here: nobody holds it, as in the engine's books.
+                continue
             if action.kind is ActionKind.SPLIT:
                 split[row, i] = action.numerator, action.denominator
             elif action.kind is ActionKind.RIGHTS:
