@@ -6,6 +6,7 @@ server that stays on, systemd keeps the processes instead (``deploy/systemd``) a
 """
 
 import asyncio
+import ipaddress
 import os
 import signal
 import subprocess
@@ -91,10 +92,9 @@ def _serve(home: Home) -> None:
             _say(f"[1/4] 도는 Prefect 서버를 씁니다: {_page()}")
         else:
             _say(f"[1/4] Prefect 서버를 띄웁니다: {_page()}")
-            address = urlsplit(_api_url())
             server = _start(
                 home, "prefect-server", "server", "start",
-                "--host", address.hostname or "127.0.0.1", "--port", str(address.port or 4200),
+                "--host", _listening_at(), "--port", str(urlsplit(_api_url()).port or 4200),
             )  # fmt: skip
             _wait_until_up(server, home)
         _prepare(home)
@@ -218,6 +218,32 @@ def _configured_url() -> str:
     if not url:
         raise UsageError("prefect.toml의 [api] url에 Prefect 서버의 주소를 적어 주세요.")
     return str(url)
+
+
+def _listening_at() -> str:
+    """Return where the server listens: on this machine alone, unless ``prefect.toml`` says otherwise."""
+    from prefect.settings import PREFECT_SERVER_API_HOST
+
+    host, asked = str(PREFECT_SERVER_API_HOST.value()), urlsplit(_api_url()).hostname or ""
+    if not _is_loopback(host):
+        _say(
+            f"주의: Prefect 서버를 이 컴퓨터 밖에서도 닿는 주소({host})에 엽니다. 암호(server.api.auth_string)가 "
+            "없으면 닿는 사람은 누구나 실행을 시작하고 멈출 수 있습니다."
+        )
+    elif not _is_loopback(asked):
+        raise UsageError(
+            f"Prefect 서버의 주소({_api_url()})가 이 컴퓨터 안의 주소가 아니고, 거기서 답하는 서버도 없습니다. 다른 "
+            "컴퓨터의 서버라면 그것을 먼저 켜고, 여기서 띄우려면 주소를 127.0.0.1로 바꿔 주세요. 밖으로 열려면 "
+            "prefect.toml의 [server.api] host에 들을 주소를 적어야 합니다."
+        )
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _api_url() -> str:

@@ -8,7 +8,7 @@ asked directly. The dead-man switch does the same for a session that shows no li
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -30,6 +30,8 @@ from trading.live.guardian import Silence
 from trading.live.journal import Journal, operator_record, read_session
 from trading.live.withdrawal import withdraw
 from trading.log import get_logger
+from trading.monitoring import is_running
+from trading.overview import heartbeat_of
 from trading.ports import Ledger, RecordKind
 from trading.store.ledger import MemoryLedger
 
@@ -58,10 +60,12 @@ _ANSWER_SECONDS = 10.0
 class Outcome:
     """What came of a word or a request.
 
-    ``has_session`` and ``is_done``: somebody trades the account, and has done what was asked.
-    ``state`` is what may be traded now and ``held_by`` what restricts it besides the operator.
-    ``left`` are orders of a session that died before its end: nobody has asked about them yet.
-    ``is_request``: orders were to be canceled, and what may be traded stays.
+    ``has_session`` and ``is_done``: a session trades the account, and nothing of what was asked is
+    left to be done. ``is_busy``: no session does, but another run holds the account (a stage
+    before or after the session, a training). ``state`` is what may be traded now and ``held_by``
+    what restricts it besides the operator. ``left`` are orders of a session that died before its
+    end: nobody has asked about them yet. ``is_request``: orders were to be canceled, and what may
+    be traded stays.
     """
 
     market: Market
@@ -70,6 +74,7 @@ class Outcome:
     standing: Standing
     has_session: bool
     is_done: bool
+    is_busy: bool = False
     held_by: tuple[str, ...] = ()
     orders: Cancellation = field(default_factory=Cancellation)
     left: int = 0
@@ -87,6 +92,7 @@ class Outcome:
             "since": said.since.isoformat() if said.since is not None else None,
             "reason": said.reason,
             "session_running": self.has_session,
+            "account_busy": self.is_busy,
             "done": self.is_done,
             "held_by": list(self.held_by),
             "canceled": list(self.orders.canceled),
@@ -103,9 +109,15 @@ class Outcome:
             lines.append(
                 "  도는 세션이 따랐습니다."
                 if self.is_done
-                else "  이 계좌를 쓰는 실행이 아직 답하지 않았습니다. 적어 두었으니 세션이 다음에 볼 때 따릅니다. "
+                else "  도는 세션이 아직 답하지 않았습니다. 적어 두었으니 세션이 다음에 볼 때 따릅니다. "
                 "계속 답이 없으면 trading check 로 살펴보십시오."
             )
+        elif self.is_busy:
+            lines.append(
+                "  지금 주문을 내는 세션은 없고, 준비나 학습, 정리 같은 다른 단계가 이 계좌를 쓰고 있습니다."
+            )
+            if not (self.is_request and self.is_done):
+                lines.append("  적어 두었으니 다음에 시작하는 세션이 따릅니다.")
         elif self.is_request:
             if self.orders != Cancellation():
                 lines.append("  도는 세션이 없어 거래소에 직접 물었습니다.")
@@ -125,8 +137,9 @@ class Outcome:
             lines.append("  취소할 미체결 주문이 없습니다.")
         lines += [f"  취소하지 못함: {one}" for one in self.orders.failed]
         if self.left:
+            then = "다음 세션이 살핍니다." if self.is_busy else "trading cancel-all"
             lines.append(
-                f"  끝나지 않은 세션의 미체결 주문이 {self.left}건 남아 있을 수 있습니다: trading cancel-all"
+                f"  끝나지 않은 세션의 미체결 주문이 {self.left}건 남아 있을 수 있습니다: {then}"
             )
         return lines
 
@@ -140,28 +153,32 @@ def give_word(
     """
     env, place = _account(installation, market)
     said = control.ask(*place, state, by=by, reason=reason)
+    is_busy = False
     try:
         with bootstrap.account_held(installation.home, env, market):
-            held_by, left = _write_word(installation, env, market, said)
-            _tell(installation, env, market, said, Cancellation())
-            shown = said.state
-            if held_by and shown is TradingState.ACTIVE:
-                shown = TradingState.REDUCING
-            return Outcome(
-                market=market, env=env, state=shown, standing=said, has_session=False,
-                is_done=True, held_by=held_by, left=left,
-            )  # fmt: skip
+            held_by, left = _left_open(installation, env, market, said)
     except SessionBusyError:
-        pass
-    deadline = monotonic_seconds() + _ANSWER_SECONDS
-    while True:
-        now = control.read(*place)
-        answer = now.obeyed
-        is_done = answer is not None and answer.request == said.request
-        if is_done or monotonic_seconds() >= deadline:
-            break
-        time.sleep(_POLL_SECONDS)
-    if answer is None or not is_done:
+        answered = _awaited(
+            installation, env, market,
+            lambda now: now.obeyed is not None and now.obeyed.request == said.request,
+        )  # fmt: skip
+        if answered is not None:
+            return _word_answered(env, market, said, answered)
+        is_busy = True
+        held_by, left = _left_open(installation, env, market, None)
+    _tell(installation, env, market, said, Cancellation())
+    shown = said.state
+    if held_by and shown is TradingState.ACTIVE:
+        shown = TradingState.REDUCING
+    return Outcome(
+        market=market, env=env, state=shown, standing=said, has_session=False, is_busy=is_busy,
+        is_done=not left or state is TradingState.ACTIVE, held_by=held_by, left=left,
+    )  # fmt: skip
+
+
+def _word_answered(env: Env, market: Market, said: Standing, now: Standing) -> Outcome:
+    answer = now.obeyed
+    if answer is None or answer.request != said.request:
         return Outcome(
             market=market, env=env, state=now.state, standing=now, has_session=True, is_done=False
         )
@@ -198,18 +215,45 @@ def cancel_all(
             )  # fmt: skip
     except SessionBusyError:
         pass
+
+    def answer_in(now: Standing) -> Cancellation | None:
+        found = now.cancel_all
+        return found.answer if found is not None and found.request == asked.request else None
+
+    answered = _awaited(installation, env, market, lambda now: answer_in(now) is not None)
+    if answered is not None:
+        done = answer_in(answered)
+        return Outcome(
+            market=market, env=env, state=answered.state, standing=answered, has_session=True,
+            is_done=done is not None, orders=done or Cancellation(), is_request=True,
+        )  # fmt: skip
+    _, left = _left_open(installation, env, market, None)
+    said = control.read(*place)
+    return Outcome(
+        market=market, env=env, state=said.state, standing=said, has_session=False, is_busy=True,
+        is_done=scope is Scope.OURS and not left, left=left, is_request=True,
+    )  # fmt: skip
+
+
+def _awaited(
+    installation: Installation, env: Env, market: Market, is_answered: Callable[[Standing], bool]
+) -> Standing | None:
+    """Return the word once the session has answered it, or as it stands when the time is over.
+
+    ``None`` at once where no session runs: who holds the account then sends no orders.
+    """
+    place = run_dir(installation.home), str(env), str(market)
     deadline = monotonic_seconds() + _ANSWER_SECONDS
     while True:
+        beat = heartbeat_of(installation.home, env, market)
         now = control.read(*place)
-        found = now.cancel_all
-        answer = found.answer if found is not None and found.request == asked.request else None
-        if answer is not None or monotonic_seconds() >= deadline:
-            break
+        if is_answered(now):
+            return now
+        if beat is None or not is_running(beat):
+            return None
+        if monotonic_seconds() >= deadline:
+            return now
         time.sleep(_POLL_SECONDS)
-    return Outcome(
-        market=market, env=env, state=now.state, standing=now, has_session=True,
-        is_done=answer is not None, orders=answer or Cancellation(), is_request=True,
-    )  # fmt: skip
 
 
 def stand_in(root: Path | None, env: Env, market: Market, silence: Silence) -> Outcome | None:
@@ -299,21 +343,22 @@ def _session_at_hand(ledger: Ledger, env: Env, market: Market) -> date:
     return WallClock().now().astimezone(ZoneInfo(market.timezone_name)).date()
 
 
-def _write_word(
-    installation: Installation, env: Env, market: Market, said: Standing
+def _left_open(
+    installation: Installation, env: Env, market: Market, said: Standing | None
 ) -> tuple[tuple[str, ...], int]:
-    """Write the word into the ledger of an account that nobody trades.
+    """Return what a session that was not finished has left.
 
-    Returns what else restricts a session that was not finished, and how many of its orders may
-    still be open.
+    What else restricts it, and how many of its orders may still be open. ``said`` is written into
+    the ledger before; ``None`` where somebody else holds the account: its next session writes it.
     """
     if not bootstrap.ledger_path(installation.home, env, market).exists():
         return (), 0
     try:
-        ledger = bootstrap.open_ledger(installation.home, env, market)
+        ledger = bootstrap.open_ledger(installation.home, env, market, read_only=said is None)
         try:
             session = _session_at_hand(ledger, env, market)
-            _append_word(ledger, session, said)
+            if said is not None:
+                _append_word(ledger, session, said)
             recorded = read_session(ledger, session)
         finally:
             ledger.close()

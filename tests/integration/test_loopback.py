@@ -124,6 +124,24 @@ def test_mlflow(tmp_path):
     assert_own(seen)
 
 
+def test_the_prefect_server_is_not_opened_by_an_address(tmp_path):
+    """An address outside of this machine is one to ask, not one to listen at."""
+    root = configure(tmp_path, {})
+    (root / "prefect.yaml").write_bytes((CHECKOUT / "prefect.yaml").read_bytes())
+
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.serve"], cwd=root, capture_output=True, text=True, timeout=60,
+        env=environment(
+            PREFECT_API_URL=f"http://0.0.0.0:{free_port()}/api", PREFECT_HOME=str(tmp_path / "prefect"),
+            PYTHONPATH=os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]),
+        ),
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert "이 컴퓨터 안의 주소가 아니고" in done.stdout
+    assert not (tmp_path / "logs" / "prefect-server.log").exists()
+
+
 @pytest.mark.slow
 def test_the_prefect_server(tmp_path):
     """The server that the service of the flows starts, at another port."""

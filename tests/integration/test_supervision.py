@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
+from filelock import FileLock
 from program import EAGER, command, configure, environment, ledger_rows, trading
 
 from trading.live import control
@@ -131,6 +132,24 @@ def test_nobody_trades_yet(tmp_path):
 
     nothing = trading(tmp_path, "cancel-all", "--json")
     assert (nothing.code, nothing.json["canceled"], nothing.json["failed"]) == (0, [], [])
+
+
+def test_an_account_that_is_held_without_a_session(tmp_path):
+    """While a day prepares or trains, the word stands at once: whoever could send orders is not there yet.
+
+    Orders by hand are asked about by the next session only, and that is no success yet.
+    """
+    (tmp_path / "data" / "run").mkdir(parents=True)
+    with FileLock(tmp_path / "data" / "run" / "demo-us.lock"):
+        halted = trading(tmp_path, "halt", "--json")
+        ours = trading(tmp_path, "cancel-all", "--json")
+        everything = trading(tmp_path, "cancel-all", "--everything", "--json")
+
+    assert [one.code for one in (halted, ours, everything)] == [0, 0, 1]
+    for one in (halted, ours, everything):
+        assert (one.json["account_busy"], one.json["session_running"]) == (True, False)
+    assert word(tmp_path).state == "halted"
+    assert word(tmp_path).cancel_all.answer is None
 
 
 def test_a_killed_session_leaves_no_order_behind(home):
