@@ -73,6 +73,7 @@ trade_log = get_trade_log()
 
 # A replay in lock-step asks for the balance of an idle account only this often.
 _IDLE = timedelta(hours=1)
+_REPORT_INTERVAL = timedelta(hours=1)
 _TOO_LATE = "나가지 못한 채 때를 놓침"
 
 
@@ -348,7 +349,8 @@ class LiveSession:
                     await self._books.reconcile()
             if now >= next_report:
                 self._report_hour(now)
-                next_report += timedelta(hours=1)
+                # Whoever comes late has one thing to tell, not one for each hour that is over.
+                next_report = _next_boundary(next_report, now, _REPORT_INTERVAL)
 
     async def _look_when_in_doubt(self) -> bool:
         """Ask the venue about what is in doubt, now and then; return whether time must wait.

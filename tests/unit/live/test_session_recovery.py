@@ -1,9 +1,10 @@
 """A session taken up again at a venue whose notices come late, on a recorded day."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from small_venue import Day
 
 from trading.backtest.runner import fees_of
 from trading.clock import ManualClock
@@ -138,3 +139,30 @@ async def test_a_late_notice_is_not_booked_twice(traded, embedded_market, after,
     assert sum(b.fill.quantity for b in engine.booked) == booked
     assert venue.sent == []
     assert engine.orders[other.intent_id].reason == GuardCode.NO_CASH
+
+
+@pytest.mark.parametrize(
+    ("late", "told"),
+    [
+        (-30, [30, 60, 120, 180, 240, 300, 360]),
+        (0, [30, 60, 120, 180, 240, 300, 360]),
+        (230, [230, 240, 300, 360]),
+        (240, [240, 300, 360]),
+        (385, [385]),
+    ],
+)
+async def test_hours_that_are_over_are_not_told_later(traded, embedded_market, late, told):
+    """Whoever comes late tells once how it is now, and then each hour that is still to come."""
+    day = Day(traded, embedded_market, MemoryLedger())
+    day.venue.clock.set(day.at(late))
+    hours = []
+
+    def hear(event, fields):
+        if event == "hourly_status":
+            hours.append(datetime.fromisoformat(fields["ts"]))
+
+    day.told.send = hear
+
+    await day.run()
+
+    assert hours == [day.at(minutes) for minutes in told]
