@@ -12,9 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from small_venue import Day
 
-from trading import bootstrap
+from trading import bootstrap, real_money
 from trading import day as stages
-from trading import real_money
 from trading.backtest.runner import fees_of, session_start
 from trading.config import Env
 from trading.domain.decision import TradingState, Verdict
