@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trading.domain.arrays import FloatArray
+from trading.domain.arrays import BoolArray, FloatArray, IntArray
 from trading.errors import MissingDataError, UsageError
 
 
@@ -721,6 +722,7 @@ _CHAIN_GAMMA = 0.9
 # The target network follows four times as fast as for trading, so that seconds are enough; what a
 # network has not learned by then stays below a hundredth.
 _CHAIN_STEPS = 4_000
+_CHAIN_SEED = 7
 _CHAIN_FOLLOWS = 0.02
 _CHAIN_TOLERANCE = 0.01
 
@@ -731,24 +733,33 @@ class _Chain:
     An episode is cut after 20 steps: going left for ever still has to be worth 2.
     """
 
+    lanes = 1
     observation_size = 5
     actions = 2
 
     def __init__(self) -> None:
         self._state, self._steps = 0, 0
 
-    def reset(self, rng: np.random.Generator) -> FloatArray:
-        self._state, self._steps = int(rng.integers(5)), 0
+    def reset(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        return self.renew(np.ones(self.lanes, dtype=np.bool_), rng)
+
+    def renew(self, done: BoolArray, rng: np.random.Generator) -> NDArray[np.float32]:
+        if done[0]:
+            self._state, self._steps = int(rng.integers(5)), 0
         return self._observation()
 
-    def step(self, action: int) -> tuple[FloatArray, float, bool, bool]:
+    def step(
+        self, actions: IntArray
+    ) -> tuple[NDArray[np.float32], FloatArray, BoolArray, BoolArray]:
+        action = int(actions[0])
         reward, ends = _chain_reward(self._state, action)
         self._state = min(max(self._state + (1 if action else -1), 0), 4)
         self._steps += 1
-        return self._observation(), reward, ends, self._steps >= 20
+        is_cut = self._steps >= 20
+        return self._observation(), np.array([reward]), np.array([ends]), np.array([is_cut])
 
-    def _observation(self) -> FloatArray:
-        row: FloatArray = np.eye(5)[self._state]
+    def _observation(self) -> NDArray[np.float32]:
+        row: NDArray[np.float32] = np.eye(5, dtype=np.float32)[[self._state]]
         return row
 
 
@@ -775,7 +786,7 @@ def _learning() -> tuple[Check, ...]:
         from trading.models.dqn import DqnSettings
 
         settings = DqnSettings(gamma=_CHAIN_GAMMA, soft_update=_CHAIN_FOLLOWS)
-        fit = train(_Chain(), settings, steps=_CHAIN_STEPS)
+        fit = train(_Chain(), settings, steps=_CHAIN_STEPS, seed=_CHAIN_SEED)
         return [float(v) for v in fit.values(np.eye(5)).max(axis=1)]
 
     return (

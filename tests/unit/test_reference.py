@@ -432,8 +432,8 @@ def test_every_row_has_a_mistake():
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("reward, following, terminated=terminated", "reward, following, terminated=terminated or truncated"),
-        ("reward, following, terminated=terminated", "reward, following, terminated=False"),
+        ("reward, following, terminated)", "reward, following, terminated | truncated)"),
+        ("reward, following, terminated)", "reward, following, np.zeros_like(terminated))"),
         ("replay.add(observation, action, reward", "replay.add(observation, action, 0.9 * reward"),
     ],
     ids=["a cut episode has no future", "a future after the end", "reward discounted as well"],
