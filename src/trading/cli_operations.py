@@ -39,10 +39,15 @@ def monitor(
         float,
         typer.Option("--hours", min=0.001, metavar="<숫자>", help="지켜볼 시간, 시간 단위."),
     ] = 24.0,
+    attach_only: Annotated[
+        bool,
+        typer.Option(
+            "--attach-only", help="데모를 띄우지 않고, 다른 것이 돌리는 세션만 지켜봅니다."
+        ),
+    ] = False,
     market: MarketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    import sys
     import threading
 
     from trading import bootstrap
@@ -50,7 +55,8 @@ def monitor(
     from trading.watch.screen import screen
 
     installation = bootstrap.open_home(State.root, console=False)
-    watch = Watch(installation, market_of(market) or installation.settings.app.market)
+    chosen = market_of(market) or installation.settings.app.market
+    watch = Watch(installation, chosen, only_attaches=attach_only)
     with screen(sys.stderr if as_json else sys.stdout) as show:
         verdict = watch.run(hours, show, threading.Event())
     if as_json:

@@ -153,10 +153,10 @@ class Connection:
 class DayContext:
     """Everything one day of one market works with; built by ``bootstrap``.
 
-    ``guard`` starts the dead-man switch beside a session, unless it is there. ``connect`` opens the venue for the
-    symbols it will be asked about; ``intake`` fills the lake,
-    with what ``source`` has alone where the day ``replays`` it; ``back_up`` keeps the installation
-    safe after the close, where that is wished.
+    ``connect`` opens the venue for the symbols it will be asked about; ``intake`` fills the lake,
+    with what ``source`` has alone where the day ``replays`` it; ``guard`` starts the dead-man
+    switch beside a session, unless it is there; ``back_up`` keeps the installation safe after the
+    close, where that is wished.
     """
 
     key: str

@@ -268,12 +268,16 @@ class _DailyFile:
         self._path = folder / f"{name}.jsonl"
         self._fd = -1
         self._day_ends = 0.0
+        self._turning = threading.Lock()
         self._is_cut = False
 
     def write(self, line: bytes) -> None:
         now = _CLOCK.now()
         if now.timestamp() >= self._day_ends:
-            self._turn_over(now)
+            # Several threads may be the first of a day.
+            with self._turning:
+                if now.timestamp() >= self._day_ends:
+                    self._turn_over(now)
         # A line that a full disk cut off must not run into the next one.
         whole = b"\n" + line if self._is_cut else line
         self._is_cut = os.write(self._fd, whole) < len(whole)

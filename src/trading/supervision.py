@@ -222,10 +222,10 @@ def cancel_all(
 
     answered = _awaited(installation, env, market, lambda now: answer_in(now) is not None)
     if answered is not None:
-        done = answer_in(answered)
+        answer = answer_in(answered)
         return Outcome(
             market=market, env=env, state=answered.state, standing=answered, has_session=True,
-            is_done=done is not None, orders=done or Cancellation(), is_request=True,
+            is_done=answer is not None, orders=answer or Cancellation(), is_request=True,
         )  # fmt: skip
     _, left = _left_open(installation, env, market, None)
     said = control.read(*place)

@@ -105,6 +105,16 @@ def ledger_rows(root: Path, query: str, values: Sequence[Any] = ()) -> list[tupl
     return rows
 
 
+def messages(root: Path, event: str) -> list[dict[str, Any]]:
+    """Return the fields of each message of ``event`` in the outbox, by any channel, in their order."""
+    with sqlite3.connect(root / "data" / "outbox.db", timeout=10) as db:
+        rows = db.execute(
+            "SELECT body FROM outbox WHERE event = ? ORDER BY id", (event,)
+        ).fetchall()
+    db.close()
+    return [json.loads(body) for (body,) in rows]
+
+
 def venue_orders(root: Path) -> list[dict[str, Any]]:
     """Return the orders in the journal of the exchange, which must have ended."""
     path = root / "data" / "exchange" / "demo-us" / "journal.db"

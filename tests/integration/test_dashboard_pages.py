@@ -152,6 +152,29 @@ def test_broken_files_are_said_and_the_rest_is_drawn(visit, tmp_path):
             assert "평가금액" in [one.label for one in at.metric]
 
 
+def test_what_the_data_check_found_is_said_in_words(visit, tmp_path):
+    """A finding reads as a sentence, graver ones as warnings."""
+    root = copy_of(finished(), tmp_path / "home")
+    path = next((root / "data" / "reports" / "quality").glob("*.json"))
+    body = json.loads(path.read_text("utf-8"))
+    one = {
+        "check": "price_is_positive",
+        "title": "가격이 0보다 큼",
+        "checked": 40,
+        "failed": 2,
+        "examples": [],
+    }
+    body["reports"][0]["findings"] = [one | {"severity": "warn"}, one | {"severity": "note"}]
+    path.write_text(json.dumps(body), encoding="utf-8")
+
+    at = visit(root, "quality")
+
+    told = "— {}: 가격이 0보다 큼, 40개 가운데 2개"
+    assert any(told.format("확인 필요") in each.value for each in at.warning)
+    assert any(told.format("참고") in each.value for each in at.info)
+    assert "미국" in set(at.dataframe[1].value["시장"])
+
+
 def test_a_broken_ledger_is_said(visit, tmp_path):
     """A sentence, not a stack; pages that need no ledger are there."""
     root = copy_of(finished(), tmp_path / "home")

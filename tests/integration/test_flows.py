@@ -4,11 +4,11 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import pytest
-from program import EAGER, configure
+from program import EAGER, configure, messages
 
 from trading import bootstrap, demo
 from trading.bootstrap import DemoRequest
@@ -18,7 +18,6 @@ from trading.errors import UsageError
 from trading.notify import Event
 
 START = date(2004, 11, 12)
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +101,7 @@ def test_day_by_flow_is_the_day(prefect_server, begun, tmp_path):
     assert asyncio.run(name_of("daily-trading", "Completed")) == f"하루 매매 미국 {START}"
     sent = asyncio.run(hourly_report(root=str(begun)))
     assert (sent["pending"], sent["running"]) == (0, 0)
-    assert bootstrap.open_notifier(begun).count(Event.SESSION_ENDED, since=LONG_AGO) == 1
+    assert len(messages(begun, Event.SESSION_ENDED)) == 1
 
 
 def test_backfill_and_research(prefect_server, home):
@@ -149,7 +148,7 @@ def test_failure_is_told(prefect_server, home):
     with pytest.raises(UsageError):
         asyncio.run(backfill(date(2006, 1, 2), date(2005, 1, 3), market=Market.US, root=str(home)))
 
-    assert bootstrap.open_notifier(home).count(Event.ERROR, since=LONG_AGO) == 1
+    assert len(messages(home, Event.ERROR)) == 1
 
 
 async def artifact_of(key: str) -> str:

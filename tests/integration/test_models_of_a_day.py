@@ -1,10 +1,10 @@
 """Models in a real day: trained before the open, and followed where the registry names another."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 
 import pytest
-from program import configure
+from program import configure, messages
 
 from trading import bootstrap, briefing, day
 from trading.context import DayContext
@@ -16,7 +16,6 @@ from trading.notify import Event
 
 SESSION = date(2006, 6, 1)
 SETTINGS = {"models": {"forest": {"trees": 4}, "boosting": {"trees": 4, "patience": 2}}}
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +47,10 @@ def test_a_day_trains_what_is_due_and_follows_the_registry(opened):
     """The forest trades unproven, boosting waits for proof; then its alias is moved by hand."""
     told = day.retrain(opened)
     assert (told.skipped, day.retrain(opened).skipped) == (False, True)
-    assert opened.notifier.count(Event.PROMOTED, since=LONG_AGO) == 1
+    assert len(messages(opened.home.root, Event.PROMOTED)) == 1
     others = day.tell_training(opened, day.train_families(opened, ["boosting"]))
     assert "부스팅" in others.message
-    assert opened.notifier.count(Event.PROMOTED, since=LONG_AGO) == 1
+    assert len(messages(opened.home.root, Event.PROMOTED)) == 1
     day.premarket(opened)
     assert opened.prepared.model_versions == {"forest": 1}
 
@@ -62,7 +61,7 @@ def test_a_day_trains_what_is_due_and_follows_the_registry(opened):
     assert opened.prepared.model_versions == {"forest": 1, "boosting": 1}
     votes = opened.prepared.research.evaluation
     assert "boosting" in votes.agents
-    assert opened.notifier.count(Event.PROMOTED, since=LONG_AGO) == 2
+    assert len(messages(opened.home.root, Event.PROMOTED)) == 2
     body = briefing.kept(opened.home.data_dir, Market.US, SESSION)
     assert body["model_versions"] == {"forest": 1, "boosting": 1}
     assert last_report(opened.home, Market.US, "boosting").verdict == "not_proven"

@@ -15,19 +15,28 @@ from pathlib import Path
 
 import psutil
 import pytest
-from program import EAGER, Answer, command, configure, environment, trading
+from program import EAGER, Answer, command, configure, environment, ledger_rows, messages, trading
 
 from trading import bootstrap, log
 from trading.clock import ManualClock, WallClock
+from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.live.journal import read_session
-from trading.monitoring import CLOSED, OPEN, Heartbeat, SessionMonitor, read_heartbeat
+from trading.monitoring import (
+    CLOSED,
+    OPEN,
+    Heartbeat,
+    SessionMonitor,
+    is_running,
+    read_heartbeat,
+)
 from trading.overview import account_now, heartbeat_of
 from trading.watch.contract import Duty, Missed, owed, send_hourly
 from trading.watch.run import Watch
 
 SESSION = date(2004, 11, 12)
 OPENS = datetime(2004, 11, 12, 14, 30, tzinfo=UTC)
+NEXT_OPENS = OPENS + timedelta(days=3)
 # Nothing to train: a family that cannot be taught is an error of its own.
 CALM = {**EAGER, "models": {"families": []}}
 MONITOR = {
@@ -164,9 +173,7 @@ def test_the_hourly_flow_tells_of_it_once(copied):
 
     assert (quiet["running"], quiet["missed"]) == (0, 0)
     assert (first["running"], first["missed"]) == (1, 1)
-    with closing(sqlite3.connect(copied / "data" / "outbox.db")) as db:
-        rows = db.execute("SELECT body FROM outbox WHERE event = 'event_missed'").fetchall()
-    (told,) = (json.loads(body) for (body,) in rows)
+    (told,) = messages(copied, "event_missed")
     assert told["expected"] == "장중 점검 (2004-11-13 01:05 KST)"
     assert (told["market"], told["session"]) == ("us", str(SESSION))
 
@@ -243,6 +250,17 @@ def test_a_silent_venue_and_a_hung_session(copied):
     assert not watch.verdict().is_clean
 
 
+def test_attached_only_it_starts_nothing(copied):
+    """Where somebody else runs the demo's days, an account that is free stays so."""
+    watch = Watch(bootstrap.open_home(copied, console=False), Market.US, only_attaches=True)
+
+    for _ in range(5):
+        watch.step()
+
+    assert watch.child is None
+    assert not left_over(copied)
+
+
 def change(root: Path, **settings: object) -> None:
     """Change settings of the monitor in a home."""
     configure(root, {"app": {"monitor": {**MONITOR, **settings}}, **CALM})
@@ -265,23 +283,28 @@ def test_it_starts_a_demo_and_judges(copied):
             for one in path.read_text().splitlines()]  # fmt: skip
     assert len(rows) == body["samples"]
     running = [row for row in rows if row["is_running"]]
-    assert running[-1]["api"]["succeeded"] > 0
-    assert {"session", "exchange", "monitor"} <= set(running[-1]["processes"])
+    assert max(row["api"]["succeeded"] for row in running) > 0
+    assert any({"session", "exchange", "monitor"} <= set(row["processes"]) for row in running)
     assert not left_over(copied)
 
 
 @pytest.mark.slow
 def test_a_killed_session_is_told_of_and_taken_up_again(copied):
-    """``kill -9`` of the session: the monitor says so, begins it again, and ends with 1."""
+    """``kill -9`` in the middle of a day is told at once, and the day goes on.
+
+    Before the dead man's switch would act: the account trades as it did.
+    """
     change(copied, demo_speed=120)
+    installation = bootstrap.open_home(copied, console=False)
     watching = subprocess.Popen(
         command(copied, "monitor", "--hours", "1"), env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     path = copied / "data" / "run" / "demo-us.json"
-    first = session_pid(path, after=None)
+    first = session_pid(path, after=None, seconds=300)
     os.kill(first, signal.SIGKILL)
-    second = session_pid(path, after=first)
+    patience = installation.settings.app.supervision.dead_man_seconds
+    second = session_pid(path, after=first, seconds=patience)
     watching.send_signal(signal.SIGINT)
     out, err = watching.communicate(timeout=60)
 
@@ -289,29 +312,33 @@ def test_a_killed_session_is_told_of_and_taken_up_again(copied):
     assert answer.code == 1, (out, err)
     assert "종료 코드 -9" in answer.out
     assert second != first
+    rows = ledger_rows(
+        copied, "SELECT count(*) FROM journal WHERE session = '2004-11-15' AND kind = 'decision'"
+    )
+    assert rows == [(1,)]
+    assert account_now(installation.home, "demo", Market.US).state is TradingState.ACTIVE
+    assert [one["code"] for one in messages(copied, "error")] == [-9]
     assert not left_over(copied)
 
 
-def session_pid(path: Path, *, after: int | None) -> int:
-    """Wait until a session of another process than ``after`` is in the middle of its day."""
-    deadline = time.monotonic() + 400
+def session_pid(path: Path, *, after: int | None, seconds: float) -> int:
+    """Wait until a session of another process than ``after`` has seen its venue open."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         beat = read_heartbeat(path)
-        if (
-            beat is not None
-            and beat.phase == OPEN
-            and beat.pid != after
-            and psutil.pid_exists(beat.pid)
-        ):
-            return beat.pid
+        if beat is not None and beat.pid != after and is_running(beat):
+            venue = beat.venue_now(datetime.now(UTC))
+            if venue > NEXT_OPENS + timedelta(minutes=5):
+                return beat.pid
         time.sleep(0.2)
     raise AssertionError("no session")
 
 
 def left_over(root: Path) -> list[str]:
-    """Return the processes that still work on a home."""
-    return [
-        " ".join(process.info["cmdline"])
-        for process in psutil.process_iter(["cmdline"])
-        if str(root) in " ".join(process.info["cmdline"] or [])
-    ]
+    """Return the processes that still work on a home.
+
+    A session's guardian is not among them: it outlives a session that was stopped, on purpose, for
+    ``dead_man_seconds``.
+    """
+    lines = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if str(root) in line and "guard-session" not in line]

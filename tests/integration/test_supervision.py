@@ -15,7 +15,15 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 from filelock import FileLock
-from program import EAGER, command, configure, environment, ledger_rows, trading
+from program import (
+    EAGER,
+    command,
+    configure,
+    environment,
+    ledger_rows,
+    messages,
+    trading,
+)
 
 from trading.live import control
 
@@ -112,19 +120,11 @@ def stood_in(root):
     return next((line for line in lines if line["level"] == "critical" and "pid" in line), None)
 
 
-def messages(root):
-    """Return what the operator was told of risk."""
-    with sqlite3.connect(root / "data" / "outbox.db") as db:
-        rows = db.execute("SELECT body FROM outbox WHERE event = 'risk_event'").fetchall()
-    db.close()
-    return [json.loads(body)["message"] for (body,) in rows]
-
-
 def test_nobody_trades_yet(tmp_path):
     """From an empty home: the words stand, the switch binds whoever resumes, nothing is canceled."""
     said = trading(tmp_path, "halt", "--reason", "점검", "--json")
     assert (said.code, said.json["state"], said.json["session_running"]) == (0, "halted", False)
-    assert "점검" in messages(tmp_path)[-1]
+    assert "점검" in messages(tmp_path, "risk_event")[-1]["message"]
 
     (tmp_path / "data" / "run" / control.HALT_FILE).touch()
     refused = trading(tmp_path, "resume", "--json")
@@ -171,8 +171,8 @@ def test_a_killed_session_leaves_no_order_behind(home):
     assert len(_statuses(root, "pending_cancel")) == len(orders)
     assert (word(root).state, word(root).by) == ("reducing", control.By.DEAD_MAN)
     assert ledger_rows(root, "SELECT number FROM fence") > fence
-    await_(lambda: messages(root), seconds=10)
-    assert "손실을 막지 못합니다" in messages(root)[-1]
+    await_(lambda: messages(root, "risk_event"), seconds=10)
+    assert "손실을 막지 못합니다" in messages(root, "risk_event")[-1]["message"]
 
 
 @pytest.mark.slow

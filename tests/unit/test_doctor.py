@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from trading import bootstrap, doctor, explain, real_money
+from trading.backup import Backup
 from trading.config import CheckSettings, Env
 from trading.doctor import account, machine, stores
 from trading.domain.decision import TradingState
@@ -376,8 +377,8 @@ def test_backups(home):
     archive = write(home / "backups" / "trading.zip", "")
 
     def told(ts, verified=True):
-        body = {"ts": ts.isoformat(), "path": str(archive), "verified": verified}
-        write(home / "data" / "backup.json", json.dumps(body))
+        taken = Backup(ts=ts, path=archive, files=1, bytes=1, verified=verified, with_lake=False)
+        write(home / "data" / "backup.json", json.dumps(taken.to_json()))
         return code(stores.backups(installation))
 
     assert told(NOW) == "BACKUP"
@@ -417,7 +418,7 @@ def test_a_check_that_fails_is_found(home):
     found = doctor.examine(installed(home))
 
     failed = [f for f in found if f["code"] == "CHECK_FAILED"]
-    assert len(failed) == 1 and "JSONDecodeError" in failed[0]["cause"]
+    assert len(failed) == 1 and "백업 기록을 읽을 수 없음" in failed[0]["cause"]
     assert "SETTINGS" in code(found)
 
 

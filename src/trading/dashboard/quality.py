@@ -8,7 +8,11 @@ import streamlit as st
 
 from trading.dashboard import data, frame
 from trading.dashboard.data import Account
+from trading.domain.instrument import Market
+from trading.domain.wording import MARKET_TEXT
 from trading.errors import MissingDataError
+from trading.store.quality.page import SEVERITY_WORDS
+from trading.store.quality.settings import Severity
 
 TITLE: Final = "데이터 품질"
 _LAYER_TEXT: Final = {"raw": "받은 그대로", "clean": "검사를 지난 것"}
@@ -50,7 +54,7 @@ def _lake() -> None:
         pd.DataFrame(
             [
                 {
-                    "시장": one["market"],
+                    "시장": MARKET_TEXT[Market(one["market"])],
                     "자료": _KIND_TEXT.get(one["kind"], one["kind"]),
                     "층": _LAYER_TEXT.get(one["layer"], one["layer"]),
                     "행": one["rows"],
@@ -79,7 +83,7 @@ def _checks() -> None:
         for one in body["reports"]:
             rows.append(
                 {
-                    "시장": one["market"],
+                    "시장": MARKET_TEXT[Market(one["market"])],
                     "자료": _KIND_TEXT.get(one["kind"], one["kind"]),
                     "행": one["rows"],
                     "격리": one["quarantined"],
@@ -90,10 +94,7 @@ def _checks() -> None:
                     "빈 날": one["gaps"],
                 }
             )
-            findings += [
-                (one["market"], _KIND_TEXT.get(one["kind"], one["kind"]), each)
-                for each in one["findings"]
-            ]
+            findings += [(rows[-1]["시장"], rows[-1]["자료"], each) for each in one["findings"]]
     counted = dict.fromkeys(("행", "격리", "종목", "거래 정지", "빈 날"), "{:,}".format)
     frame.grid(
         pd.DataFrame(rows),
@@ -102,14 +103,12 @@ def _checks() -> None:
     )
     if not findings:
         st.success("마지막 검사에서 지적된 것이 없습니다.")
-    for market, kind, finding in findings:
-        st.warning(frame.plain(f"{market} {kind}: {_finding_text(finding)}"))
-
-
-def _finding_text(finding: object) -> str:
-    if isinstance(finding, dict):
-        return " · ".join(f"{name} {value}" for name, value in finding.items())
-    return str(finding)
+    for market, kind, one in findings:
+        severity = Severity(one["severity"])
+        told = f"{one['title']}, {one['checked']:,}개 가운데 {one['failed']:,}개"
+        (st.info if severity is Severity.NOTE else st.warning)(
+            frame.plain(f"{market} {kind} — {SEVERITY_WORDS[severity]}: {told}")
+        )
 
 
 def _mornings(account: Account) -> None:
@@ -150,7 +149,7 @@ def _mornings(account: Account) -> None:
                     {
                         "세션": day,
                         "격리": body["quarantined"],
-                        "지적": " / ".join(map(_finding_text, body["findings"])),
+                        "지적": " / ".join(body["findings"]),
                     }
                     for day, body in bad
                 ]

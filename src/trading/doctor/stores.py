@@ -1,19 +1,20 @@
 """What is kept: recorded history, lake, ledgers, models, outbox, backups, Prefect's and MLflow's books."""
 
-import json
 import os
 import sqlite3
 from contextlib import closing
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 from trading import bootstrap
+from trading.backup import latest
 from trading.bootstrap import Installation
 from trading.clock import WallClock
 from trading.config import Env
 from trading.domain.instrument import Market
 from trading.domain.wording import MARKET_TEXT, model_text
 from trading.errors import TradingError
+from trading.notify.outbox import backlog
 from trading.probes import Finding, finding
 from trading.sessions import SessionCalendar
 
@@ -158,24 +159,12 @@ def outbox(installation: Installation) -> Finding:
             "파일을 옮기면 다음 실행이 새로 만듭니다. 보내지 못한 알림은 잃습니다.",
         )  # fmt: skip
     minutes = installation.settings.app.check.outbox_minutes
-    before = (WallClock().now() - timedelta(minutes=minutes)).isoformat()
-    with closing(_reader(path)) as db:
-        # One that is held for the quiet hours, or counts an error on, is not late.
-        stuck, oldest = db.execute(
-            "SELECT count(*), min(created_at) FROM outbox WHERE sent_at IS NULL AND created_at < ? "
-            "AND (attempts > 0 OR next_try_at < ?)",
-            (before, before),
-        ).fetchone()
-        reason = db.execute(
-            "SELECT last_error FROM outbox WHERE sent_at IS NULL AND created_at < ? "
-            "AND last_error IS NOT NULL ORDER BY id DESC LIMIT 1",
-            (before,),
-        ).fetchone()
-    if stuck:
-        why = f" 마지막 까닭: {reason[0]}" if reason else ""
+    kept = backlog(path, before=WallClock().now() - timedelta(minutes=minutes))
+    if kept.oldest is not None:
+        why = f" 마지막 까닭: {kept.reason}" if kept.reason else ""
         return finding(
             "OUTBOX_STUCK", "error",
-            f"{oldest[:16].replace('T', ' ')}(UTC)부터 보내지 못한 알림이 {stuck:,}건 있습니다.{why}",
+            f"{kept.oldest:%Y-%m-%d %H:%M}(UTC)부터 보내지 못한 알림이 {kept.late:,}건 있습니다.{why}",
             "trading notify test 로 메일과 웹훅 설정을 시험하십시오.",
         )  # fmt: skip
     return finding("OUTBOX", "ok", "오래 기다리는 알림이 없습니다.")
@@ -184,22 +173,20 @@ def outbox(installation: Installation) -> Finding:
 def backups(installation: Installation) -> Finding:
     """Whether there is a verified backup that is young enough."""
     app = installation.settings.app
-    record = installation.home.data_dir / "backup.json"
-    if not record.exists():
+    last = latest(installation.home)
+    if last is None:
         has_traded = any((installation.home.data_dir / "ledger").glob(f"{app.env}-*.db"))
         return finding(
             "BACKUP_NONE", "info" if app.env is Env.DEMO or not has_traded else "error",
             "아직 백업이 없습니다.", "trading backup 으로 뜨십시오.",
         )  # fmt: skip
-    body = json.loads(record.read_text("utf-8"))
-    taken, path = datetime.fromisoformat(body["ts"]), Path(body["path"])
-    age = WallClock().now() - taken
+    age, path = WallClock().now() - last.ts, last.path
     if not path.exists():
         return finding(
             "BACKUP_LOST", "error", f"마지막 백업 파일이 없습니다: {path}",
             "옮겼으면 그대로 두고, 아니면 trading backup 으로 다시 뜨십시오.",
         )  # fmt: skip
-    if not body["verified"]:
+    if not last.verified:
         return finding(
             "BACKUP_UNVERIFIED", "error", f"마지막 백업이 검증되지 않았습니다: {path}",
             "trading backup 으로 다시 뜨십시오.",

@@ -209,7 +209,15 @@ def last_report(home: "Home", market: Market, family: str = "forest") -> Retrain
         "page": "",
     }
     body.pop("threshold_t", None)
-    return RetrainReport(**(former | body))
+    report = RetrainReport(**(former | body))
+    # Of a home that was moved or restored elsewhere the file names the page at its former place.
+    page = _pages(home, model_name(family, market.value)) / Path(report.page).name
+    return replace(report, page=str(page)) if report.page else report
+
+
+def _pages(home: "Home", name: str) -> Path:
+    """Return the folder of the verdicts on a model's versions."""
+    return home.data_dir / "reports" / "models" / name
 
 
 def retrain(
@@ -422,7 +430,7 @@ def _settle(
         promote.install(home, registry, found.version, found.name)
     else:
         registry.set_alias(found.name, CHALLENGER, found.version)
-    folder = home.data_dir / "reports" / "models" / found.name
+    folder = _pages(home, found.name)
     folder.mkdir(parents=True, exist_ok=True)
     for kind in ("json", "html"):
         text = registry.text(found.name, found.version, f"verdict.{kind}")

@@ -289,7 +289,7 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "sent": ("보낸 알림", "whole"),
     "pending": ("남은 알림", "whole"),
     "running": ("도는 세션", "whole"),
-    "missed": ("조용한 세션", "whole"),
+    "missed": ("없었던 일", "whole"),
     "max_drawdown": ("최대 낙폭", "share"),
     "annual_return": ("연 수익률", "percent"),
     "annual_volatility": ("연 변동성", "share"),

@@ -131,13 +131,6 @@ class OutboxNotifier:
             ).fetchone()
         return int(row[0])
 
-    def count(self, event: str, *, since: datetime) -> int:
-        """Return how many messages of ``event`` were written at ``since`` or later."""
-        instant = since.astimezone(UTC).isoformat()
-        with closing(self._connect()) as db:
-            row = db.execute(_COUNT, (event, instant)).fetchone()
-        return int(row[0])
-
     def start(self, about: Mapping[str, Any] | None = None) -> None:
         """Deliver in a thread of its own from now on, and tell every error of the log.
 
@@ -449,6 +442,46 @@ class OutboxNotifier:
         return sqlite3.connect(self._path, timeout=10.0)
 
 
+class Backlog(NamedTuple):
+    """Deliveries that should have been made: how many, since when, and what the last one met."""
+
+    late: int
+    oldest: datetime | None
+    reason: str
+
+
+def backlog(path: Path, *, before: datetime) -> Backlog:
+    """Return what was written before ``before`` and has not left; raises ``sqlite3.Error``.
+
+    One that is held for the quiet hours, or counts an error on, is not late.
+    """
+    instant = before.astimezone(UTC).isoformat()
+    with closing(_reader(path)) as db:
+        late, oldest = db.execute(_LATE, (instant, instant)).fetchone()
+        reason = db.execute(_LAST_REASON, (instant,)).fetchone()
+    return Backlog(
+        late=late,
+        oldest=datetime.fromisoformat(oldest) if oldest is not None else None,
+        reason=reason[0] if reason is not None else "",
+    )
+
+
+def told_at(path: Path, event: str, *, market: str, session: str) -> list[datetime | None]:
+    """Return the field ``ts`` of each message of ``event`` about a session, ``None`` without one.
+
+    Empty before the first message; raises ``sqlite3.Error``.
+    """
+    if not path.is_file():
+        return []
+    with closing(_reader(path)) as db:
+        rows = db.execute(_TOLD_OF, (event, market, session)).fetchall()
+    return [datetime.fromisoformat(ts) if ts is not None else None for (ts,) in rows]
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)
+
+
 class _ErrorLines:
     """Errors of the log, alike ones counted, until the thread takes them."""
 
@@ -556,12 +589,20 @@ INSERT INTO outbox
     (key, channel, event, body, created_at, next_try_at, batch, same_as, times, last_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key, channel) DO NOTHING
 """
+_LATE = (
+    "SELECT count(*), min(created_at) FROM outbox WHERE sent_at IS NULL AND created_at < ? "
+    "AND (attempts > 0 OR next_try_at < ?)"
+)
+_LAST_REASON = (
+    "SELECT last_error FROM outbox WHERE sent_at IS NULL AND created_at < ? "
+    "AND last_error IS NOT NULL ORDER BY id DESC LIMIT 1"
+)
+_TOLD_OF = (
+    "SELECT DISTINCT json_extract(body, '$.ts') FROM outbox WHERE event = ? "
+    "AND json_extract(body, '$.market') = ? AND json_extract(body, '$.session') = ?"
+)
 _TOLD = "SELECT max(sent_at) FROM outbox WHERE channel = ? AND same_as = ?"
 _BODY = "SELECT body, times, last_at FROM outbox WHERE id = ?"
-_COUNT = (
-    "SELECT count(DISTINCT coalesce(key, created_at || body)) FROM outbox "
-    "WHERE event = ? AND created_at >= ?"
-)
 _CLAIM = (
     "UPDATE outbox SET attempts = attempts + 1, next_try_at = ? WHERE id = ? AND attempts = ? "
     "AND sent_at IS NULL"

@@ -4,9 +4,7 @@ Read from what the session leaves behind: ledger, lake, outbox, reports, backups
 miss tells it; the message is one of a kind, so that several may watch at once.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -21,6 +19,7 @@ from trading.errors import ConfigError, MissingDataError
 from trading.log import get_logger
 from trading.monitoring import BEAT_SECONDS, SEOUL, Heartbeat, is_running
 from trading.notify import Event, OutboxNotifier
+from trading.notify.outbox import told_at
 from trading.overview import calendar_of, heartbeat_of
 from trading.ports import Notifier, RecordKind
 from trading.store.lake import Lake
@@ -181,7 +180,7 @@ def read_trace(installation: Installation, env: str, market: Market, session: da
         ledger.close()
     if Event.HOURLY_STATUS in settings.notify.events:
         told = _told(installation, Event.HOURLY_STATUS, market, session)
-        found["hours"] = tuple(datetime.fromisoformat(ts) for ts in told if ts is not None)
+        found["hours"] = tuple(ts for ts in told if ts is not None)
     if Event.DAILY_REPORT in settings.notify.events and trace.reported:
         found["reported"] = bool(_told(installation, Event.DAILY_REPORT, market, session))
     return replace(trace, marks=tuple(marks), **found)  # type: ignore[arg-type]
@@ -361,20 +360,9 @@ def _deadlines(installation: Installation, beat: Heartbeat | None) -> Deadlines:
 
 def _told(
     installation: Installation, event: Event, market: Market, session: date
-) -> list[str | None]:
-    """Return the instants of the messages of ``event`` about a session that reached the outbox."""
+) -> list[datetime | None]:
     path = installation.home.data_dir / "outbox.db"
-    if not path.is_file():
-        return []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)) as db:
-        rows = db.execute(_TOLD, (event, market, session.isoformat())).fetchall()
-    return [ts for (ts,) in rows]
-
-
-_TOLD = (
-    "SELECT DISTINCT json_extract(body, '$.ts') FROM outbox WHERE event = ? "
-    "AND json_extract(body, '$.market') = ? AND json_extract(body, '$.session') = ?"
-)
+    return told_at(path, event, market=market, session=session.isoformat())
 
 
 def _backed_up(installation: Installation) -> datetime | None:

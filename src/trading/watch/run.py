@@ -124,13 +124,16 @@ class _Series:
 
 
 class Watch:
-    """One watch over one account of one home."""
+    """One watch over one account of one home; it keeps a demo running unless told to attach only."""
 
-    def __init__(self, installation: Installation, market: Market) -> None:
+    def __init__(
+        self, installation: Installation, market: Market, *, only_attaches: bool = False
+    ) -> None:
         app = installation.settings.app
         self.installation = installation
         self.market = market
         self.env = str(app.env)
+        self._keeps_demo = app.env is Env.DEMO and not only_attaches
         self.settings = app.monitor
         self.started = WallClock().now()
         self._begun = monotonic_seconds()
@@ -218,7 +221,7 @@ class Watch:
             self._alarm(missing)
         with self._survivable():
             self._keep(sample, now)
-        if self.env == Env.DEMO:
+        if self._keeps_demo:
             with self._survivable():
                 self._keep_running(sample)
         return sample
@@ -363,10 +366,13 @@ class Watch:
             self.child = None
             self._free = _FREE_LOOKS
             if code != 0:
-                self.findings[
-                    f"데모가 종료 코드 {code}(으)로 끝남: {_last_line(self._demo_log())} "
-                    f"({self._demo_log()})"
-                ] += 1
+                last, output = _last_line(self._demo_log()), self._demo_log()
+                self.findings[f"데모가 종료 코드 {code}(으)로 끝남: {last} ({output})"] += 1
+                # The verdict may be a day away.
+                log.error(
+                    "띄운 데모가 오류로 끝남", market=str(self.market), code=code,
+                    detail=f"{last} ({output})",
+                )  # fmt: skip
                 self._starts += 1
             else:
                 self._starts = 0

@@ -81,6 +81,17 @@ def test_a_model_comes_to_trade(home, venue):
     ]  # fmt: skip
 
 
+def test_the_verdict_of_a_home_that_was_moved(home, venue, tmp_path):
+    """The last report leads to the page where it is now, not where it was written."""
+    retrain(venue(1500), home, SMALL)
+    moved = replace(home, data_dir=home.data_dir.rename(tmp_path / "elsewhere"))
+
+    report = last_report(moved, Market.US)
+
+    assert report is not None
+    assert Path(report.page).is_relative_to(moved.data_dir) and Path(report.page).is_file()
+
+
 def test_only_the_forest_trades_unproven(home, venue):
     """A first model of another family is a challenger until it passes; the next day is not due."""
     report = retrain(venue(1500), home, SMALL, family="boosting")
