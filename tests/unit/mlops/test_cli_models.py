@@ -1,20 +1,18 @@
 """The commands of models on a real registry: what they show, refuse, and end with."""
 
 import json
+import sqlite3
 import sys
-from datetime import UTC, datetime
+from contextlib import closing
 
 import pytest
 
-from trading import bootstrap
 from trading.cli import _guarded, app
 from trading.config import resolve_root
 from trading.domain.instrument import Market
 from trading.mlops.promote import champion_version, install
 from trading.mlops.tracking import MlflowRegistry
 from trading.notify import Event
-
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -76,8 +74,11 @@ def test_promotion_by_hand(two, command):
     assert champion_version(two, Market.US, "forest") == 2
     tags = MlflowRegistry(two.mlruns_dir).version("forest-us", 2).tags
     assert tags["moved"] == "운영자가 증명 없이 승격"
-    notifier = bootstrap.open_notifier(two.root)
-    assert notifier.count(Event.PROMOTED, since=LONG_AGO) == 1
+    with closing(sqlite3.connect(two.data_dir / "outbox.db")) as db:
+        told = db.execute(
+            "SELECT count(*) FROM outbox WHERE event = ?", (Event.PROMOTED,)
+        ).fetchone()
+    assert told == (1,)
 
 
 def test_rollback(two, command):
