@@ -7,6 +7,9 @@ import pytest
 import typer.core
 import typer.main
 import yaml
+from configuration_page import page as configuration_page
+from kis_page import page as kis_page
+from shell_blocks import shell_lines
 
 from trading.cli import app
 from trading.domain.decision import Verdict
@@ -35,11 +38,11 @@ def test_every_test_named_as_a_guard_exists():
 
 
 def test_every_law_names_a_test():
-    """Thirteen laws, each guarded."""
+    """Seventeen laws, each guarded."""
     text = (CHECKOUT / "docs" / "invariants.md").read_text("utf-8")
     laws = re.split(r"^## \d+\. ", text, flags=re.MULTILINE)[1:]
 
-    assert len(laws) == 13
+    assert len(laws) == 17
     assert all("::test_" in law for law in laws)
 
 
@@ -67,11 +70,9 @@ def test_tests_named_in_passing_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_there(page):
     """Each command and option of a shell block is one that ``trading`` has, each target one of make's."""
-    blocks = re.findall(r"```(?:bash)?\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
-    lines = [re.split(r"\s+#", line)[0] for block in blocks for line in block.split("\n")]
     targets = re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text("utf-8"), flags=re.M)
 
-    for line in lines:
+    for line in shell_lines(page.read_text("utf-8")):
         program, *words = line.removeprefix(".venv/bin/").split() or [""]
         if program == "make":
             assert words[0] in targets, line
@@ -99,6 +100,21 @@ def test_every_code_is_explained():
     codes = [verdict.name for verdict in Verdict] + [code.value for code in GuardCode]
 
     assert [code for code in codes if f"| `{code}` |" not in text] == []
+
+
+def test_the_reference_of_settings_is_the_settings():
+    """docs/configuration.md is ``python tests/configuration_page.py``; each key says something."""
+    text = (CHECKOUT / "docs" / "configuration.md").read_text("utf-8")
+
+    assert text == configuration_page()
+    assert [row for row in text.split("\n") if row.startswith("| `") and row.count("|") < 5] == []
+
+
+def test_the_calls_of_the_page_are_the_calls():
+    """The tables of docs/kis-api.md are ``python tests/kis_page.py``."""
+    text = (CHECKOUT / "docs" / "kis-api.md").read_text("utf-8")
+
+    assert kis_page(text) == text
 
 
 def test_both_readmes_have_the_same_shape():
