@@ -531,7 +531,7 @@ def restore(archive: Path, root: Path, *, force: bool = False) -> Restored:
     DataError
         If the archive is damaged or not ours; nothing has changed.
     SessionBusyError
-        While an account of the home is traded.
+        While an account of the home is traded, or anything else runs in it.
     """
     root = root.expanduser().absolute()
     archive = archive.expanduser().absolute()
@@ -666,7 +666,7 @@ def _staged(
 
 
 def _hold_accounts(moves: Iterable[_Move], leases: ExitStack) -> None:
-    """Keep every account of the home from being traded until the process has done its work."""
+    """Keep sessions, and whatever watches or serves them, away until the process has done its work."""
     from filelock import FileLock, Timeout
 
     for move in moves:
@@ -676,7 +676,7 @@ def _hold_accounts(moves: Iterable[_Move], leases: ExitStack) -> None:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise SessionBusyError(
-                    f"도는 세션이 있어 되살리지 않음: {path.stem} — 먼저 멈추십시오."
+                    f"이 폴더에서 도는 것이 있어 되살리지 않음: {path.stem} — 먼저 멈추십시오."
                 ) from None
             leases.callback(lock.release)
 

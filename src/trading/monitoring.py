@@ -34,7 +34,7 @@ BEAT_SECONDS = 10.0
 SEOUL, EASTERN = ZoneInfo("Asia/Seoul"), ZoneInfo("America/New_York")
 
 _MB = 1024 * 1024
-_GB = 1024 * _MB
+_GB = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from trading.domain.actions import ActionKind, in_effect_order
 from trading.domain.decision import TradingState, Verdict
 from trading.domain.instrument import Currency, Market
 from trading.domain.order import Order, OrderStatus, Side
+from trading.execution.engine import stricter
 from trading.live import control
 from trading.live.journal import RecordedSession, adjustments, closed_sessions, read_session
 from trading.monitoring import Heartbeat, MarketNow, is_running, market_now, read_heartbeat
@@ -305,8 +306,7 @@ def _state(recorded: RecordedSession, word: control.Standing) -> TradingState:
         own = TradingState(recorded.mark["state"])
     else:
         own = recorded.state or TradingState.ACTIVE
-    order = list(TradingState)
-    return max(own, word.state, key=order.index)
+    return stricter(own, word.state)
 
 
 def _books(
@@ -401,12 +401,6 @@ def _order(
     order: Order, names: Mapping[str, str], filled: tuple[int, int], message: str
 ) -> OrderNow:
     intent, (quantity, amount) = order.intent, filled
-    status = order.status
-    # The ledger keeps a fill as a fill; the order's own row may be the one of its acceptance.
-    if quantity >= intent.quantity:
-        status = OrderStatus.FILLED
-    elif quantity and status is OrderStatus.ACCEPTED:
-        status = OrderStatus.PARTIALLY_FILLED
     return OrderNow(
         symbol=intent.symbol,
         name=names.get(intent.symbol, ""),
@@ -414,12 +408,24 @@ def _order(
         side=intent.side,
         quantity=intent.quantity,
         limit=intent.limit,
-        status=status,
+        status=status_with_fills(order, quantity),
         filled_quantity=quantity,
         filled_amount=amount,
         reason=intent.reason,
         message=message,
     )
+
+
+def status_with_fills(order: Order, filled: int) -> OrderStatus:
+    """Return where an order of the ledger stands once ``filled`` shares of it are.
+
+    The ledger keeps a fill as a fill; the order's own row may be the one of its acceptance.
+    """
+    if filled >= order.intent.quantity:
+        return OrderStatus.FILLED
+    if filled and order.status is OrderStatus.ACCEPTED:
+        return OrderStatus.PARTIALLY_FILLED
+    return order.status
 
 
 def _signals(

@@ -358,7 +358,7 @@ def test_not_while_an_account_is_traded(lived_in, tmp_path):
 
     with (
         FileLock(lived_in / "data" / "run" / "demo-us.lock"),
-        pytest.raises(SessionBusyError, match="도는 세션"),
+        pytest.raises(SessionBusyError, match="도는 것이 있어 되살리지 않음: demo-us"),
     ):
         backup.restore(archive, lived_in, force=True)
 

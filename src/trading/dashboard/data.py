@@ -8,7 +8,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -326,11 +326,11 @@ def _placed(
     for order in (*recorded.orders.values(), *recorded.manual.values()):
         intent = order.intent
         of_order = fills.get(intent.intent_id, [])
-        placed = PlacedOrder(
+        yield PlacedOrder(
             session=day,
             intent=intent,
             ts=wished[intent.intent_id],
-            status=order.status,
+            status=overview.status_with_fills(order, sum(one.fill.quantity for one in of_order)),
             venue_order_id=order.venue_order_id,
             answer=order.reason,
             fills=tuple(one.fill for one in of_order),
@@ -339,7 +339,6 @@ def _placed(
             realized=sum(one.realized for one in of_order),
             by_hand=intent.intent_id in recorded.manual,
         )
-        yield replace(placed, status=_status_after_fills(placed))
     for intent, code in recorded.denied:
         yield PlacedOrder(
             session=day,
@@ -348,15 +347,6 @@ def _placed(
             status=OrderStatus.DENIED,
             denied=code,
         )
-
-
-def _status_after_fills(placed: PlacedOrder) -> OrderStatus:
-    """Return where an order stands: the ledger keeps fills apart from other changes."""
-    if placed.filled_quantity >= placed.intent.quantity:
-        return OrderStatus.FILLED
-    if placed.filled_quantity and placed.status is OrderStatus.ACCEPTED:
-        return OrderStatus.PARTIALLY_FILLED
-    return placed.status
 
 
 # --- reports, models, lake ------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def _account(account: AccountNow) -> "list[RenderableType]":
             f"{signal.confidence:.2f}",
             f"{signal.target_quantity:,}주",
             VERDICT_TEXT[signal.verdict],
-            done_text(signal),
+            _done_text(signal),
         )
     if len(shown) > _MOST_ROWS:
         signals.add_row(f"그 밖 {len(shown) - _MOST_ROWS:,}종목", *[""] * 5)
@@ -220,7 +220,7 @@ def _account(account: AccountNow) -> "list[RenderableType]":
     return parts
 
 
-def done_text(signal: SignalNow) -> str:
+def _done_text(signal: SignalNow) -> str:
     """Return in Korean whether a signal was executed."""
     if signal.order is None:
         return "주문 없음"
