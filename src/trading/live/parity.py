@@ -31,6 +31,7 @@ class DifferenceKind(StrEnum):
     HISTORY_CHANGED = "history_changed"
     POLICY_CHANGED = "policy_changed"
     PRICES_POLLED = "prices_polled"
+    PRICES_UNSEEN = "prices_unseen"
     TRADED_BY_HAND = "traded_by_hand"
     OPERATOR = "operator"
     DECISION = "decision"
@@ -113,7 +114,7 @@ def compare(
     # A changed bar of one name moves the weights and cash of every other.
     explained = bool(found)
     decided = _decision_differences(recorded.decision, again.decision, explained=explained)
-    causes = _causes(recorded)
+    causes = _causes(recorded, again)
     explained = explained or bool(causes)
     ordered = _order_differences(recorded, again, explained=explained)
     filled = _fill_differences(recorded, again, explained=explained)
@@ -193,9 +194,20 @@ def _policy_differences(then: Decision | None, now: Decision | None) -> list[Par
     ]
 
 
-def _causes(recorded: RecordedSession) -> list[ParityDifference]:
+def _causes(recorded: RecordedSession, again: SessionResult) -> list[ParityDifference]:
     """Return what changes orders and fills of a session, but no decision of its morning."""
     causes = []
+    traded = {order.intent.symbol for order in again.orders} - set(recorded.evidence.untradable)
+    if recorded.saw_open:
+        # A stop needs a print: one of which none came was not watched.
+        causes += [
+            ParityDifference(
+                kind=DifferenceKind.PRICES_UNSEEN,
+                symbol=symbol,
+                detail="이 종목의 체결이 하루 내내 하나도 오지 않음",
+            )
+            for symbol in sorted(traded - recorded.observed.keys())
+        ]
     if recorded.polled:
         kind, detail = (
             DifferenceKind.PRICES_POLLED,

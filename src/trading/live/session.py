@@ -6,9 +6,9 @@ the rest, exits are armed again, and the session goes on.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from trading.allocation.optimize import AllocationStatus
@@ -399,9 +399,9 @@ class LiveSession:
             if order.status is not before.status:
                 self._journal.moved(intent_id, order.status)
                 self.tell_step("주문 소멸", order)
-        self._journal.observed(
-            self._bars.close(), saw_open=self._saw_open, polled=self._feed.polls_prices
-        )
+        bars = self._bars.close()
+        self._journal.observed(bars, saw_open=self._saw_open, polled=self._feed.polls_prices)
+        self._tell_unwatched(start.session, bars.keys())
         outcome = SessionOutcome(
             equity=self._engine.equity(),
             cash=self._engine.account.cash,
@@ -425,6 +425,22 @@ class LiveSession:
             log.error("장부와 거래소 잔고가 다름", differences=listed, told=True)
             self._notifier.send("error", {"message": f"장부와 거래소 잔고가 다릅니다: {listed}"})
         return outcome
+
+    def _tell_unwatched(self, session: date, seen: Collection[str]) -> None:
+        """Say of what is held that not one print came: its stop was not looked at all day.
+
+        A halted share has none either: whether it is one, the operator knows.
+        """
+        unwatched = sorted(self._engine.account.positions.keys() - set(seen))
+        if not unwatched or not self._saw_open:
+            return
+        listed = ", ".join(unwatched)
+        log.warning("보유 종목의 체결이 하루 내내 오지 않음", symbols=listed)
+        message = (
+            f"보유 종목의 체결이 하루 내내 오지 않아 손절을 살피지 못했습니다: {listed}. "
+            "거래가 정지된 종목이 아니면 연결을 확인하십시오."
+        )
+        self._notifier.send("risk_event", {"message": message, "key": f"unwatched:{session}"})
 
     async def _recover(self, start: SessionStart, view: View, recorded: RecordedSession) -> None:
         """Take over what the ledger and the venue know of a session that was begun before."""

@@ -244,6 +244,21 @@ def test_what_follows_a_refusal_is_explained(traded, bought):
     assert [d.symbol for d in strange.differences if not d.explained] == ["FB"]
 
 
+def test_a_name_of_which_nothing_was_seen(traded, bought):
+    """Where no print came all day, what the record would have done there is explained."""
+    recorded = traded.recorded
+    kept = {k: o for k, o in recorded.orders.items() if k != bought.intent_id}
+    fills = [f for f in recorded.fills if f.intent_id != bought.intent_id]
+    seen = {s: bar for s, bar in recorded.observed.items() if s != bought.symbol}
+
+    report = compared(traded, replace(recorded, orders=kept, fills=fills, observed=seen))
+
+    assert found(report) == [
+        (K.PRICES_UNSEEN, bought.symbol, True),
+        (K.ORDER_MISSING, bought.symbol, True),
+    ]
+
+
 def test_denied_orders_are_not_compared(traded, bought):
     """A guard's refusal never left the house, on either side."""
     ours = traded.recorded.orders[bought.intent_id]._replace(status=OrderStatus.DENIED)
