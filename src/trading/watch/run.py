@@ -366,7 +366,7 @@ class Watch:
             self.child = None
             self._free = _FREE_LOOKS
             if code != 0:
-                last, output = _last_line(self._demo_log()), self._demo_log()
+                last, output = _last_words(self._demo_log()), self._demo_log()
                 self.findings[f"데모가 종료 코드 {code}(으)로 끝남: {last} ({output})"] += 1
                 # The verdict may be a day away.
                 log.error(
@@ -434,9 +434,10 @@ class Watch:
                 yield judge(kind, figure, unit, series.seconds, values, beyond, self.settings.leak)
 
 
-def _last_line(path: Path) -> str:
+def _last_words(path: Path) -> str:
+    """Return the last two lines: what went wrong, and where more of it is."""
     lines = path.read_text("utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "남긴 말 없음"
+    return " ".join(lines[-2:]) if lines else "남긴 말 없음"
 
 
 def judge(
