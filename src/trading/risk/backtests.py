@@ -360,7 +360,7 @@ class NullTables:
     shortfall: FloatArray
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def null_tables(n: int, level: float, settings: DemotionSettings) -> NullTables:
     """Return the null distributions of the tests over ``n`` sessions.
 
