@@ -71,8 +71,8 @@ def environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def trading(root: Path | None, *arguments: str, timeout: float = 180.0, **more: str) -> Answer:
-    """Run the program to its end."""
+def trading(root: Path | None, *arguments: str, timeout: float = 400.0, **more: str) -> Answer:
+    """Run the program to its end; the first run of a checkout compiles, minutes on a busy machine."""
     done = subprocess.run(
         command(root, *arguments), capture_output=True, text=True, timeout=timeout,
         env=environment(**more), cwd=root if root is not None and root.is_dir() else "/",
