@@ -48,6 +48,7 @@ LEFT_OUT: Mapping[str, str] = {
     "trading reference --data dem2gbp.csv": "읽는 사람이 가진 파일",
     "trading walk-forward ma_crossover --trials 40 --scheme rolling": "학습 구간마다 40번",
     "trading chaos --seeds 25": "십 분: tests/integration/test_chaos.py",
+    "trading chaos --seeds 25 --plant retry": "십 분: tests/integration/test_chaos.py",
     "trading optimize ma_crossover --trials 200 --workers 2": "같은 것 100번을 돌립니다",
 }
 # How a command ends where it is not with 0, by how it begins. The longest that fits counts.
@@ -69,7 +70,6 @@ ENDS: Mapping[str, set[int]] = {
     "trading data backfill --market krx --source kis": {2},
     "trading rollback": {3},  # no model before the first
     "trading lookahead --plant": {1},
-    "trading chaos --seeds 25 --plant": {1},
     "trading data quality": {0, 1},
     "trading monitor": {0, 1},
     "ai-trading-monitor": {0, 1},
