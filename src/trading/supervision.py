@@ -22,8 +22,10 @@ from trading.config import Env
 from trading.context import run_dir
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Instrument, Market
+from trading.domain.order import OrderStatus
 from trading.domain.wording import MARKET_TEXT, STATE_TEXT
 from trading.errors import DataError, LedgerError, SessionBusyError, TradingError
+from trading.execution.engine import stricter
 from trading.live import control
 from trading.live.control import By, Cancellation, Scope, Standing
 from trading.live.guardian import Silence
@@ -64,7 +66,7 @@ class Outcome:
     left to be done. ``is_busy``: no session does, but another run holds the account (a stage
     before or after the session, a training). ``state`` is what may be traded now and ``held_by``
     what restricts it besides the operator. ``left`` are orders of a session that died before its
-    end: nobody has asked about them yet. ``is_request``: orders were to be canceled, and what may
+    end: nobody has canceled them yet. ``is_request``: orders were to be canceled, and what may
     be traded stays.
     """
 
@@ -278,22 +280,28 @@ def stand_in(root: Path | None, env: Env, market: Market, silence: Silence) -> O
                 said = control.ask(*place, TradingState.REDUCING, by=By.DEAD_MAN, reason=reason)
             except TradingError as error:
                 failed.append(str(error))
-        ledger = bootstrap.open_ledger(installation.home, env, market)
-        try:
-            pen: Ledger = ledger
+                # Without its file the ledger's word counts.
+                state = stricter(said.state, TradingState.REDUCING)
+                said = replace(said, state=state, word=TradingState.REDUCING,
+                               by=By.DEAD_MAN, reason=reason)  # fmt: skip
+        with contextlib.ExitStack() as stack:
+            # A cancel takes no risk: it is not kept back because nobody can write it down.
+            ledger: Ledger = MemoryLedger()
+            pen = ledger
             try:
-                ledger.claim()
-                _append_word(ledger, silence.session, said)
-            except LedgerError as error:
-                # A cancel takes no risk: it is not kept back because nobody can write it down.
+                books = bootstrap.open_ledger(installation.home, env, market)
+                stack.callback(books.close)
+                ledger = books
+                books.claim()
+                _append_word(books, silence.session, said)
+                pen = books
+            except (LedgerError, DataError) as error:
                 failed.append(f"장부를 넘겨받지 못함: {error}")
-                pen = MemoryLedger()
             done = _withdrawn(installation, env, market, ledger, silence.session, pen)
-        finally:
-            ledger.close()
         done = replace(done, failed=(*done.failed, *failed))
+        # A halt that stood before stands on.
         text = (
-            f"{reason}. 장부를 넘겨받고 축소만 허용으로 두었습니다. 이 장치는 손실을 막지 못합니다: "
+            f"{reason}. 계좌를 넘겨받아 {STATE_TEXT[said.state]} 상태로 두었습니다. 이 장치는 손실을 막지 못합니다: "
             "가진 주식은 그대로이고, 손절은 세션이 다시 돌아야 나갑니다. 세션을 다시 시작하고 trading resume 으로 "
             "푸십시오."
         )
@@ -348,7 +356,8 @@ def _left_open(
 ) -> tuple[tuple[str, ...], int]:
     """Return what a session that was not finished has left.
 
-    What else restricts it, and how many of its orders may still be open. ``said`` is written into
+    What else restricts it, and how many of its orders may still be open; not those for which a
+    cancel has left, because whoever sent it said what came of it. ``said`` is written into
     the ledger before; ``None`` where somebody else holds the account: its next session writes it.
     """
     if not bootstrap.ledger_path(installation.home, env, market).exists():
@@ -368,7 +377,9 @@ def _left_open(
         return (), 0
     if recorded.opened is None or recorded.closed is not None:
         return (), 0
-    return recorded.held_by, sum(order.status.is_open for order in recorded.orders.values())
+    statuses = [order.status for order in recorded.orders.values()]
+    left = sum(one.is_open and one is not OrderStatus.PENDING_CANCEL for one in statuses)
+    return recorded.held_by, left
 
 
 def _append_word(ledger: Ledger, session: date, said: Standing) -> None:

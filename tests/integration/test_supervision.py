@@ -229,6 +229,9 @@ def test_the_operator_is_obeyed(home):
     root = home(180)
     begin(root).kill()
 
+    left = trading(root, "reduce", "--json")
+    assert (left.code, left.json["left"]) == (1, len(_statuses(root, "accepted")))
+    trading(root, "resume", "--json")
     canceled = trading(root, "cancel-all", "--json").json
     assert (canceled["session_running"], canceled["failed"]) == (False, [])
     assert len(canceled["canceled"]) == len(_statuses(root, "accepted")) > 0
@@ -254,5 +257,5 @@ def test_the_operator_is_obeyed(home):
     session.wait()
     states = "SELECT json_extract(body, '$.state') FROM journal WHERE kind = 'state' ORDER BY seq"
     assert [state for (state,) in ledger_rows(root, states)] == [
-        "halted", "active", "halted", "active",
+        "reducing", "active", "halted", "active", "halted", "active",
     ]  # fmt: skip

@@ -2,11 +2,17 @@
 
 import json
 import os
+import sqlite3
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from small_venue import Day
 
+from trading import bootstrap
+from trading.config import Env
+from trading.domain.decision import TradingState
+from trading.domain.instrument import Market
 from trading.domain.order import Side
 from trading.errors import TransientBrokerError
 from trading.live.control import Cancellation, Scope
@@ -14,6 +20,7 @@ from trading.live.guardian import Silence, heartbeat_mark, is_succeeded, watch
 from trading.live.journal import Journal, read_session
 from trading.live.withdrawal import withdraw
 from trading.store.ledger import MemoryLedger
+from trading.supervision import stand_in
 
 
 class Life:
@@ -250,3 +257,22 @@ async def test_what_the_venue_would_not_cancel_is_said(dead):
     row = dead.venue.rows[number]
     dead.venue.rows[number] = replace(row, canceled_quantity=row.open_quantity)
     assert await _withdraw(dead) == Cancellation()
+
+
+def test_a_ledger_that_nobody_can_read_is_told(tmp_path, monkeypatch):
+    """The account is restricted and somebody hears of it, though its orders are not known."""
+    monkeypatch.delenv("KIS_PAPER_APP_KEY", raising=False)
+    home = bootstrap.open_home(tmp_path, console=False).home
+    path = bootstrap.ledger_path(home, Env.PAPER, Market.US)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database" * 100)
+    silence = Silence(session=date(2005, 5, 27), pid=1, phase="open", seconds=181.0)
+
+    found = stand_in(tmp_path, Env.PAPER, Market.US, silence)
+
+    assert found is not None and not found.is_done
+    assert any("장부를 넘겨받지 못함" in one for one in found.orders.failed)
+    assert found.state is TradingState.REDUCING
+    with sqlite3.connect(home.data_dir / "outbox.db") as db:
+        (told,) = db.execute("SELECT body FROM outbox WHERE event = 'risk_event'").fetchall()
+    assert "손실을 막지 못합니다" in json.loads(told[0])["message"]
