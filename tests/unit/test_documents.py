@@ -54,6 +54,14 @@ def test_links_lead_somewhere(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_index_names_every_page():
+    """docs/README.md leads to each page beside it."""
+    text = (CHECKOUT / "docs" / "README.md").read_text("utf-8")
+    pages = {page.name for page in (CHECKOUT / "docs").glob("*.md")} - {"README.md"}
+
+    assert [name for name in sorted(pages) if f"]({name})" not in text] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_a_heading(page):
     """A link into a page names a heading of it, as GitHub writes the names of headings."""
