@@ -753,13 +753,19 @@ def ensure_exchange(installation: Installation, run: Run, session: date) -> Port
             command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
         )
     deadline = monotonic_seconds() + installation.settings.app.supervision.exchange_start_seconds
-    while monotonic_seconds() < deadline:
-        found = _answering(path)
-        if found is not None:
-            return found
-        if process.poll() is not None:
-            break
-        time.sleep(_POLL_SECONDS)
+    try:
+        while monotonic_seconds() < deadline:
+            found = _answering(path)
+            if found is not None:
+                return found
+            if process.poll() is not None:
+                break
+            time.sleep(_POLL_SECONDS)
+    except BaseException:
+        # Stopped meanwhile: it has no port file yet by which anybody else could end it.
+        process.terminate()
+        raise
+    process.terminate()
     raise TransientBrokerError(f"로컬 거래소가 시작하지 않았습니다. 까닭은 {output} 에 있습니다.")
 
 

@@ -277,6 +277,31 @@ def test_asked_to_end(undisturbed, ready, ask, by_flow):
     assert {k: answer.json[k] for k in SAME} == {k: undisturbed[1].json[k] for k in SAME}
 
 
+def test_stopped_while_its_exchange_starts(ready, monkeypatch):
+    """An exchange that answers nobody yet ends with the run that started it."""
+    from trading import bootstrap
+    from trading.bootstrap import DemoRequest
+    from trading.domain.instrument import Market
+
+    installation = bootstrap.open_home(ready, console=False)
+    first = date.fromisoformat(START)
+    run = bootstrap.begin_demo(installation, Market.US, DemoRequest(start=first, sessions=1))
+
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(bootstrap.time, "sleep", interrupted)
+        bootstrap.ensure_exchange(installation, run, first)
+
+    deadline = time.monotonic() + 10
+    while (alive := _at_work_on(ready)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in alive:
+        process.kill()
+    assert alive == []
+
+
 def test_the_venue_forgot(undisturbed, tmp_path):
     """When the exchange's memory was deleted, nothing is traded before somebody has looked."""
     root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
@@ -392,6 +417,12 @@ def _wait_for(root: Path, process: subprocess.Popen[str], kind: str, count: int)
             assert process.stderr is not None
             raise AssertionError(f"ended before {count} x {kind}: {process.stderr.read()}")
     raise AssertionError(f"never {count} x {kind}")
+
+
+def _at_work_on(root: Path) -> list[psutil.Process]:
+    """Return the living processes whose command names a home; a zombie has no command."""
+    found = psutil.process_iter(["cmdline"])
+    return [process for process in found if str(root) in (process.info["cmdline"] or [])]
 
 
 def _exchange_pid(root: Path) -> int:
