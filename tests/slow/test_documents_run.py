@@ -64,6 +64,7 @@ ENDS: Mapping[str, set[int]] = {
     "trading restore 백업.zip --force": {0},
     "trading promote": {1},
     "trading promote 7 --without-proof": {0},
+    "trading cancel-all --everything": {3},  # the demo's exchange ended with its session
     "trading drill --market krx": {3},  # nothing Korean was brought into this home
     # Without keys, and said so.
     "trading data backfill --market us --source kis": {2},
