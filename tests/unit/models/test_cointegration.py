@@ -180,11 +180,11 @@ def test_series_that_cannot_be_tested(logs):
 
 def test_too_few_bars(logs):
     """A window too short for its lags is told, not guessed."""
-    with pytest.raises(MissingDataError, match="got 20"):
+    with pytest.raises(MissingDataError, match="받은 것 20개"):
         cointegration.scan(logs[:20], max_lag=10)
-    with pytest.raises(MissingDataError, match="got 20"):
+    with pytest.raises(MissingDataError, match="받은 것 20개"):
         cointegration.adf(logs[:20, 0], max_lag=10)
-    with pytest.raises(MissingDataError, match="got 20"):
+    with pytest.raises(MissingDataError, match="받은 것 20개"):
         cointegration.engle_granger(logs[:20, 0], logs[:20, 1], max_lag=10)
 
 

@@ -248,7 +248,7 @@ def test_equal_first_regressors_do_not_break_the_start(legs):
 def test_too_little_to_fit():
     """Nine observations, or none that vary, are an error; an x that never moves is not."""
     y = np.linspace(0.0, 1.0, 30) ** 2
-    with pytest.raises(MissingDataError, match="got 9"):
+    with pytest.raises(MissingDataError, match="받은 것 9개"):
         kalman.fit_ml(y[:9], y[:9])
     with pytest.raises(MissingDataError):
         kalman.fit_em(np.ones(30), y, start=NOISE, iterations=1)
