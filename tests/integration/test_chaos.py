@@ -74,7 +74,14 @@ def test_one_seed_again_keeps_its_files(home):
     assert (folder / "journal.db").exists()
 
 
-@pytest.mark.parametrize("plant", list(Plant))
+@pytest.mark.parametrize(
+    "plant",
+    [
+        Plant.RETRY,
+        pytest.param(Plant.DROP_INTENT, marks=pytest.mark.slow),
+        pytest.param(Plant.LATE_JOURNAL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_planted_bug_is_found(tmp_path, plant):
     """The harness can see: each classic mistake ends with exit code 1 and the seeds that show it."""
     answer = trading(
