@@ -41,7 +41,8 @@ Show = Callable[["Watch", Sample], None]
 
 # A demo that has just ended leaves its account free for a moment before its next day.
 _FREE_LOOKS = 3
-_MOST_STARTS = 3
+# Between two starts of a demo that fails; twice as long each time, for a watch lasts a day.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 10.0, 1800.0
 _STOP_SECONDS = 30.0
 # Disk full, quota used up, file too large.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -156,7 +157,7 @@ class Watch:
         self._progress: tuple[int, float] = (-1, 0.0)
         self._lost_since: float | None = None
         self._free = 0
-        self._starts = 0
+        self._failures, self._start_after = 0, 0.0
         self._unread = ""
 
     def run(self, hours: float, show: Show, stop: threading.Event) -> Verdict:
@@ -373,10 +374,12 @@ class Watch:
                     "띄운 데모가 오류로 끝남", market=str(self.market), code=code,
                     detail=f"{last} ({output})",
                 )  # fmt: skip
-                self._starts += 1
+                pause = min(_FIRST_PAUSE_SECONDS * 2.0**self._failures, _LONGEST_PAUSE_SECONDS)
+                self._failures += 1
+                self._start_after = monotonic_seconds() + pause
             else:
-                self._starts = 0
-        if self._starts >= _MOST_STARTS:
+                self._failures = 0
+        if monotonic_seconds() < self._start_after:
             return
         self._free = self._free + 1 if self._is_free() else 0
         if self._free >= _FREE_LOOKS:
