@@ -98,7 +98,7 @@ class Credentials:
     app_secret: str = field(repr=False)
     account: str = field(repr=False)
     hts_id: str = field(repr=False)
-    is_secret: bool = True
+    is_secret: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
         digits = self.account.replace("-", "").strip()
