@@ -11,8 +11,10 @@ from trading.day import StageResult
     name="장중 매매",
     task_run_name="장중 매매 {day}",
     # Where the venue fails for longer than its client has patience, nobody watches the holdings.
-    retries=4,
-    retry_delay_seconds=[5, 30, 120, 300],
+    # No pause is as long as the dead-man switch's (``supervision.dead_man_seconds``): it would take
+    # the account away from the session that is about to go on.
+    retries=3,
+    retry_delay_seconds=[5, 30, 120],
     retry_condition_fn=worth_restarting,
     timeout_seconds=86400,
 )
