@@ -1,7 +1,6 @@
 """The dashboard as a reader sees it: the program serves it, a headless Chromium looks at it."""
 
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,16 +12,6 @@ import pytest
 from dashboard_home import PAGES, finished
 from program import command, environment
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 KOREAN = re.compile("[가-힣]")
 # What nobody should see: Streamlit's own words for an error, a stack, a formula made of dollars.
 STRANGE = re.compile("Traceback|encountered an error|Error:|NaN|None")
@@ -36,18 +25,6 @@ def served():
     port = _free_port()
     with _serving(finished(), port) as process:
         yield f"http://127.0.0.1:{port}", process
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Return a Chromium; skips where this machine has none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright가 없어 건너뜀")
-    if CHROMIUM is None:
-        pytest.skip("chromium이 없어 건너뜀 (apt install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

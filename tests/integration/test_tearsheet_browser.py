@@ -1,6 +1,5 @@
 """The pages of runs in a real browser: alone, readable on a phone, in the dark and on paper."""
 
-import shutil
 from datetime import date
 from pathlib import Path
 
@@ -14,17 +13,6 @@ from trading.research.compare import compare
 from trading.research.history import Scope
 from trading.research.parameters import grid
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SCOPE = Scope(market=Market.US, first=date(2004, 6, 1), last=date(2006, 6, 30))
 WIDTHS = (360, 768, 1280)
 # Each kind of page, with the fewest charts that are not folded away.
@@ -121,18 +109,6 @@ def written(tmp_path_factory) -> dict[str, Path]:
         "walk-forward": Path(pages.write_walk_forward(installation, walked, "ko")),
         "compare": Path(pages.write_comparison(installation, found, "ko")),
     }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Return a Chromium; skips where this machine has none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright가 없어 건너뜀")
-    if CHROMIUM is None:
-        pytest.skip("chromium이 없어 건너뜀 (apt install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 class Visit:
