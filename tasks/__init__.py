@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from trading.context import DayContext
-from trading.day import StageResult
+from trading.day import StageResult, perform
 from trading.domain.instrument import Market
 from trading.errors import (
     AuthenticationError,
@@ -93,22 +93,15 @@ async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> Sta
     from trading import bootstrap
 
     context = bootstrap.current_day(day)
-    log.info("단계 시작", stage=_stage_name(stage))
     try:
-        result = await in_day_thread(stage, context)
+        result = await in_day_thread(perform, stage, context)
     except asyncio.CancelledError:
         # Ctrl+C, SIGTERM or a time-out: its thread would trade on until the close.
         context.stop()
         raise
-    log.info("단계 완료", stage=result.stage, message=result.message)
     market = {"market": str(context.market)}
     await publish(f"{result.stage}-{day}", result.message, market | result.summary)
     return result
-
-
-def _stage_name(stage: Callable[[DayContext], StageResult]) -> str:
-    # Arguments may be bound to it.
-    return str(getattr(stage, "func", stage).__name__)
 
 
 async def publish(key: str, message: str, summary: Mapping[str, Any]) -> None:

@@ -97,6 +97,21 @@ class StageResult:
     skipped: bool = False
 
 
+def perform(stage: Callable[[DayContext], StageResult], context: DayContext) -> StageResult:
+    """Carry out one stage and say so: that it begins, what came of it, why it failed."""
+    # Arguments may be bound to it.
+    name = str(getattr(stage, "func", stage).__name__)
+    log.info("단계 시작", stage=name)
+    try:
+        result = stage(context)
+    except Exception:
+        # Whoever called may try again, and then nobody else would have told of this one.
+        log.exception("단계 실패", stage=name)
+        raise
+    log.info("단계 완료", stage=name, message=result.message)
+    return result
+
+
 def market_data(context: DayContext) -> StageResult:
     """Bring the source's bars up to the previous close through the quality gate into the lake."""
     assert context.intake is not None

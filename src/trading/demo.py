@@ -66,15 +66,7 @@ def run_day(context: DayContext) -> dict[str, Any]:
     """Call the stages of one day in order, without Prefect."""
     summary: dict[str, Any] = {}
     for stage in day.STAGES:
-        log.info("단계 시작", stage=stage)
-        try:
-            result: day.StageResult = getattr(day, stage)(context)
-        except Exception:
-            # While the day is open it is mailed, too; with Prefect the flow's hook does that.
-            log.exception("단계 실패", stage=stage)
-            raise
-        log.info("단계 완료", stage=stage, message=result.message)
-        summary = result.summary
+        summary = day.perform(getattr(day, stage), context).summary
     return summary
 
 
