@@ -228,7 +228,7 @@ def dashboard(
 
     installation = bootstrap.open_home(State.root)
     chosen = port or installation.settings.app.dashboard.port
-    server.check_port(chosen)
+    server.prepare(installation, chosen)
     typer.echo(f"대시보드: {server.address(chosen)} (끝내려면 Ctrl+C)")
     server.serve(installation, chosen)
     typer.echo("대시보드를 끝냈습니다.")

@@ -240,12 +240,13 @@ def test_tokens_by_age(home):
         write(folder / name, json.dumps(spelled))
         return account.tokens(installation, Env.PAPER)[0]
 
-    alive = told(token="t", expires_at=NOW + timedelta(hours=5), asked_at=NOW)
+    now = datetime.now(UTC)
+    alive = told(token="t", expires_at=now + timedelta(hours=5), asked_at=now)
     assert code(alive) == "TOKEN"
     assert any(hours in alive["cause"] for hours in ("5.0시간", "4.9시간"))
-    assert code(told(token="t", expires_at=NOW, asked_at=NOW)) == "TOKEN_STALE"
+    assert code(told(token="t", expires_at=now, asked_at=now)) == "TOKEN_STALE"
     assert code(told(token=None, expires_at=None, asked_at=None)) == "TOKEN_STALE"
-    future = NOW + timedelta(days=2)
+    future = now + timedelta(days=2)
     assert code(told(token="t", expires_at=future, asked_at=future)) == "TOKEN_FUTURE"
     write(folder / name, '{"token": "secret-tok')
     broken = account.tokens(installation, Env.PAPER)[0]

@@ -35,8 +35,8 @@ _OPTIONS: Final = {
 }
 
 
-def serve(installation: "Installation", port: int) -> None:
-    """Serve the dashboard of a home until the process is told to end.
+def prepare(installation: "Installation", port: int) -> None:
+    """Load what the pages need, before anybody is told where they are: it takes seconds.
 
     Raises
     ------
@@ -44,9 +44,6 @@ def serve(installation: "Installation", port: int) -> None:
         If ``port`` is taken, or the program may not listen on it.
     """
     check_port(port)
-    # The pages' imports take seconds: before the address is shown, not at the first visit.
-    from streamlit.web import cli as streamlit_cli
-
     from trading.dashboard import app, data
 
     for account in data.accounts(installation.home):
@@ -55,6 +52,12 @@ def serve(installation: "Installation", port: int) -> None:
             data.account_now(installation.home, account)
     for name, *_ in app.PAGES:
         import_module(f"trading.dashboard.{name}")
+
+
+def serve(installation: "Installation", port: int) -> None:
+    """Serve the dashboard of a home until the process is told to end."""
+    from streamlit.web import cli as streamlit_cli
+
     options = [f"--{name}={value}" for name, value in _OPTIONS.items()]
     arguments = ["run", str(_ENTRY), f"--server.port={port}", *options]
     # What Streamlit says on standard output is English, and only that it starts and stops.
