@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 from trading.clock import ScaledClock
-from trading.errors import TradingError, UsageError
+from trading.errors import UsageError
 from trading.exchange.hub import Hub
 from trading.exchange.venue import PRE_OPEN, Phase, Venue
 from trading.log import get_logger
@@ -43,6 +43,8 @@ class Control:
         self._start = start
         self._lived = lived
         self._clock: ScaledClock | None = None
+        # The last session that was looked for in the record and is not there.
+        self._passed: date | None = None
 
     def allows(self, headers: Mapping[str, str]) -> bool:
         """Whether a request carries the token of the port file and comes from no web page.
@@ -127,25 +129,28 @@ class Control:
                 break
             venue.step(following)
             self._lived()
-        if venue.phase is Phase.CLOSED:
-            self._open_next(now)
-        venue.glide(now)
+        # A session that has just begun is lived before the clock goes on past it.
+        if venue.phase is not Phase.CLOSED or not self._open_next(now):
+            venue.glide(now)
 
-    def _open_next(self, now: datetime) -> None:
-        """Begin the first recorded session whose time has come."""
+    def _open_next(self, now: datetime) -> bool:
+        """Begin the first recorded session whose time has come; return whether there was one."""
         venue = self._venue
-        following = venue.next_session()
+        following = venue.next_session(self._passed)
         while following is not None:
             opens, _ = venue.calendar.open_close(following)
             if opens - PRE_OPEN > now:
-                return
+                return False
             try:
                 venue.open_session(following)
+            except UsageError:
+                # Not recorded: like a holiday, the day passes. It is not read again at every tick.
+                self._passed = following
+                following = venue.next_session(following)
+            else:
                 self._lived()
-                return
-            except TradingError:
-                # Not recorded: like a holiday, the day passes.
-                following = venue.calendar.next(following)
+                return True
+        return False
 
     def _place(self) -> dict[str, Any]:
         venue = self._venue

@@ -256,10 +256,13 @@ class Venue:
         """The present session, or the day before all of them."""
         return self.session or BEGINNING.date()
 
-    def next_session(self) -> date | None:
-        """Return the first session after the present one, ``None`` at the end of the calendar."""
+    def next_session(self, after: date | None = None) -> date | None:
+        """Return the first session after the present one, ``None`` at the end of the calendar.
+
+        ``after``: and after this day, too.
+        """
         try:
-            return self.calendar.next(self.today)
+            return self.calendar.next(max(self.today, after or self.today))
         except ConfigError:
             return None
 
