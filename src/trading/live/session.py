@@ -608,14 +608,14 @@ class LiveSession:
         for wished in commands:
             command = wished
             if isinstance(wished, Submit):
+                if has_waited := self._is_cut_off:
+                    await self._reach_venue()
                 await self._obedience.look(at_once=True)
-                if self._obedience.turns != turns:
+                if has_waited or self._obedience.turns != turns:
                     # What the guards let pass a moment ago they may refuse now.
                     command = self._engine.reconsider(wished.intent, self._pace.clock.now())
             match command:
                 case Submit(intent=intent):
-                    if self._is_cut_off:
-                        await self._reach_venue()
                     self._left_after[intent.intent_id] = self._books.mark
                     self._journal.intends(intent, highest_order_id=self._books.mark)
                     await self._submit(intent)

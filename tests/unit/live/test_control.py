@@ -168,6 +168,24 @@ async def test_a_halt_between_two_orders(day):
     assert {code for _, code in day.recorded.denied} == {"GUARD_HALTED"}
 
 
+async def test_a_halt_while_the_venue_is_waited_for(day):
+    """The first order's answer is lost; the word comes before the venue answers again: none leaves."""
+    day.venue.fate = ["gone"]
+    listed = day.venue.orders
+
+    async def orders_and_speak(session):
+        if day.venue.sent and not day.standing.is_given:
+            day.say(HALTED)
+        return await listed(session)
+
+    day.venue.orders = orders_and_speak
+
+    await day.run()
+
+    assert len(day.venue.sent) == 1
+    assert {code for _, code in day.recorded.denied} == {"GUARD_HALTED"}
+
+
 async def test_reducing_sells_and_a_halt_does_not(day):
     """A stop leaves in REDUCING; in a halt it is kept back and leaves after the resumption."""
     symbol = day.decision.intents[0].symbol
