@@ -102,7 +102,7 @@ def champion_version(home: "Home", market: Market, family: str) -> int | None:
         return None
     try:
         return int(json.loads(pointer.read_text())["version"])
-    except (KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"챔피언 기록을 읽을 수 없음: {pointer}") from error
 
 

@@ -20,7 +20,7 @@ from trading.clock import WallClock, monotonic_seconds
 from trading.domain.instrument import Market
 from trading.domain.market import AdjustedPanel
 from trading.domain.wording import model_text
-from trading.errors import AbstentionError, ModelError
+from trading.errors import AbstentionError, ModelError, TradingError
 from trading.features.pipeline import FeatureSettings, fingerprint
 from trading.log import get_logger
 from trading.mlops import gate, health, promote
@@ -119,8 +119,8 @@ def retrain_all(
     """Train those of ``families`` that are due, one after the other, within ``minutes``.
 
     ``is_full`` trains whatever has not seen the panel's last session, with several seeds. A family
-    that fails, or took longer the last time than is left, keeps its champion; whoever was taught
-    the longest ago is first.
+    that fails, whatever the reason, or took longer the last time than is left, keeps its champion;
+    whoever was taught the longest ago is first.
     """
     deadline = monotonic_seconds() + 60.0 * minutes
     market = venue.adjusted.market
@@ -150,9 +150,15 @@ def retrain_all(
         except AbstentionError as error:
             silent[family] = str(error)
             log.info("모델 기권, 챔피언 유지", family=family, reason=str(error))
-        except ModelError as error:
+        except TradingError as error:
             missed[family] = str(error)
             log.error("학습 실패, 챔피언 유지", family=family, reason=str(error), told=True)
+        except Exception as error:
+            # Nothing that goes wrong with a challenger may keep the day from its holdings.
+            missed[family] = (
+                f"예상하지 못한 오류 ({type(error).__name__}: {error}). 자세한 것은 오류 로그에 있습니다."
+            )
+            log.exception("학습 실패, 챔피언 유지", family=family, told=True)
     return Outcomes(reports=tuple(reports), missed=missed, silent=silent)
 
 
@@ -195,21 +201,28 @@ def is_due(
 
 
 def last_report(home: "Home", market: Market, family: str = "forest") -> RetrainReport | None:
-    """Return the report of the last training of a family; ``None`` before the first one."""
+    """Return the report of the last training of a family; ``None`` before the first one.
+
+    One that cannot be read is told and counts as none: the next training writes another.
+    """
     path = promote.family_dir(home, market, family) / _LATEST
     if not path.exists():
         return None
-    body = json.loads(path.read_text(encoding="utf-8"))
-    # Before there were families, a report said less.
-    former = {
-        "family": family,
-        "proven": body["verdict"] == gate.PROMOTED,
-        "feature_fingerprint": "",
-        "seconds": 0.0,
-        "page": "",
-    }
-    body.pop("threshold_t", None)
-    report = RetrainReport(**(former | body))
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        # Before there were families, a report said less.
+        former = {
+            "family": family,
+            "proven": body["verdict"] == gate.PROMOTED,
+            "feature_fingerprint": "",
+            "seconds": 0.0,
+            "page": "",
+        }
+        body.pop("threshold_t", None)
+        report = RetrainReport(**(former | body))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.error("지난 학습의 결과를 읽지 못함, 없는 것으로 봄", path=str(path), reason=str(error))
+        return None
     # Of a home that was moved or restored elsewhere the file names the page at its former place.
     page = _pages(home, model_name(family, market.value)) / Path(report.page).name
     return replace(report, page=str(page)) if report.page else report
@@ -484,30 +497,43 @@ def _track_of(home: "Home", rival: ModelCard | None) -> Track | None:
     """Return what the champion earned on paper; one from before that was kept has none."""
     if rival is None:
         return None
-    folder = _champion_dir(home, Market(rival.market), rival.family)
-    path = folder / Path(_TRACK).name if folder is not None else None
-    if path is None or not path.exists():
-        return None
-    return track_from(json.loads(path.read_text(encoding="utf-8")))
+    body = _champions_json(home, Market(rival.market), rival.family, _TRACK)
+    return track_from(body) if body is not None else None
 
 
 def _kept_choice(home: "Home", market: Market, family: str, base: str) -> Configuration:
     """Return what a search chose for the champion, unless the settings have changed since."""
-    folder = _champion_dir(home, market, family)
-    path = folder / Path(_CONFIGURATION).name if folder is not None else None
-    if path is None or not path.exists():
+    body = _champions_json(home, market, family, _CONFIGURATION)
+    if body is None or body["base"] != base:
         return Configuration()
-    body = json.loads(path.read_text(encoding="utf-8"))
-    return Configuration.from_json(body) if body["base"] == base else Configuration()
+    return Configuration.from_json(body)
 
 
-def _champion_dir(home: "Home", market: Market, family: str) -> Path | None:
+def _champions_json(
+    home: "Home", market: Market, family: str, name: str
+) -> Mapping[str, Any] | None:
+    """Return what was registered as ``name`` with the champion; ``None`` where nothing was.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read: without it the challenger would be judged by less, or be another one.
+    """
     try:
         version = promote.champion_version(home, market, family)
     except ModelError:
         return None
-    folder = promote.family_dir(home, market, family)
-    return folder / str(version) if version is not None else None
+    path = promote.family_dir(home, market, family) / str(version) / Path(name).name
+    if version is None or not path.exists():
+        return None
+    try:
+        body: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"챔피언의 기록을 읽을 수 없음: {path}. trading promote {version} --family {family} 로 "
+            "등록소에서 다시 가져올 수 있습니다."
+        ) from error
+    return body
 
 
 def _parameters(

@@ -221,11 +221,12 @@ def test_nothing_registered(bare_home):
         promote.find_model(bare_home, Market.US, "forest", 1)
 
 
-def test_a_broken_pointer_is_a_model_error(bare_home):
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_broken_pointer_is_a_model_error(bare_home, text):
     """A champion record that cannot be read is not taken for "no champion"."""
     folder = bare_home.data_dir / "models" / "us" / "boosting"
     folder.mkdir(parents=True)
-    (folder / "champion.json").write_text("{")
+    (folder / "champion.json").write_text(text)
 
     with pytest.raises(ModelError):
         load_champion(bare_home, Market.US, "boosting")

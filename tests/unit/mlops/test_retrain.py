@@ -175,6 +175,37 @@ def test_a_failure_keeps_the_others_and_the_champion(home, venue):
     assert champion_version(home, Market.US, "forest") == 1
 
 
+def test_whatever_fails_the_day_goes_on(home, venue, monkeypatch):
+    """Neither a damaged trial ledger nor a bug of a learner is an error of the stage."""
+    retrain(venue(1500), home, SMALL)
+    trials_path(home.data_dir).write_bytes(b"garbage" * 1000)
+
+    found = retrain_all(venue(1510), home, SMALL, ["forest"], minutes=60)
+    assert (found.reports, list(found.missed)) == ((), ["forest"])
+    assert "시도 장부" in found.missed["forest"]
+
+    monkeypatch.setattr(training, "trade_forecasts", lambda *_: 1 / 0)
+    found = retrain_all(venue(1510), home, SMALL, ["boosting", "forest"], minutes=60)
+    assert sorted(found.missed) == ["boosting", "forest"]
+    assert "ZeroDivisionError" in found.missed["boosting"]
+    assert champion_version(home, Market.US, "forest") == 1
+
+
+def test_damaged_records_of_a_training(home, venue):
+    """The last report is written anew; without the champion's account nobody is judged against it."""
+    retrain(venue(1500), home, SMALL)
+    folder = home.data_dir / "models" / "us" / "forest"
+    (folder / "latest.json").write_text("{")
+    assert last_report(home, Market.US) is None
+
+    again = retrain_all(venue(1510), home, SMALL, ["forest"], minutes=60)
+    assert last_report(home, Market.US) == again.trained[0]
+
+    (folder / "1" / "track.json").write_text("{")
+    found = retrain_all(venue(1520), home, SMALL, ["forest"], minutes=60)
+    assert "trading promote 1 --family forest" in found.missed["forest"]
+
+
 def test_a_full_training_is_done_once_a_session(home, venue):
     """Asked again for the same session it does nothing; the families are each by themselves."""
     whole = ["forest", "boosting"]
