@@ -4,6 +4,7 @@ Retries, timeouts and artifacts live here; what is done lives in ``trading``.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -93,11 +94,20 @@ async def carry_out(stage: Callable[[DayContext], StageResult], day: str) -> Sta
     from trading import bootstrap
 
     context = bootstrap.current_day(day)
+    stopped = threading.Event()
+
+    def attempt() -> StageResult:
+        # In the day's thread, where whatever an earlier try left running has ended: that one was
+        # stopped, and this one is not.
+        context.stopped = stopped
+        # The hook of the flow tells of what no further try has mended.
+        return perform(stage, context, is_told=True)
+
     try:
-        result = await in_day_thread(perform, stage, context)
+        result = await in_day_thread(attempt)
     except asyncio.CancelledError:
         # Ctrl+C, SIGTERM or a time-out: its thread would trade on until the close.
-        context.stop()
+        context.stop(stopped)
         raise
     market = {"market": str(context.market)}
     await publish(f"{result.stage}-{day}", result.message, market | result.summary)

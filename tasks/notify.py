@@ -30,10 +30,21 @@ def tell_failure(flow: Any, flow_run: Any, state: Any) -> None:
         get_logger(__name__).error("실패 알림 불가", flow=flow.name, reason=str(error))
 
 
+# What Prefect says of a run that no error of ours has ended.
+_ENDS = {
+    "Execution was aborted by an interrupt signal.": "Ctrl+C로 멈춤",
+    "Execution was aborted by a termination signal.": "종료 요청(SIGTERM)으로 멈춤",
+    "Execution was cancelled by the runtime environment.": "실행이 취소됨",
+}
+
+
 def _in_korean(message: str) -> str:
-    """Return what a failed flow says without Prefect's English words before it."""
+    """Return what a failed flow says without Prefect's English words."""
     said = re.sub(r"^\w+ run encountered an exception: ", "", message)
-    return f"흐름이 오류로 끝났습니다: {said}"
+    timed_out = re.search(r"timed out after ([\d.]+) second", said)
+    if timed_out is not None:
+        said = f"{float(timed_out[1]):,.0f}초 안에 끝나지 않음"
+    return f"흐름이 오류로 끝났습니다: {_ENDS.get(said, said)}"
 
 
 @task(name="자동화의 알림 적기")

@@ -5,6 +5,7 @@ The stages that use it are ``day``; how it is built is ``bootstrap``.
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -156,7 +157,7 @@ class DayContext:
     ``connect`` opens the venue for the symbols it will be asked about; ``intake`` fills the lake,
     with what ``source`` has alone where the day ``replays`` it; ``guard`` starts the dead-man
     switch beside a session, unless it is there; ``back_up`` keeps the installation safe after the
-    close, where that is wished.
+    close, where that is wished; ``stopped`` is set once the try that is under way shall end.
     """
 
     key: str
@@ -183,20 +184,20 @@ class DayContext:
     facts: Facts | None = None
     prepared: "Prepared | None" = None
     session_task: asyncio.Task[Any] | None = None
-    is_stopped: bool = False
+    stopped: threading.Event = field(default_factory=threading.Event)
 
     def begin_session(self) -> None:
         """Let the task that calls this be the one that ``stop`` ends."""
         self.session_task = asyncio.current_task()
-        if self.is_stopped:
+        if self.stopped.is_set():
             raise asyncio.CancelledError
 
-    def stop(self) -> None:
-        """End the session from another thread, now or as soon as it begins.
+    def stop(self, stopped: threading.Event) -> None:
+        """End the session from another thread, now or as soon as the try of ``stopped`` begins it.
 
         What it had in flight is settled by the next start, as after ``kill -9``.
         """
-        self.is_stopped = True
+        stopped.set()
         if self.session_task is not None:
             # The loop of a session that has just ended is closed.
             with contextlib.suppress(RuntimeError):

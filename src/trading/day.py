@@ -97,8 +97,13 @@ class StageResult:
     skipped: bool = False
 
 
-def perform(stage: Callable[[DayContext], StageResult], context: DayContext) -> StageResult:
-    """Carry out one stage and say so: that it begins, what came of it, why it failed."""
+def perform(
+    stage: Callable[[DayContext], StageResult], context: DayContext, *, is_told: bool = False
+) -> StageResult:
+    """Carry out one stage and say so: that it begins, what came of it, why it failed.
+
+    ``is_told``: whoever called sends a message of its own when nothing comes of it.
+    """
     # Arguments may be bound to it.
     name = str(getattr(stage, "func", stage).__name__)
     log.info("단계 시작", stage=name)
@@ -106,7 +111,7 @@ def perform(stage: Callable[[DayContext], StageResult], context: DayContext) -> 
         result = stage(context)
     except Exception:
         # Whoever called may try again, and then nobody else would have told of this one.
-        log.exception("단계 실패", stage=name)
+        log.exception("단계 실패", stage=name, told=is_told)
         raise
     log.info("단계 완료", stage=name, message=result.message)
     return result
