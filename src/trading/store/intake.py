@@ -60,6 +60,8 @@ _OVERLAP = 5
 # So many symbols in a row that fail are no matter of the symbols.
 _MOST_FAILURES = 20
 _TRIES = 2
+# What was fetched for a chunk and not gone on with for so long is fetched again.
+_SPOOLED_FOR = timedelta(days=30)
 _NEVER: Span = date.max, date.max
 
 
@@ -197,6 +199,7 @@ class Intake:
             if kind in asked & offered
             for chunk in self._chunks(kind, wanted, known, symbols, again, brought)
         ]
+        self.journal.sweep(known - _SPOOLED_FOR)
         days = [chunk.span[0] for chunk in chunks if chunk.kind == "daily"]
         actions = self._source.actions(self._market, min(days, default=known), known)
         self._lake.upsert_actions(self._market, actions)
@@ -461,17 +464,25 @@ class Intake:
         """Return the sessions without any daily bar, though some symbol was listed, or with few."""
         if chunk.kind != "daily":
             return []
-        days = {
-            day.item() for day in np.unique(table["session"].to_numpy().astype("datetime64[D]"))
-        }
+        days = _days_of(table)
+        sessions = self._calendar.sessions(*chunk.days)
+        if chunk.symbols is not None and not days.issuperset(sessions):
+            # Days on which more symbols have their bar than are asked for here: these have none.
+            first, last = chunk.days
+            held = self._lake.table(
+                self._market, "daily", columns=["session"], first=first, last=last
+            )
+            days |= _days_of(held, least=len(chunk.lacking))
         first, last = min(days, default=date.max), max(days, default=date.min)
         lives = [
-            (one.listed or date.max, one.delisted or date.max)
+            one
             for one in self._source.instruments(self._market)
             if chunk.symbols is None or one.symbol in chunk.lacking
         ]
-        listed = min((born for born, _ in lives), default=date.max)
-        gone = max((died for _, died in lives), default=date.min)
+        # Who has no known first day is not missed before the first bar, and is after it.
+        surely = min((one.listed or date.max for one in lives), default=date.max)
+        perhaps = min((one.listed or date.min for one in lives), default=date.max)
+        gone = max((one.delisted or date.max for one in lives), default=date.min)
         thin = {
             date.fromisoformat(example["session"])
             for finding in (result.findings if result is not None else ())
@@ -480,9 +491,13 @@ class Intake:
         }
         none = {
             day
-            for day in self._calendar.sessions(*chunk.days)
+            for day in sessions
             if day not in days
-            and (first < day < last or (day < first and day >= listed) or (last < day < gone))
+            and (
+                first < day < last
+                or surely <= day < first
+                or (last < day < gone and day >= perhaps)
+            )
         }
         return sorted(thin | none)
 
@@ -502,6 +517,8 @@ class Intake:
         if result is not None and result.refusals:
             for reason in result.refusals:
                 log.error("자료를 통째로 받아들이지 않음", chunk=chunk.name, reason=reason)
+            # Kept, the same rows would be refused for ever.
+            self.journal.unspool(chunk.name)
             brought.refused += [f"{chunk.span[0]} ~ {chunk.span[1]}: {r}" for r in result.refusals]
             return
         kind = chunk.kind
@@ -516,14 +533,21 @@ class Intake:
         done = {name: span for name, span in chunk.lacking.items() if name not in failed}
         # Not noted: what is not there yet may be there the next time.
         absent = self._absent(chunk, table, result) if done else []
-        for day in absent:
-            log.error("일봉이 없거나 대부분 빠진 거래일", session=str(day))
+        if absent:
+            # One line: a chunk of which nothing came has hundreds of them.
+            log.error(
+                "일봉이 없거나 대부분 빠진 거래일",
+                sessions=len(absent),
+                first=str(absent[0]),
+                last=str(absent[-1]),
+            )
         brought.missing += absent
         self.journal.add(kind, done, absent)
         if chunk.morning is not None:
-            self.journal.add("actions", dict.fromkeys(done, (chunk.morning, chunk.morning)))
-        if not failed:
-            self.journal.unspool(chunk.name)
+            # From the session before, so that the mornings join into one span.
+            self.journal.add("actions", dict.fromkeys(done, (chunk.span[1], chunk.morning)))
+        # Of those that failed nothing is kept; the others are noted by now.
+        self.journal.unspool(chunk.name)
 
 
 class _Gate:
@@ -678,6 +702,12 @@ def _since(table: "pa.Table", kind: schema.FrameSchema, first: date) -> "pa.Tabl
     import pyarrow.compute as pc
 
     return table.filter(pc.field(kind.dated_by) >= first)
+
+
+def _days_of(table: "pa.Table", *, least: int = 1) -> set[date]:
+    """Return the sessions of which a table has so many rows."""
+    days, rows = np.unique(table["session"].to_numpy().astype("datetime64[D]"), return_counts=True)
+    return set(days[rows >= least].tolist())
 
 
 def _from_the_first_lacking(table: "pa.Table", lacking: Mapping[str, Span]) -> "pa.Table":

@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date, timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,16 @@ class Journal:
     def unspool(self, chunk: str) -> None:
         """Drop what was kept for a chunk that is in the lake by now."""
         shutil.rmtree(self._spool / chunk, ignore_errors=True)
+
+    def sweep(self, since: date) -> None:
+        """Drop what was kept for chunks that nobody has gone on with since a day.
+
+        Their names hold days that are not asked for again: nothing else would take them away.
+        """
+        for folder in self._spool.glob("*"):
+            with suppress(FileNotFoundError):
+                if datetime.fromtimestamp(folder.stat().st_mtime, UTC).date() < since:
+                    self.unspool(folder.name)
 
     def _spooled_at(self, chunk: str, symbol: str) -> Path:
         # A symbol may have letters that a file name may not.

@@ -1,9 +1,13 @@
 """From a source into the lake: the same rows pass however they are cut, and nothing comes twice."""
 
+import json
+import os
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from trading.config import resolve_root
@@ -297,3 +301,104 @@ def test_what_was_damaged_is_brought_again(tmp_path):
 
     assert source.daily_asked() == [(None, date(2005, 1, 3), date(2005, 1, 31))]
     assert Lake(tmp_path / "lake").fingerprint(Market.US) == whole
+
+
+class Garbled(Watched):
+    """The embedded history, of which every high is nonsense as long as it is ``garbled``."""
+
+    garbled = True
+
+    def table(self, kind, market, symbols, first, last):
+        """Return the rows, daily ones with a high below everything."""
+        table = super().table(kind, market, symbols, first, last)
+        if kind != "daily" or not self.garbled:
+            return table
+        ones = pa.array([1] * len(table), pa.int64())
+        return table.set_column(table.column_names.index("high"), "high", ones)
+
+
+def test_what_was_refused_is_fetched_again(tmp_path):
+    """A venue that answered nonsense is asked once more by the same command, on the same day."""
+    span = date(2005, 1, 3), date(2005, 3, 11)
+    source = Garbled()
+    intake = intake_of(tmp_path, source, parallel=1)
+    first = intake.bring(("daily",), span, known=span[1])
+    source.garbled = False
+    source.asked.clear()
+
+    second = intake.bring(("daily",), span, known=span[1])
+
+    assert (len(first.refused), second.refused) == (1, [])
+    assert len(source.daily_asked()) == 4
+    assert second.rows["daily"] == len(SOURCE.daily(Market.US, None, *span))
+
+
+def test_nothing_stays_in_the_spool(tmp_path):
+    """Neither beside a symbol that fails day after day, nor for a month after a kill."""
+    source = Watched()
+    source.failing = {"IBM": TransientBrokerError("응답 없음", code="EGW00500")}
+    intake = intake_of(tmp_path, source, parallel=1)
+    for last in (date(2005, 3, 10), date(2005, 3, 11)):
+        intake.bring(("daily",), (date(2005, 1, 3), last), known=last)
+    spool = tmp_path / "lake" / "backfill"
+    after_failures = list(spool.rglob("*.parquet"))
+    source.failing = {"MSFT": KeyboardInterrupt()}
+    span = date(2005, 1, 3), date(2005, 3, 14)
+    with pytest.raises(KeyboardInterrupt):
+        intake.bring(("daily",), span, known=span[1])
+    left = list(spool.rglob("*.parquet"))
+    source.failing = {}
+
+    for path in (*left, *(file.parent for file in left)):
+        os.utime(path, ns=(0, 0))
+    intake.bring(("daily",), (date(2005, 1, 3), date(2005, 3, 15)), known=date(2005, 3, 16))
+
+    assert after_failures == []
+    assert left
+    assert list(spool.rglob("*.parquet")) == []
+
+
+def test_a_name_that_was_not_listed_yet_is_not_missing(tmp_path):
+    """Of a name that is added later, the years before its listing are no hole, and asked for once."""
+    span = date(2010, 1, 4), date(2012, 12, 31)
+    source = Watched()
+    alone, beside = (intake_of(tmp_path / name, source, parallel=1) for name in "ab")
+    beside.bring(("daily",), span, known=span[1], symbols=["AAPL", "IBM"])
+
+    found = [intake.bring(("daily",), span, known=span[1], symbols=["FB"])
+             for intake in (alone, beside)]  # fmt: skip
+
+    # FB was listed on 2012-05-18.
+    assert [brought.missing for brought in found] == [[], []]
+    assert alone.journal.missing("daily", ["FB"], span) == {}
+    assert beside.journal.missing("daily", ["FB"], span) == {}
+
+
+def test_a_name_without_a_bar_on_others_sessions_is_not_missing(tmp_path):
+    """A halted name that is asked for alone stops no day; a day of which nobody has a bar does."""
+    span = date(2005, 1, 3), date(2005, 3, 11)
+    source = Watched()
+    intake = intake_of(tmp_path, source, parallel=1)
+    intake.bring(("daily",), span, known=span[1], symbols=["AAPL", "GOOG"])
+    source.holes = {span[1]}
+
+    halted = intake.bring(("daily",), span, known=span[1], symbols=["IBM"])
+    tomorrow = span[0], date(2005, 3, 14)
+    source.holes.add(tomorrow[1])
+    nobody = intake.bring(("daily",), tomorrow, known=tomorrow[1], symbols=["IBM"])
+
+    assert halted.missing == []
+    assert nobody.missing == [tomorrow[1]]
+
+
+def test_mornings_join_in_the_journal(tmp_path):
+    """What is noted of actions does not grow by the day, over weekends neither."""
+    source = Watched()
+    intake = intake_of(tmp_path, source, parallel=1, vendor=KIS_US)
+    mornings = CALENDAR.sessions(date(2005, 2, 22), date(2005, 3, 4))
+    for last, morning in pairwise(mornings):
+        intake.bring(("daily",), (date(2005, 2, 1), last), known=morning, symbols=["IBM"])
+
+    kept = json.loads(next((tmp_path / "lake" / "backfill").rglob("*.json")).read_text())
+
+    assert kept["kinds"]["actions"] == {"IBM": [["2005-02-22", "2005-03-04"]]}
