@@ -69,6 +69,20 @@ def test_korean_headers_in_every_encoding(tmp_path: Path, encoding: str):
     assert bars["source"].unique().tolist() == ["005930.csv"]
 
 
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "tsv", "txt"])
+def test_without_a_column_the_symbol_is_the_files_name(tmp_path: Path, form: str):
+    """Of every form of file, without its ending; a point of the symbol stays."""
+    frame, path = ibm(), tmp_path / f"BRK.B.{form}"
+    if form == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, sep="\t" if form in ("tsv", "txt") else ",", index=False)
+
+    path.with_name(f"{path.name}.yaml").write_text("exchange: NYSE\n")
+
+    assert [one.symbol for one in OhlcvSource(path).instruments(Market.US)] == ["BRK.B"]
+
+
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "tsv"])
 def test_every_form_gives_the_same_rows(tmp_path: Path, form: str):
     """The embedded bars of IBM, written out and read back, are the embedded bars of IBM."""

@@ -412,9 +412,9 @@ class _File:
         import pyarrow.compute as pc
 
         if "symbol" not in self.names:
-            # 005930.csv, or 005930.csv.gz
-            stem = self.path.name.split(".csv")[0].rsplit(".parquet")[0]
-            return same_word(self.settings.symbol or stem, len(self.table))
+            name = self.path.name
+            suffix = next((end for end in _SUFFIXES if name.endswith(end)), "")
+            return same_word(self.settings.symbol or name.removesuffix(suffix), len(self.table))
         text = pc.utf8_trim_whitespace(self._text("symbol"))
         self._refuse(pc.fill_null(pc.equal(text, ""), True).to_numpy(), "종목이 비었음", "symbol")
         coded = text.combine_chunks().dictionary_encode()
