@@ -435,6 +435,16 @@ def read_check(home: "Home", market: Market, session: date) -> dict[str, Any] | 
     return body
 
 
+def age_of(card: ModelCard, sessions: DateArray) -> int:
+    """Return how many of ``sessions`` have passed since the last one that a model has seen."""
+    return int((sessions > np.datetime64(card.trained_through, "D")).sum())
+
+
+def has_expired(card: ModelCard, sessions: DateArray, settings: DriftSettings) -> bool:
+    """Whether a model is too old to be asked in the session after the last of ``sessions``."""
+    return age_of(card, sessions) > settings.max_age_sessions
+
+
 def silenced(
     home: "Home",
     market: Market,
@@ -452,10 +462,8 @@ def silenced(
     found: dict[str, str] = {}
     before = last_check(home, market, session)
     for family, model in models.items():
-        through = np.datetime64(model.card.trained_through, "D")
-        age = int((sessions > through).sum())
-        if age > settings.max_age_sessions:
-            found[family] = f"배운 지 {age:,}거래일이 지나 만료됨"
+        if has_expired(model.card, sessions, settings):
+            found[family] = f"배운 지 {age_of(model.card, sessions):,}거래일이 지나 만료됨"
         if before is None:
             continue
         if model.fingerprint in before["refused"]:

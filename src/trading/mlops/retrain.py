@@ -190,7 +190,7 @@ def is_due(
         return True
     if latest.feature_fingerprint not in ("", fingerprint(features)):
         return True
-    if family == _WITHOUT_PROOF and _rival(home, panel, features, family) is None:
+    if family == _WITHOUT_PROOF and _rival(home, panel, features, models, family) is None:
         return True
     passed = int((panel.sessions > np.datetime64(end, "D")).sum())
     if passed >= (1 if is_full else models.gate.retrain_every_sessions):
@@ -289,7 +289,7 @@ def retrain(
             panel, features, own, venue.facts, family, only=chosen.only, data=data,
             deadline=deadline,
         )  # fmt: skip
-        rival = _rival(home, panel, features, family)
+        rival = _rival(home, panel, features, models, family)
         former = _track_of(home, rival)
         track = trade_forecasts(venue, challenger.walk, family, own)
         trials = count_trial(home, venue, own, family, chosen, track, others)
@@ -476,11 +476,16 @@ def _settle(
 
 
 def _rival(
-    home: "Home", panel: AdjustedPanel, features: FeatureSettings, family: str
+    home: "Home",
+    panel: AdjustedPanel,
+    features: FeatureSettings,
+    models: ModelSettings,
+    family: str,
 ) -> ModelCard | None:
     """Return the champion's card if it holds its place against a newcomer taught on ``panel``.
 
-    One whose files are damaged does not.
+    One whose files are damaged does not, nor one that is too old to be asked: a challenger is
+    rarely proven, and the family would abstain for good.
     """
     try:
         champion = promote.load_champion(home, panel.market, family)
@@ -490,6 +495,8 @@ def _rival(
     if champion is None:
         return None
     card = champion.card
+    if health.has_expired(card, panel.sessions, models.drift):
+        return None
     return card if promote.usable(card, features, panel.sessions[-1].item()) is None else None
 
 

@@ -395,7 +395,7 @@ def test_a_check_makes_training_due(checked, panel):
     )  # fmt: skip
     folder = promote.family_dir(home, Market.US, "forest")
     promote.write_json(folder / "latest.json", report.to_json())
-    rare = MODELS.model_copy(update={"gate": GateSettings(retrain_every_sessions=250)})
+    rare = PATIENT.model_copy(update={"gate": GateSettings(retrain_every_sessions=250)})
     known = panel.until(row_of(panel, "2008-12-26"))
 
     assert is_due(home, known, FEATURES, rare, "forest")

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trading.backtest.trials import TrialLedger, trials_path
@@ -19,7 +20,13 @@ from trading.mlops.promote import champion_version, champions, list_models, load
 from trading.mlops.retrain import is_due, last_report, retrain, retrain_all
 from trading.mlops.tracking import MlflowRegistry, aliases
 from trading.mlops.train import Configuration, configuration_hash, train
-from trading.models.base import BoostingSettings, ForestSettings, GateSettings, ModelSettings
+from trading.models.base import (
+    BoostingSettings,
+    DriftSettings,
+    ForestSettings,
+    GateSettings,
+    ModelSettings,
+)
 
 SMALL = ModelSettings(
     forest=ForestSettings(trees=4), boosting=BoostingSettings(trees=4, patience=2)
@@ -68,7 +75,7 @@ def test_a_model_comes_to_trade(home, venue):
     assert is_due(home, venue(1400).adjusted, early.features, SMALL)
 
     strict = SMALL.model_copy(update={"gate": GateSettings(min_t=50.0)})
-    kept = retrain(venue(2000), home, strict)
+    kept = retrain(venue(1700), home, strict)
     assert (kept.version, kept.promoted, kept.verdict) == (2, False, "kept")
     assert aliases(home.mlruns_dir) == {"forest-us": {"champion": 1, "challenger": 2}}
     assert load_champion(home, Market.US, "forest").fingerprint == champion.fingerprint
@@ -90,6 +97,25 @@ def test_the_verdict_of_a_home_that_was_moved(home, venue, tmp_path):
 
     assert report is not None
     assert Path(report.page).is_relative_to(moved.data_dir) and Path(report.page).is_file()
+
+
+def test_an_expired_champion_holds_no_place(home, venue):
+    """While it may be asked it stays; from the morning on which it may not, the next forest is a first."""
+    strict = SMALL.model_copy(
+        update={"gate": GateSettings(min_t=50.0), "drift": DriftSettings(max_age_sessions=100)}
+    )
+    retrain(venue(1500), home, strict)
+    through = load_champion(home, Market.US, "forest").card.trained_through
+    last_asked = int((venue(1500).adjusted.sessions <= np.datetime64(through)).sum()) + 100
+
+    kept = retrain(venue(last_asked), home, strict, force=True)
+    assert (kept.verdict, champion_version(home, Market.US, "forest")) == ("kept", 1)
+
+    expired = venue(last_asked + 1)
+    assert is_due(home, expired.adjusted, expired.features, strict)
+    fresh = retrain(expired, home, strict)
+    assert (fresh.verdict, fresh.promoted) == ("not_proven", True)
+    assert champion_version(home, Market.US, "forest") == fresh.version
 
 
 def test_only_the_forest_trades_unproven(home, venue):
