@@ -84,7 +84,8 @@ def _expected(record: Sequence[str], received: datetime) -> ExpectedMatch:
     return ExpectedMatch(
         symbol=record[0],
         price=values.to_minor(record[2], Market.KRX),
-        volume=values.integer(record[12]),
+        # CNTG_VOL is what came since the record before; ACML_TR_PBMN is the price times this.
+        volume=values.integer(record[13]),
         ts_event=values.instant(record[33], record[1], Market.KRX),
         ts_recv=received,
     )

@@ -105,7 +105,7 @@ def test_indices_expected_matches_and_status():
         ts_event=datetime(2024, 5, 7, 0, 12, 40, tzinfo=UTC), ts_recv=NOW,
     )  # fmt: skip
     assert event(EXPECTED) == ExpectedMatch(
-        symbol="005930", price=77_600, volume=64,
+        symbol="005930", price=77_600, volume=17_226_113_600 // 77_600,
         ts_event=datetime(2024, 4, 25, 23, 49, 45, tzinfo=UTC), ts_recv=NOW,
     )  # fmt: skip
     assert event(STATUS) == MarketStatus(
