@@ -14,7 +14,7 @@ from trading.exchange.venue import Phase
 from trading.wire import overseas_account as money
 from trading.wire import overseas_orders as wire
 from trading.wire import values
-from trading.wire.accounts import SIDE_CODES, render_ack, render_page
+from trading.wire.accounts import SIDE_CODES, SIDE_NAMES, render_ack, render_page
 from trading.wire.endpoints import Profile
 from trading.wire.overseas_account import (
     KeptCurrency,
@@ -41,7 +41,6 @@ _STATES = {
     ReservedState.CANCELED: (None, "취소"),
     ReservedState.REFUSED: (None, "거부"),
 }
-_SIDE_NAMES = {Side.SELL: "매도", Side.BUY: "매수"}
 
 
 class OverseasDesk(OverseasQuotes):
@@ -162,7 +161,7 @@ class OverseasDesk(OverseasQuotes):
             name=instrument.name or None if instrument is not None else None,
             exchange_code=TRADE_CODES[request.exchange] if request.exchange else None,
             side=request.side,
-            kind=_SIDE_NAMES[request.side],
+            kind=SIDE_NAMES[request.side],
             quantity=request.quantity,
             limit=request.limit,
             is_canceled=reserved.state is ReservedState.CANCELED,
@@ -316,7 +315,7 @@ class OverseasDesk(OverseasQuotes):
             session=order.session,
             settled_on=self.venue.settlement_date(order.session),
             side_code=SIDE_CODES[order.side],
-            side_name=_SIDE_NAMES[order.side],
+            side_name=SIDE_NAMES[order.side],
             symbol=order.symbol,
             name=instrument.name or None,
             quantity=order.filled_quantity,

@@ -11,6 +11,7 @@ from trading.wire.fields import Kind
 from trading.wire.records import Page
 
 SIDE_CODES = {Side.SELL: "01", Side.BUY: "02"}
+SIDE_NAMES = {Side.SELL: "매도", Side.BUY: "매수"}
 _SIDES = {code: side for side, code in SIDE_CODES.items()}
 
 

@@ -46,11 +46,6 @@ def parse_token(body: Mapping[str, Any]) -> AccessToken:
         raise SchemaError("토큰 응답 형식 오류") from error
 
 
-def revoke_request(app_key: str, app_secret: str, token: str) -> dict[str, str]:
-    """Return the body that ends a token's life."""
-    return {"appkey": app_key, "appsecret": app_secret, "token": token}
-
-
 def render_revoked() -> dict[str, Any]:
     """Return the body that confirms a revocation."""
     return {"code": 200, "message": "접근토큰 폐기에 성공하였습니다"}

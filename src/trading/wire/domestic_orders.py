@@ -10,6 +10,7 @@ from trading.errors import SchemaError
 from trading.wire import order_codes, values
 from trading.wire.accounts import (
     SIDE_CODES,
+    SIDE_NAMES,
     account_fields,
     page_fields,
     parse_account,
@@ -26,7 +27,6 @@ from trading.wire.records import (
 
 _KRX = Market.KRX
 
-_SIDE_NAMES = {Side.SELL: "매도", Side.BUY: "매수"}
 _TYPE_NAMES: Mapping[OrderType, str] = {
     OrderType.LIMIT: "지정가",
     OrderType.MARKET: "시장가",
@@ -339,7 +339,7 @@ def _render_order(row: ListedOrder, instruments: Mapping[str, Instrument]) -> di
         "odno": order.venue_order_id,
         "orgn_odno": order.original_order_id,
         "sll_buy_dvsn_cd": SIDE_CODES[order.side],
-        "sll_buy_dvsn_cd_name": f"현금{_SIDE_NAMES[order.side]}{suffix}",
+        "sll_buy_dvsn_cd_name": f"현금{SIDE_NAMES[order.side]}{suffix}",
         "pdno": order.symbol,
         "prdt_name": _name(instruments, order.symbol),
         "ord_qty": str(order.quantity),

@@ -19,7 +19,6 @@ from trading.wire.overseas_codes import (
     find_exchange,
     us_exchange,
 )
-from trading.wire.overseas_quotes import DAY_OR_NONE
 from trading.wire.records import Balance, BuyingPower, Holding, Page
 
 _US = Market.US
@@ -355,7 +354,7 @@ class ProfitTotal:
     paid: Decimal | None = kis("excc_dfrm_amt", NUMBER)
     realized: Decimal | None = kis("ovrs_rlzt_pfls_tot_amt", NUMBER)
     realized_percent: Decimal | None = kis("tot_pftrt", NUMBER)
-    as_of: date | None = kis("bass_dt", DAY_OR_NONE)
+    as_of: date | None = kis("bass_dt", DAY)
     exchange_rate: Decimal | None = kis("exrt", NUMBER)
 
 
@@ -416,7 +415,7 @@ class SettledTrade:
     """One trade with its fees and settlement."""
 
     session: date = kis("trad_dt", DAY, required=True)
-    settled_on: date | None = kis("sttl_dt", DAY_OR_NONE)
+    settled_on: date | None = kis("sttl_dt", DAY)
     side_code: str | None = kis("sll_buy_dvsn_cd", TEXT)
     side_name: str | None = kis("sll_buy_dvsn_name", TEXT)
     symbol: str = kis("pdno", TEXT, required=True)

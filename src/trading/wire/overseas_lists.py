@@ -33,7 +33,6 @@ from trading.wire.overseas_codes import (
     find_exchange,
 )
 from trading.wire.overseas_quotes import (
-    DAY_OR_NONE,
     RATE,
     WHOLE_DOLLARS,
     change_fields,
@@ -316,10 +315,10 @@ class ProductInfo:
     sell_lot: int | None = kis("sll_unit_qty", WHOLE)
     buy_lot: int | None = kis("buy_unit_qty", WHOLE)
     shares: int | None = kis("lstg_stck_num", WHOLE)
-    listed_on: date | None = kis("lstg_dt", DAY_OR_NONE)
+    listed_on: date | None = kis("lstg_dt", DAY)
     is_listed: bool | None = kis("lstg_yn", FLAG)
     is_delisted: bool | None = kis("lstg_abol_item_yn", FLAG)
-    delisted_on: date | None = kis("lstg_abol_dt", DAY_OR_NONE)
+    delisted_on: date | None = kis("lstg_abol_dt", DAY)
     halt_code: str | None = kis("ovrs_stck_tr_stop_dvsn_cd", TEXT)
     halt_reason_code: str | None = kis("ovrs_stck_stop_rson_cd", TEXT)
     previous_symbol: str | None = kis("chng_bf_pdno", TEXT)

@@ -15,6 +15,7 @@ from trading.wire import values
 from trading.wire.accounts import (
     SIDE,
     SIDE_CODES,
+    SIDE_NAMES,
     account_fields,
     page_fields,
     parse_account,
@@ -33,7 +34,6 @@ from trading.wire.overseas_codes import (
 from trading.wire.records import ChangeRequest, ListedOrder, OrderKind, OrderRequest, Page
 
 _US = Market.US
-_SIDE_NAMES = {Side.SELL: "매도", Side.BUY: "매수"}
 # Worked by KIS over the day: these cannot be revised. Until the close, not between two times.
 SCHEDULED = frozenset({OrderType.TWAP, OrderType.VWAP})
 _UNTIL_CLOSE = {"START_TIME": "", "END_TIME": "", "ALGO_ORD_TMD_DVSN_CD": "02"}
@@ -241,7 +241,7 @@ def _render_listed(item: ListedOrder, instruments: Mapping[str, Instrument]) -> 
         "pdno": order.symbol,
         "prdt_name": instrument.name if instrument is not None else "",
         "sll_buy_dvsn_cd": SIDE_CODES[order.side],
-        "sll_buy_dvsn_cd_name": _SIDE_NAMES[order.side],
+        "sll_buy_dvsn_cd_name": SIDE_NAMES[order.side],
         "rjct_rson": "",
         "rjct_rson_name": item.reason,
         "ord_tmd": values.korean_time(order.ts_event),

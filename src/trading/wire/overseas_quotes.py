@@ -13,7 +13,7 @@ from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.market import Quote
 from trading.errors import MissingDataError, SchemaError
 from trading.wire import values
-from trading.wire.fields import DOLLAR, NUMBER, TEXT, TIME, WHOLE, Kind, kis, read, write
+from trading.wire.fields import DAY, DOLLAR, NUMBER, TEXT, TIME, WHOLE, Kind, kis, read, write
 from trading.wire.overseas_codes import QUOTE_CODES, exchange_of_quote, stream_key
 from trading.wire.records import Book, BookLevel, YearRange
 
@@ -193,17 +193,12 @@ def _signed(number: Decimal) -> str:
     return f"+{number:f}" if number > 0 else f"{number:f}" if number < 0 else f" {number:f}"
 
 
-def _day_or_none(text: str) -> date | None:
-    return values.day(text) if text.strip("0") else None
-
-
 # A change in percent carries its sign; the change itself is written without one.
 RATE = Kind("rate", values.decimal, _signed)
 # Turnovers come in whole dollars.
 WHOLE_DOLLARS = Kind(
     "whole-dollars", lambda text: values.to_minor(text, _US), lambda minor: whole_dollars(minor)
 )
-DAY_OR_NONE = Kind("day-or-zeros", _day_or_none, values.day_text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,9 +218,9 @@ class PriceDetail:
     upper_limit: int | None = kis("uplp", DOLLAR)
     lower_limit: int | None = kis("dnlp", DOLLAR)
     year_high: int | None = kis("h52p", DOLLAR)
-    year_high_on: date | None = kis("h52d", DAY_OR_NONE)
+    year_high_on: date | None = kis("h52d", DAY)
     year_low: int | None = kis("l52p", DOLLAR)
-    year_low_on: date | None = kis("l52d", DAY_OR_NONE)
+    year_low_on: date | None = kis("l52d", DAY)
     price_to_earnings: Decimal | None = kis("perx", NUMBER)
     price_to_book: Decimal | None = kis("pbrx", NUMBER)
     earnings_per_share: Decimal | None = kis("epsx", NUMBER)

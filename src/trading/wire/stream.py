@@ -16,6 +16,7 @@ from trading.domain.market import Tick
 from trading.domain.order import Fill, OrderStatus, OrderUpdate, Side
 from trading.errors import SchemaError
 from trading.wire import codes, values
+from trading.wire.accounts import SIDE_CODES
 from trading.wire.endpoints import Profile
 from trading.wire.layouts import FIELD_COUNTS, FORMER_NOTICE_FIELDS
 from trading.wire.overseas_codes import stream_key, symbol_of_key
@@ -488,7 +489,6 @@ def parse_trade(tr_id: str, record: Sequence[str], received: datetime) -> Tick:
 
 # --- notices -------------------------------------------------------------------------------
 
-_SIDE_CODES = {Side.SELL: "01", Side.BUY: "02"}
 _CHANGE_CODES = {OrderKind.NEW: "0", OrderKind.REVISE: "1", OrderKind.CANCEL: "2"}
 _CHANGES = {code: kind for kind, code in _CHANGE_CODES.items()}
 _COUNTRY_CODES = {Exchange.NASDAQ: "6", Exchange.NYSE: "7", Exchange.AMEX: "8"}
@@ -512,7 +512,7 @@ def render_notice(market: Market, notice: Notice, *, is_former: bool = False) ->
         notice.account,
         notice.order_id,
         notice.original_order_id,
-        _SIDE_CODES[notice.side],
+        SIDE_CODES[notice.side],
         _CHANGE_CODES[notice.kind],
     ]
     quantity = f"{notice.quantity:010d}"

@@ -321,7 +321,6 @@ _MINOR = st.integers(-(10**14), 10**14)
 _VALUES = {
     TEXT: _WORDS,
     DAY: st.dates(date(1956, 3, 3), date(2100, 1, 1)),
-    quotes.DAY_OR_NONE: st.dates(date(1956, 3, 3), date(2100, 1, 1)),
     TIME: st.times().map(lambda t: f"{t:%H%M%S}"),
     WHOLE: st.integers(-(10**15), 10**15),
     DOLLAR: _MINOR,
