@@ -438,15 +438,21 @@ def open_day(
 
     Raises
     ------
+    ConfigError
+        When something that the environment asks for is missing.
     MissingDataError
         When the market has no session to trade.
     SessionBusyError
         When another process trades this account.
+    UsageError
+        When the session before it is not over: what it rests on is not there yet.
     """
     installation = open_home(root)
     app = installation.settings.app
     market = market or app.market
     if app.env is not Env.DEMO:
+        if unmet := unmet_today(installation, app.env, market):
+            raise ConfigError(" ".join(unmet))
         return _open_venue_day(installation, market, session)
     lease = _lease(installation.home, f"{Env.DEMO}-{market}")
     try:
@@ -494,21 +500,26 @@ def _build(
     ledger = open_ledger(installation.home, Env.DEMO, market)
     try:
         ledger.claim()
-        session = session or _next_session(source, ledger, run)
+        if session is None:
+            session = _next_session(source, ledger, run)
+        elif session not in _recorded(source, market):
+            raise MissingDataError(
+                f"{session}은(는) {MARKET_TEXT[market]} 시장의 기록된 거래일이 아닙니다."
+            )
+        return _opened(
+            installation,
+            Env.DEMO,
+            run,
+            session,
+            ledger=ledger,
+            source=source,
+            terms=recorded_terms(source, folder),
+            lease=lease,
+            connect=lambda symbols: _connect_demo(installation, run, market, session, symbols),
+        )
     except BaseException:
         ledger.close()
         raise
-    return _opened(
-        installation,
-        Env.DEMO,
-        run,
-        session,
-        ledger=ledger,
-        source=source,
-        terms=recorded_terms(source, folder),
-        lease=lease,
-        connect=lambda symbols: _connect_demo(installation, run, market, session, symbols),
-    )
 
 
 def _opened(
@@ -538,9 +549,9 @@ def _opened(
             max_single_name=policy.risk.max_single_name,
             max_order_share=policy.risk.guards.max_order_share,
         )
-    notifier = notifier_of(installation)
-    notifier.start({"market": str(market), "session": str(session)})
     lake = Lake(home.data_dir / "lake")
+    intake = Intake(lake, home, rules, calendar, source, terms)
+    notifier = notifier_of(installation)
     context = DayContext(
         key=f"{env}-{market}-{session}",
         env=env,
@@ -558,7 +569,7 @@ def _opened(
         source=source,
         notifier=notifier,
         connect=connect,
-        intake=Intake(lake, home, rules, calendar, source, terms),
+        intake=intake,
         back_up=_daily_backup(installation),
         guard=lambda: ensure_guardian(installation, env, market),
         replays=env is Env.DEMO,
@@ -566,6 +577,7 @@ def _opened(
     _days[context.key] = _OpenDay(
         installation=installation, context=context, lease=lease, notifier=notifier, clients=clients
     )
+    notifier.start({"market": str(market), "session": str(session)})
     return context
 
 
@@ -1155,18 +1167,25 @@ def _drill_stage(
 
 
 def _open_venue_day(installation: Installation, market: Market, session: date | None) -> DayContext:
-    """Open today's session at KIS: 모의투자 or 실전투자, as ``app.yaml`` says."""
+    """Open a session at KIS, today's when not named: 모의투자 or 실전투자, as ``app.yaml`` says.
+
+    What the environment asks for before it is traded was looked at by whoever calls.
+    """
     from trading.broker.history import KisBarSource
 
     home, settings = installation.home, installation.settings
     env = settings.app.env
-    unmet = unmet_today(installation, env, market)
-    if unmet:
-        raise ConfigError(" ".join(unmet))
     _, calendar = rules_and_calendar(settings, market)
     session = session or _today(market)
     if not calendar.is_session(session):
         raise NothingLeftError(f"{session}은(는) {MARKET_TEXT[market]} 시장의 거래일이 아닙니다.")
+    before = calendar.previous(session)
+    if WallClock().now() < calendar.open_close(before)[1]:
+        # The bars of the running session would stay in the lake as if they were whole.
+        raise UsageError(
+            f"{session} 거래일의 준비는 {before} 거래일이 끝난 뒤에 할 수 있습니다: 그날의 일봉이 아직 다 "
+            "만들어지지 않았습니다. 장이 끝난 뒤에 다시 하십시오."
+        )
     instruments = _instruments(settings, market)
     if not instruments:
         raise ConfigError(
@@ -1194,21 +1213,22 @@ def _open_venue_day(installation: Installation, market: Market, session: date | 
             calendar,
             settings.app.data.first_bar_sessions[market],
         )
+        opened = _opened(
+            installation,
+            env,
+            run,
+            session,
+            ledger=ledger,
+            source=KisBarSource(*clients),
+            terms=kis_terms(installation, market),
+            lease=lease,
+            connect=lambda symbols: _connect_venue(
+                installation, env, market, session, instruments, symbols
+            ),
+            clients=clients,
+        )
         undo.pop_all()
-    return _opened(
-        installation,
-        env,
-        run,
-        session,
-        ledger=ledger,
-        source=KisBarSource(*clients),
-        terms=kis_terms(installation, market),
-        lease=lease,
-        connect=lambda symbols: _connect_venue(
-            installation, env, market, session, instruments, symbols
-        ),
-        clients=clients,
-    )
+    return opened
 
 
 def _close(client: "KisClient") -> None:

@@ -68,7 +68,9 @@ def train(
     from trading.mlops import automl
 
     families = (_family(family),) if family not in (None, "all") else None
-    context = bootstrap.open_day(State.root, market_of(market))
+    asked = market_of(market)
+    # Also on a day without a session: one learns for the next.
+    context = bootstrap.open_day(State.root, asked, bootstrap.coming_session(State.root, asked))
     try:
         day.market_data(context)
         body: dict[str, Any] = {"market": str(context.market), "session": str(context.session)}

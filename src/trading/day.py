@@ -44,6 +44,7 @@ from trading.errors import (
     LedgerError,
     MissingDataError,
     ModelError,
+    NothingLeftError,
     SchemaError,
     SessionBusyError,
 )
@@ -409,6 +410,13 @@ def intraday(context: DayContext) -> StageResult:
     recorded = read_session(context.ledger, context.session)
     if recorded.closed is not None:
         return StageResult(stage="intraday", message="이미 끝난 세션입니다.", skipped=True)
+    if recorded.opened is None and not context.replays:
+        close_ts = context.calendar.open_close(context.session)[1]
+        if context.clock.now() >= close_ts:
+            # Its books would be those of an earlier evening, and every order of it refused.
+            raise NothingLeftError(
+                f"{context.session} 거래일의 장은 이미 끝나 거래하지 않았습니다. 다음 거래일에 다시 시작하십시오."
+            )
     prepared = context.prepared or prepare(context)
     context.prepared = prepared
     try:
