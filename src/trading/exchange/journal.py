@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 from trading.errors import DataError, UsageError
 
+# The part of an extended result code that says what went wrong.
+_PRIMARY = 0xFF
+
 
 class Fact(NamedTuple):
     """The present state of one thing; ``session`` (ISO date or "") makes old days findable."""
@@ -46,11 +49,14 @@ class Journal:
             self._db.execute("CREATE INDEX IF NOT EXISTS fact_session ON fact (kind, session, key)")
         except sqlite3.DatabaseError as error:
             self._db.close()
+            if error.sqlite_errorcode & _PRIMARY == sqlite3.SQLITE_BUSY:
+                raise UsageError(
+                    f"이 이름의 거래소가 이미 실행 중이라 기록을 열 수 없음: {path.parent}"
+                ) from error
             if not isinstance(error, sqlite3.OperationalError):
                 raise DataError(f"거래소 기록이 깨졌음: {path}") from error
-            raise UsageError(
-                f"이 이름의 거래소가 이미 실행 중이라 기록을 열 수 없음: {path.parent}"
-            ) from error
+            # A disk that is full or may not be written is no other exchange.
+            raise
 
     def commit(self, *facts: Fact) -> None:
         """Write the facts in one transaction, each replacing what its key held before."""
