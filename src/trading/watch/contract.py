@@ -301,13 +301,16 @@ def owed(
 ) -> tuple[Trace, list[Missed]]:
     """Return what a session left behind, and what of its duties is missing at the wall's ``now``.
 
-    ``beat`` tells the pace of its venue. Where it is of another session already, the day of
-    this one is over.
+    ``beat`` tells the pace of its venue. Where it is of a later session already, the day of
+    this one is over; one of an earlier session says nothing of this one's day. ``closed_at`` is
+    for a demo, whose ledger tells the hour of the recorded day.
     """
     trace = read_trace(installation, env, market, session)
     venue = beat.venue_now(now) if beat is not None else now
-    if beat is not None and beat.session != session.isoformat():
+    if beat is not None and date.fromisoformat(beat.session) > session:
         venue = max(venue, trace.closes + timedelta(days=1))
+    if env != Env.DEMO:
+        closed_at = trace.closed
     deadlines = _deadlines(installation, beat)
     return trace, missed(trace, deadlines, venue_now=venue, now=now, closed_at=closed_at)
 
@@ -319,22 +322,28 @@ def is_silent(installation: Installation, beat: Heartbeat, now: datetime) -> boo
 
 
 def send_hourly(installation: Installation, notifier: OutboxNotifier) -> dict[str, int]:
-    """Alarm about what the running sessions owe, and send what waits in the outbox.
+    """Alarm about what the sessions owe, and send what waits in the outbox.
 
-    Without a running session silence is normal. Returns how many messages were sent and wait, how
-    many sessions run, and how much was missing.
+    Without a running session silence is normal in a demo; the configured account at a venue owes
+    each day of its market. Returns how many messages were sent and wait, how many sessions run,
+    and how much was missing.
     """
     now = WallClock().now()
     running, missing = 0, 0
     for env in Env:
         for market in Market:
             beat = heartbeat_of(installation.home, env, market)
-            if beat is None or not is_running(beat):
+            runs = beat is not None and is_running(beat)
+            running += runs
+            session = (
+                date.fromisoformat(beat.session)
+                if beat is not None and runs
+                else _awaited(installation, env, market, now)
+            )
+            if session is None:
                 continue
-            running += 1
-            session = date.fromisoformat(beat.session)
             _, found = owed(installation, market, session, env=env, beat=beat, now=now)
-            if is_silent(installation, beat, now):
+            if beat is not None and runs and is_silent(installation, beat, now):
                 found.append(Missed(market=market, session=session, duty=Duty.ALIVE, at=beat.ts))
             missing += len(found)
             tell(notifier, env, found)
@@ -371,12 +380,27 @@ def _backed_up(installation: Installation) -> datetime | None:
     return last.ts if last is not None and last.verified else None
 
 
+def _awaited(installation: Installation, env: Env, market: Market, now: datetime) -> date | None:
+    """Return the session that should run or have run today without showing that it does."""
+    app = installation.settings.app
+    if env is Env.DEMO or env is not app.env or market is not app.market:
+        return None
+    return todays_session(installation, market, now)
+
+
 def todays_session(installation: Installation, market: Market, now: datetime) -> date | None:
-    """Return the session of ``market`` that is to close after ``now`` on its local day, if any."""
+    """Return the session of ``market`` on its local day, if any, until its last duty is due.
+
+    And an hour longer: who looks once an hour sees each deadline, too.
+    """
     calendar = calendar_of(installation.home.config_dir, market)
     day = now.astimezone(calendar.timezone).date()
+    deadlines = _deadlines(installation, None)
+    last = _FINAL + deadlines.late + deadlines.closing + _HOUR
     try:
-        return day if calendar.is_session(day) and now < calendar.open_close(day)[1] else None
+        return (
+            day if calendar.is_session(day) and now < calendar.open_close(day)[1] + last else None
+        )
     except ConfigError:
         return None
 

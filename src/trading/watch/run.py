@@ -152,6 +152,7 @@ class Watch:
         self._notifier = notifier_of(installation)
         self._series: dict[tuple[str, int], _Series] = {}
         self._session_since: tuple[date | None, float] = (None, 0.0)
+        self._seen_open: dict[date, datetime] = {}
         self._closed_at: dict[date, datetime] = {}
         self._settled: set[date] = set()
         self._progress: tuple[int, float] = (-1, 0.0)
@@ -264,8 +265,11 @@ class Watch:
                 now=now,
                 closed_at=self._closed_at.get(session),
             )
-            if trace.closed is not None:
-                self._closed_at.setdefault(session, now)
+            if trace.closed is None:
+                self._seen_open[session] = now
+            else:
+                # Not when the close was first seen: what followed it may be done by then.
+                self._closed_at.setdefault(session, self._seen_open.get(session, now))
                 self.differences[session] = trace.differences + trace.unexplained
                 if trace.settled:
                     self._settled.add(session)
