@@ -135,6 +135,26 @@ def test_an_expired_champion_abstains(opened, morning, monkeypatch):
     assert expired.model_versions == {}
 
 
+def test_old_features_are_not_kept(opened, morning, monkeypatch):
+    """Of the mornings only the last are left; checks stay, and so does what came later."""
+    folder = kept_features(opened).parent
+    for day_of_it in ("2013-01-10", "2013-01-11", "2013-01-14", "2013-02-01"):
+        (folder / f"{day_of_it}.safetensors").write_bytes(b"")
+    (folder / "2013-01-10.json").write_text("{}")
+    models = opened.settings.models
+    short = models.drift.model_copy(update={"keep_sessions": 2})
+    monkeypatch.setattr(opened.settings, "models", models.model_copy(update={"drift": short}))
+
+    health.keep_features(opened, opened.prepared)
+
+    left = {path.name for path in folder.iterdir()} - {f"{SESSION}.json"}
+    assert left == {
+        "2013-01-10.json", "2013-01-14.safetensors", f"{SESSION}.safetensors",
+        "2013-02-01.safetensors",
+    }  # fmt: skip
+    (folder / "2013-01-10.json").unlink()
+
+
 def test_what_was_revised_is_no_skew(opened, morning):
     """Other bars in the lake than in the morning explain other features."""
     prepared = prepare(opened, Evidence(model_versions=morning))

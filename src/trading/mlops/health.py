@@ -230,14 +230,25 @@ def _distance(found: Drift) -> str:
 
 
 def keep_features(context: "DayContext", prepared: "Prepared") -> None:
-    """Keep what the learned agents were asked with before the open, and their votes."""
+    """Keep what the learned agents were asked with before the open, and their votes.
+
+    Those of more than ``keep_sessions`` sessions are not kept: nobody compares them any more.
+    """
     from safetensors.numpy import save_file
 
-    path = _folder(context.home, context.market) / f"{context.session}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = _folder(context.home, context.market)
+    path = folder / f"{context.session}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file(_asked(prepared, context.settings.features), temporary)
     temporary.replace(path)
+    # Of an account begun anew at an earlier date later ones are there: they are nobody's past.
+    past = sorted(one for one in folder.glob("*.safetensors") if one.stem <= path.stem)
+    for old in past[: -context.settings.models.drift.keep_sessions]:
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("오래된 특성의 기록을 지우지 못함", path=str(old), reason=str(error))
 
 
 def _asked(prepared: "Prepared", features: FeatureSettings) -> dict[str, Any]:

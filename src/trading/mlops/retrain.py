@@ -59,7 +59,7 @@ class RetrainReport:
     """What the training of one family came to; JSON values only in ``to_json``.
 
     ``trials`` is how many configurations had been tried on the market by then, ``seconds`` what
-    the training took, ``page`` the file with the verdict. ``trained`` is false where nothing was
+    the training took without other seeds, ``page`` the file with the verdict. ``trained`` is false where nothing was
     due.
     """
 
@@ -302,10 +302,11 @@ def retrain(
             first_without_proof=family == _WITHOUT_PROOF and rival is None,
         )
         curve, measured = curves(challenger, own), _figures(challenger, track)
+        # Other seeds take what time is left: the next training needs no room for them.
+        seconds = monotonic_seconds() - begun
         if is_full:
             with_seeds, of_seeds = _over_seeds(challenger, own, family, deadline)
             curve, measured = curve | of_seeds, measured | with_seeds
-        seconds = monotonic_seconds() - begun
         card = challenger.model.card
         version = registry.register(
             challenger.model,

@@ -256,6 +256,7 @@ class DriftSettings(BaseModel):
     demote_level: float = Field(default=0.05, gt=0, lt=1)
     pause_sessions: int = Field(default=5, ge=1)
     max_age_sessions: int = Field(default=250, ge=1)
+    keep_sessions: int = Field(default=250, ge=1)
 
 
 class PolicySettings(BaseModel):

@@ -181,6 +181,24 @@ def test_no_time_left(home, venue):
     assert "120.0분" in found.missed["forest"]
 
 
+def test_other_seeds_are_no_time_of_a_training(home, venue, monkeypatch):
+    """What the seeds of a Saturday took keeps nobody from being taught in the minutes of a day."""
+    now = [0.0]
+    monkeypatch.setattr(training, "monotonic_seconds", lambda: now[0])
+    monkeypatch.setattr("trading.mlops.train.monotonic_seconds", lambda: now[0])
+
+    def seeds(*_):
+        now[0] += 3600.0
+        return {}, {}
+
+    monkeypatch.setattr(training, "_over_seeds", seeds)
+    retrain_all(venue(1500), home, SMALL, ["forest"], minutes=240, is_full=True)
+
+    found = retrain_all(venue(1510), home, SMALL, ["forest"], minutes=20)
+
+    assert (len(found.trained), found.missed) == (1, {})
+
+
 def test_a_fit_is_not_begun_after_the_deadline(venue):
     """The walk-forward stops between its folds."""
     given = venue(1500)
