@@ -14,6 +14,7 @@ import stat
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
@@ -494,7 +495,7 @@ def _prefect(installation: Installation) -> Step:
     try:
         with urllib.request.urlopen(f"{api}/health", timeout=_HEALTH_SECONDS):  # noqa: S310 (the address is a setting of the operator)
             pass
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         text = (
             f"Prefect 서버가 돌지 않아({api}) 예약 실행은 마련하지 않았습니다. make serve가 서버와 작업 풀, "
             "배포, 자동화를 함께 마련합니다."

@@ -192,6 +192,32 @@ def test_ports(home, web, free_port):
     assert str(taken) in found[1]["cause"] and str(os.getpid()) in found[1]["cause"]
 
 
+def test_what_speaks_no_http_is_said():
+    """A port that a shell server holds, or a venue behind one, ends no check."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def greet():
+            for _ in range(3):
+                with other.accept()[0] as caller:
+                    caller.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                    caller.recv(1024)
+
+        threading.Thread(target=greet, daemon=True).start()
+        taken = other.getsockname()[1]
+        found = machine._port("MLflow", taken, "/health", "make mlflow")
+        stamp = machine._server_date(f"http://127.0.0.1:{taken}", 2.0)
+
+    assert (code(found), stamp) == ("PORT_TAKEN", None)
+
+
+def test_a_webhook_of_the_environment_is_a_way_out(home, monkeypatch):
+    """Its address is a secret and stands in no settings file."""
+    without = account.mail(installed(home))
+    monkeypatch.setenv("TRADING_WEBHOOK_URL", "https://example.com/services/T0/B0")
+
+    assert (code(without), code(account.mail(installed(home)))) == ("NOTIFY_NONE", "NOTIFY")
+
+
 def test_a_calendar_that_ends(home):
     """So many days must be known ahead; an override list of former years is pointed out."""
     sound = installed(home)
@@ -421,6 +447,17 @@ def test_a_check_that_fails_is_found(home):
     failed = [f for f in found if f["code"] == "CHECK_FAILED"]
     assert len(failed) == 1 and "백업 기록을 읽을 수 없음" in failed[0]["cause"]
     assert "SETTINGS" in code(found)
+
+
+def test_a_check_that_breaks_in_a_library_is_found():
+    """What a library makes of a damaged file has any name."""
+
+    def broken():
+        raise RuntimeError("out of spec")
+
+    (found,) = doctor._asked(broken)
+
+    assert code(found) == "CHECK_FAILED" and "out of spec" in found["cause"]
 
 
 def test_it_is_fast(home, monkeypatch, free_port):

@@ -115,13 +115,14 @@ def _token_files(data_dir: Path) -> Iterator[Path]:
 
 def mail(installation: Installation) -> Finding:
     """Whether messages have a way out."""
-    settings = installation.settings.notify
-    if settings.mail.host is None and settings.webhook.url is None:
+    settings, secrets = installation.settings.notify, installation.secrets
+    webhook = secrets.trading_webhook_url or settings.webhook.url
+    if settings.mail.host is None and webhook is None:
         return finding(
             "NOTIFY_NONE", "info", "메일과 웹훅을 설정하지 않아 알림은 로그에만 남습니다.",
-            "config/notify.yaml의 mail.host와 TRADING_MAIL_TO를 정하십시오.",
+            "config/notify.yaml의 mail.host와 TRADING_MAIL_TO, 또는 웹훅의 주소를 정하십시오.",
         )  # fmt: skip
-    if settings.mail.host is not None and not installation.secrets.mail_recipients:
+    if settings.mail.host is not None and not secrets.mail_recipients:
         return finding(
             "MAIL_NO_RECIPIENT", "error", "메일 받는 사람이 없습니다.",
             "환경 변수 TRADING_MAIL_TO에 주소를 넣으십시오.",

@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, timedelta
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def _server_date(address: str, seconds: float) -> float | None:
     except urllib.error.HTTPError as error:
         # It refused what was asked, and said what time it is.
         text = error.headers["Date"]
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return None
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
@@ -212,7 +213,8 @@ def _port(name: str, port: int, path: str, command: str) -> Finding:
         address = f"http://127.0.0.1:{port}{path}"
         with urllib.request.urlopen(address, timeout=_HEALTH_SECONDS):
             return finding("PORT", "ok", f"{name} 서버가 {port}번 포트에서 답합니다.")
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
+        # Refused, or what answers speaks another language.
         return finding(
             "PORT_TAKEN", "error", f"{name} 포트 {port}번을 다른 프로그램이 쓰고 있습니다{holder}.",
             f"그 프로그램을 끄거나, {command}의 포트를 바꾸고 config/app.yaml의 번호도 바꾸십시오.",
