@@ -392,6 +392,14 @@ class TradingEngine:
             else:
                 self._waiting.pop(symbol, None)
 
+    def peaked_at(self, highs: Mapping[str, int]) -> None:
+        """Take over how high the prices of holdings have been, for an engine that did not see it.
+
+        A price (0) that is not known says nothing.
+        """
+        for symbol in self.account.positions.keys() & highs.keys():
+            self._peaks[symbol] = max(self._peaks.get(symbol, 0), highs[symbol])
+
     @property
     def waits_for(self) -> list[str]:
         """The symbols whose entry waits for a price."""
@@ -441,6 +449,7 @@ class TradingEngine:
     def _start(self, event: SessionStart) -> None:
         for action in event.actions:
             self._apply(action, event)
+        moved = self._worth(event)
         for one in event.adjustments:
             if one.symbol:
                 self.account.adjust(symbol=one.symbol, quantity=one.amount, price=one.price)
@@ -451,10 +460,14 @@ class TradingEngine:
             symbol: event.reference.get(symbol) or self.last_price[symbol]
             for symbol in self.account.positions
         } | {symbol: price for symbol, price in event.reference.items() if price > 0}
-        equity = self.equity()
+        equity, peak = self.equity(), self.risk.peak
+        if moved:
+            # Neither gain nor loss: the account is as far below its peak as it was.
+            before = equity - moved
+            peak = peak * equity // before if before > 0 else equity
         state, peak, cooldown = next_state(
             equity,
-            self.risk.peak,
+            peak,
             self.risk.cooldown,
             self.policy.risk.max_drawdown,
             self.policy.risk.drawdown_cooldown_sessions,
@@ -485,6 +498,14 @@ class TradingEngine:
         self._kept_back.clear()
         self.decisions.clear()
         self.booked.clear()
+
+    def _worth(self, event: SessionStart) -> int:
+        """Return what the operator's adjustments bring, or take, at this morning's prices."""
+        prices = {**self.last_price, **{s: p for s, p in event.reference.items() if p > 0}}
+        return sum(
+            one.amount * prices.get(one.symbol, one.price) if one.symbol else one.amount
+            for one in event.adjustments
+        )
 
     def _apply(self, action: CorporateAction, event: SessionStart) -> None:
         reference = event.reference.get(action.symbol, 0)
@@ -578,7 +599,7 @@ class TradingEngine:
         price, shares = entry_order(
             tick.price,
             one.budget,
-            self._free_cash() - self._fees_promised(view.morning.buy_fee_ppb),
+            self._free_cash(),
             self.policy.orders.stop_collar,
             self.policy.allocation.cash_buffer,
             view.morning.buy_fee_ppb,
@@ -920,20 +941,14 @@ class TradingEngine:
         return (held.quantity if held is not None else 0) - promised
 
     def _free_cash(self) -> int:
+        """Return the cash that open purchases leave, fees counted as a decision counts them."""
+        rate = self._view.morning.buy_fee_ppb if self._view is not None else 0
         promised = sum(
-            o.open_quantity * o.intent.limit
+            o.open_quantity * (o.intent.limit + buy_fee(o.intent.limit, rate))
             for o in self.orders.values()
             if o.intent.side is Side.BUY and o.intent.intent_id not in self.unclear
         )
         return self.account.cash - promised
-
-    def _fees_promised(self, buy_fee_ppb: int) -> int:
-        """Return what open purchases may cost beside their price, a unit a share for rounding."""
-        return sum(
-            o.open_quantity * buy_fee(o.intent.limit, buy_fee_ppb)
-            for o in self.orders.values()
-            if o.intent.side is Side.BUY and o.intent.intent_id not in self.unclear
-        )
 
     def _turn(self) -> list[Command]:
         """Trade by the stricter of what operator and limits allow."""

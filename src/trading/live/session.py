@@ -454,6 +454,8 @@ class LiveSession:
         self._engine.unclear |= recorded.unclear
         for known in recorded.booked:
             self._engine.handle(known.fill)
+        # What a trailing stop follows was seen by a process that is gone.
+        self._engine.peaked_at((recorded.mark or {}).get("peaks", {}))
         self._left_after = dict(recorded.highest_before)
         self._due_at = dict(recorded.due_at)
         # Before anything leaves again; what is found to be working is canceled below.
@@ -496,6 +498,11 @@ class LiveSession:
         looked_at = {*self._engine.account.positions, *self._engine.waits_for}
         quotes = {s: await self._broker.quote(s) for s in sorted(looked_at & set(view.symbols))}
         self._engine.opened_at({symbol: quote.open for symbol, quote in quotes.items()})
+        # Of what was bought or sold today nobody knows whether the high came before.
+        traded = {one.fill.symbol for one in self._engine.booked}
+        self._engine.peaked_at(
+            {s: quote.high for s, quote in quotes.items() if quote.volume > 0 and s not in traded}
+        )
         for symbol, quote in quotes.items():
             now = self._pace.clock.now()
             if quote.halted:
@@ -803,6 +810,7 @@ class LiveSession:
                 "cash": engine.account.cash,
                 "positions": {s: p.quantity for s, p in engine.account.positions.items()},
                 "prices": {s: engine.last_price[s] for s in engine.account.positions},
+                "peaks": engine.snapshot()["peaks"],
                 "state": str(engine.risk.state),
                 "open_orders": len(engine.open_orders()),
             }

@@ -166,3 +166,71 @@ async def test_hours_that_are_over_are_not_told_later(traded, embedded_market, l
     await day.run()
 
     assert hours == [day.at(minutes) for minutes in told]
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def killed():
+    """Kill the process."""
+    raise Killed
+
+
+@pytest.mark.parametrize("saw", [True, False])
+async def test_a_trailing_stop_keeps_the_peak_that_a_killed_process_saw(
+    traded, embedded_market, saw
+):
+    """What was bought today follows the highest price of its last mark, whatever came before it."""
+    day = Day(traded, embedded_market, MemoryLedger())
+    bought = day.decision.intents[0]
+    high = bought.limit * 104 // 100
+    day.plan(1, lambda: day.venue.fill_all(day.venue.number_of(bought.symbol)))
+    day.plan(5, lambda: day.venue.tick(bought.symbol, high if saw else bought.limit))
+    day.plan(6, lambda: day.venue.tick(bought.symbol, bought.limit))
+    day.plan(45, killed)
+    with pytest.raises(Killed):
+        await day.run()
+
+    day.venue.quote = _quoting(day, bought.symbol, price=bought.limit, high=high)
+    await day.run()
+
+    peak = day.engine.snapshot()["peaks"][bought.symbol]
+    assert peak == (high if saw else bought.limit)
+
+
+async def test_a_trailing_stop_knows_the_high_of_hours_that_nobody_saw(traded, embedded_market):
+    """What was held before the open was held at the day's high: the venue tells it."""
+    day = Day(traded, embedded_market, MemoryLedger())
+    held = day.decision.intents[0]
+    high = held.limit * 104 // 100
+    fresh = day.new_engine
+
+    def holding():
+        engine = fresh()
+        engine.account.adjust(symbol=held.symbol, quantity=10, price=held.limit)
+        engine.last_price[held.symbol] = held.limit
+        return engine
+
+    day.new_engine = holding
+    day.venue.book.adjust(symbol=held.symbol, quantity=10, price=held.limit)
+    day.venue.clock.set(day.at(60))
+    day.venue.quote = _quoting(day, held.symbol, price=held.limit, high=high)
+
+    await day.run()
+
+    assert day.engine.snapshot()["peaks"][held.symbol] == high
+
+
+def _quoting(day, symbol, *, price, high):
+    """Return a venue's answers about prices: it knows one name."""
+
+    async def quote(asked):
+        known = asked == symbol
+        return Quote(
+            symbol=asked, price=price * known, previous_close=0, open=price * known,
+            high=high * known, low=0, volume=int(known), upper_limit=0, lower_limit=0,
+            ts_event=day.venue.clock.now(),
+        )  # fmt: skip
+
+    return quote
