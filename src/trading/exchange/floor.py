@@ -221,9 +221,9 @@ class Floor:
         order.is_asleep = False
 
     def _bound(self, order: StandingOrder) -> int:
-        """Return the price at which a conditional limit is a market order."""
+        """Return the price at which a conditional limit is a market order; its own without limits."""
         lower, upper = self._replay.limits(order.symbol)
-        return upper if order.side is Side.BUY else lower
+        return (upper if order.side is Side.BUY else lower) or order.limit
 
     def _is_triggered(self, order: StandingOrder, index: int) -> bool:
         if order.order_type is not OrderType.STOP_LIMIT or order.route is Route.NXT or index < 0:

@@ -72,6 +72,17 @@ def test_a_conditional_limit_becomes_a_market_order_in_the_closing_auction(bench
     assert (plain.filled_quantity, plain.canceled_quantity) == (0, 10)
 
 
+def test_a_conditional_limit_without_a_base_price_stays_what_it_is(bench):
+    """On a day without price limits nobody knows a market price: it closes at 288,000 as limited."""
+    krx = bench(date(2025, 9, 9))
+    krx.at(14)
+
+    order = krx.order(BUY, HYNIX, 10, 288_000, T.CONDITIONAL_LIMIT)
+    krx.finish()
+
+    assert order.filled_amount == 2_880_000
+
+
 def test_a_best_order_takes_the_last_price_and_a_priority_order_waits_for_it(bench):
     """After 293,000 the best buy fills there; the priority buy needs the next print at it."""
     krx = bench()
