@@ -23,6 +23,7 @@ from trading.errors import (
     MissingDataError,
     ReconciliationError,
     SessionBusyError,
+    TransientBrokerError,
     UsageError,
 )
 from trading.log import get_logger
@@ -46,6 +47,10 @@ _FINAL = (
     SessionBusyError,
     UsageError,
 )
+
+
+# How often ``worth_waiting`` lets anything but a silent venue be tried again.
+_TRIES_OF_OTHERS = 2
 
 
 async def in_day_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -169,6 +174,14 @@ async def worth_repeating(task: Any, run: Any, state: Any) -> bool:
     """Whether a failed task may be tried again: not when the answer would be the same."""
     error = await state.aresult(raise_on_failure=False)
     return not isinstance(error, _FINAL)
+
+
+async def worth_waiting(task: Any, run: Any, state: Any) -> bool:
+    """Whether to ask again before the open: a venue that is down for longer than for anything else."""
+    error = await state.aresult(raise_on_failure=False)
+    if isinstance(error, TransientBrokerError):
+        return True
+    return not isinstance(error, _FINAL) and run.run_count <= _TRIES_OF_OTHERS
 
 
 async def worth_restarting(task: Any, run: Any, state: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from prefect import task
 
-from tasks import carry_out, worth_repeating
+from tasks import carry_out, worth_waiting
 from trading import day as stages
 from trading.day import StageResult
 
@@ -10,9 +10,11 @@ from trading.day import StageResult
 @task(
     name="시장 데이터 수집과 검사",
     task_run_name="시장 데이터 수집과 검사 {day}",
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=worth_repeating,
+    # Without bars nobody watches the holdings all day: a venue that is down an hour before the open
+    # is waited for.
+    retries=4,
+    retry_delay_seconds=[5, 30, 300, 900],
+    retry_condition_fn=worth_waiting,
     timeout_seconds=1800,
 )
 async def collect_market_data(day: str) -> StageResult:

@@ -115,6 +115,11 @@ _kept_exchanges: set[str] = set()
 
 def open_home(root: Path | None = None, *, console: bool = True) -> Installation:
     """Return the installation at ``root`` with logs flowing into its folder."""
+    home = _own_home(root)
+    return _opened_home(home, load_settings(home.root), console=console)
+
+
+def _own_home(root: Path | None) -> Home:
     # What is written from here on belongs to its user alone: books, tokens, reports, logs.
     os.umask(0o077)
     home = resolve_root(root)
@@ -122,7 +127,10 @@ def open_home(root: Path | None = None, *, console: bool = True) -> Installation
         raise ConfigError(
             f"백업에서 되살리는 일이 끝나지 않은 폴더: {home.root} — trading restore를 다시 실행해 마쳐 주십시오."
         )
-    settings = load_settings(home.root)
+    return home
+
+
+def _opened_home(home: Home, settings: Settings, *, console: bool) -> Installation:
     secrets = load_secrets(home.root)
     configure(home.logs_dir, console=console, keep_days=settings.app.logs.by_file())
     return Installation(home=home, settings=settings, secrets=secrets)
@@ -202,9 +210,12 @@ def policy_of(settings: Settings, market: Market, calendar: SessionCalendar) -> 
 
 
 def open_notifier(root: Path | None = None) -> "OutboxNotifier":
-    """Return the notifier of an installation, for messages about flows."""
-    installation = open_home(root)
-    return notifier_of(installation)
+    """Return the notifier of an installation, for messages about flows.
+
+    Of the settings only those of the messages must be right: that others are wrong is told by it.
+    """
+    home = _own_home(root)
+    return notifier_of(_opened_home(home, Settings(home.config_dir), console=True))
 
 
 def notifier_of(installation: Installation) -> "OutboxNotifier":
@@ -644,14 +655,16 @@ def close_day(key: str) -> None:
     day = _days.pop(key, None)
     if day is None:
         return
-    day.notifier.close()
-    for client in day.clients:
-        _close(client)
-    day.context.ledger.close()
     name = f"{day.context.env}-{day.context.market}"
-    if day.context.env == Env.DEMO and name not in _kept_exchanges:
-        stop_exchange(day.installation, name)
-    day.lease.release()
+    # The last one named goes first, and one that fails keeps no other from being released.
+    with contextlib.ExitStack() as held:
+        held.callback(day.lease.release)
+        if day.context.env == Env.DEMO and name not in _kept_exchanges:
+            held.callback(stop_exchange, day.installation, name)
+        held.callback(day.context.ledger.close)
+        for client in day.clients:
+            held.callback(_close, client)
+        held.callback(day.notifier.close)
 
 
 def ensure_guardian(installation: Installation, env: Env, market: Market) -> None:

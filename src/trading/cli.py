@@ -383,7 +383,7 @@ def screen(
 
     installation = bootstrap.open_home(State.root)
     chosen = market_of(market) or installation.settings.app.market
-    names = [name.strip() for name in symbols.split(",")] if symbols else []
+    names = listed(symbols) or []
     body = briefing.kept(installation.home.data_dir, chosen, session, symbols=names)
     if as_json:
         print_json(body)

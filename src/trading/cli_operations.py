@@ -81,7 +81,7 @@ def notify_test(as_json: JsonOption = False) -> None:
 
     installation = bootstrap.open_home(State.root)
     settings = installation.settings.notify
-    channels = [c for c in bootstrap.open_notifier(State.root).channels if c.name != "log"]
+    channels = [c for c in bootstrap.notifier_of(installation).channels if c.name != "log"]
     found = probe(channels, at=WallClock().now(), prefix=settings.subject_prefix)
     if settings.mail.host is not None and not installation.secrets.mail_recipients:
         found.insert(0, no_recipients(f"{settings.mail.host}:{settings.mail.port}"))

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -47,6 +48,7 @@ from trading.errors import (
     NothingLeftError,
     SchemaError,
     SessionBusyError,
+    TransientBrokerError,
 )
 from trading.execution.decide import View
 from trading.execution.engine import SessionStart, TradingEngine
@@ -128,26 +130,30 @@ def market_data(context: DayContext) -> StageResult:
             log.info("다른 자료로 채운 저장소 보관", path=str(folder))
     first, last = context.run.first_bar, context.calendar.previous(context.session)
     context.panels = None
-    brought = context.intake.bring(
-        ("instruments", "index", "daily"), (first, last), known=context.session
-    )
+    morning = _morning(context)
+    brought = context.intake.bring(("instruments", "index", "daily"), (first, last), known=morning)
     if brought.refused:
         raise SchemaError(" ".join(brought.refused))
     if last in brought.missing:
         raise MissingDataError(f"{last} 거래일의 일봉이 아직 없습니다.")
-    _bring_facts(context, (first, last))
-    _bring_abroad(context)
+    if brought.failed and not len(context.lake.daily(context.market, None, last, last)):
+        reason = next(iter(brought.failed.values()))
+        raise TransientBrokerError(f"{last} 거래일의 일봉을 하나도 받지 못했습니다: {reason}")
+    _bring_facts(context, (first, last), morning)
+    _bring_abroad(context, morning)
     rows = brought.rows.get("daily", 0)
+    missing = f" 받지 못한 것이 {len(brought.failed):,}가지 있습니다." if brought.failed else ""
     if rows == 0:
         return StageResult(
-            stage="market_data", message="새로 받을 시세가 없습니다.", summary={"rows": 0}
+            stage="market_data",
+            message=f"새로 받은 시세가 없습니다.{missing}",
+            summary={"rows": 0},
         )
     page = write_pages(brought.reports, context.home)
     kept = quality_path(context)
     kept.parent.mkdir(parents=True, exist_ok=True)
     found = {"rows": rows, "quarantined": brought.quarantined, "findings": brought.told}
     kept.write_text(json.dumps(found, ensure_ascii=False, indent=1), encoding="utf-8")
-    missing = f" {len(brought.failed):,}종목은 받지 못했습니다." if brought.failed else ""
     return StageResult(
         stage="market_data",
         message=f"시세 {rows:,}행을 검사해 {brought.quarantined:,}행을 격리했습니다.{missing}",
@@ -155,7 +161,18 @@ def market_data(context: DayContext) -> StageResult:
     )
 
 
-def _bring_facts(context: DayContext, span: tuple[date, date]) -> None:
+def _morning(context: DayContext) -> date:
+    """Return the day whose morning it is, which no source knows anything beyond.
+
+    Who learns on a Saturday for Monday does not know Monday's splits: they are asked for then.
+    """
+    if context.replays:
+        return context.session
+    zone = ZoneInfo(context.market.timezone_name)
+    return min(context.session, context.clock.now().astimezone(zone).date())
+
+
+def _bring_facts(context: DayContext, span: tuple[date, date], morning: date) -> None:
     """Bring what is known of the names besides their bars; without it the day goes on.
 
     From so long before the first bar as a figure may be old: what an earlier run has left in the
@@ -168,14 +185,14 @@ def _bring_facts(context: DayContext, span: tuple[date, date]) -> None:
     facts = context.intake.bring(
         ("listings", "fundamentals"),
         (span[0] - max(oldest, SEEN_WITHIN), span[1]),
-        known=context.session,
+        known=morning,
     )
     lacking = [*facts.refused, *facts.failed.values()]
     if lacking:
         log.warning("재무와 시장 조치 자료를 다 받지 못함", reason=" ".join(lacking))
 
 
-def _bring_abroad(context: DayContext) -> None:
+def _bring_abroad(context: DayContext, morning: date) -> None:
     """Bring the indices of the other markets: what they did overnight is told before the open."""
     assert context.intake is not None
     for market in Market:
@@ -186,7 +203,7 @@ def _bring_abroad(context: DayContext) -> None:
         # Where another source's account lives, its lake is left alone.
         if not intake.has_others:
             yesterday = context.session - timedelta(days=1)
-            intake.bring(("index",), (context.run.first_bar, yesterday), known=context.session)
+            intake.bring(("index",), (context.run.first_bar, yesterday), known=morning)
 
 
 def features(context: DayContext) -> StageResult:
@@ -665,9 +682,7 @@ def closing(context: DayContext) -> StageResult:
     asyncio.run(collect(context, [s for s in watched if s not in untradable]))
     report = parity(context)
     health.check(context, context.prepared)
-    index = context.source.index(context.market, context.session, context.session)
-    if len(index):
-        context.lake.upsert(context.market, "index", index.assign(source=context.source.name))
+    _keep_index(context)
     summary = summarize(context, report)
     paths = write_report(context, report)
     context.ledger.append(
@@ -700,6 +715,18 @@ def closing(context: DayContext) -> StageResult:
         message=f"{context.session} 세션을 정리했습니다. 보고서: {paths.html}",
         summary=summary,
     )
+
+
+def _keep_index(context: DayContext) -> None:
+    """Keep the benchmark's close of the session; without it the report compares with the shares."""
+    try:
+        index = context.source.index(context.market, context.session, context.session)
+    except BrokerError as error:
+        # The next morning brings it.
+        log.warning("지수를 받지 못해 종목군과 견줌", reason=str(error))
+        return
+    if len(index):
+        context.lake.upsert(context.market, "index", index.assign(source=context.source.name))
 
 
 def _keep_safe(context: DayContext) -> None:

@@ -12,11 +12,19 @@ from trading.config import Env
 from trading.context import DayContext, Run
 from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
-from trading.errors import ConfigError, MissingDataError, NothingLeftError, UsageError
+from trading.errors import (
+    ConfigError,
+    MissingDataError,
+    NothingLeftError,
+    TransientBrokerError,
+    UsageError,
+)
 from trading.home import shipped_config_dir
 from trading.live.journal import CLOSED, OPENED
 from trading.ports import Record, RecordKind
 from trading.sessions import SessionCalendar
+from trading.store.intake import Brought
+from trading.store.lake import Lake
 from trading.store.ledger import MemoryLedger
 
 MONDAY, TUESDAY = date(2026, 11, 30), date(2026, 12, 1)
@@ -124,3 +132,43 @@ def test_a_session_that_is_over_is_not_begun(monkeypatch):
         day.intraday(at_wall_clock(IN_SESSION, empty))
     with pytest.raises(ReachedError):
         day.intraday(at_wall_clock(AFTER_CLOSE, begun))
+
+
+class Asked:
+    """An intake that notes what it is asked for, and on which morning."""
+
+    def __init__(self, brought: Brought) -> None:
+        self.brought = brought
+        self.mornings: list[date] = []
+
+    def bring(self, kinds: Any, wanted: Any, *, known: date) -> Brought:
+        """Note the morning."""
+        self.mornings.append(known)
+        return self.brought
+
+
+def test_on_a_saturday_nobody_knows_the_splits_of_monday(home):
+    """Training for Monday asks nothing of Monday's morning, so that Monday itself still does."""
+    saturday, morning = (
+        datetime(2026, 11, 28, 14, tzinfo=UTC),
+        datetime(2026, 11, 30, 13, tzinfo=UTC),
+    )
+    asked = Asked(Brought(missing=[date(2026, 11, 27)]))
+
+    for now in (saturday, morning):
+        context = at_wall_clock(now, MemoryLedger())
+        context.intake, context.run = asked, a_run(date(2026, 1, 5))
+        with pytest.raises(MissingDataError):
+            day.market_data(context)
+
+    assert asked.mornings == [date(2026, 11, 28), MONDAY]
+
+
+def test_a_venue_that_gave_no_bar_is_asked_again(home):
+    """Bars that did not come are no quiet market; one name without its bar stops nobody."""
+    context = at_wall_clock(datetime(2026, 11, 30, 13, tzinfo=UTC), MemoryLedger())
+    context.run, context.lake = a_run(date(2026, 1, 5)), Lake(home / "data" / "lake")
+    context.intake = Asked(Brought(failed={"AAPL": "점검 중"}))
+
+    with pytest.raises(TransientBrokerError, match="점검 중"):
+        day.market_data(context)

@@ -1,17 +1,25 @@
 """What a task does with a stage of the day: tries, ends, and who is told."""
 
 import asyncio
+import json
+import shutil
+import sqlite3
 import threading
+import types
 from typing import Any
 
 import pytest
 
 import tasks
-from tasks.notify import _in_korean
+from tasks import worth_waiting
+from tasks.market_data import collect_market_data
+from tasks.notify import _in_korean, tell_failure
 from trading import bootstrap, log
 from trading.context import DayContext
 from trading.day import StageResult, perform
 from trading.domain.instrument import Market
+from trading.errors import MissingDataError, SchemaError, TransientBrokerError
+from trading.home import shipped_config_dir
 
 DONE = StageResult(stage="intraday", message="마쳤습니다.")
 
@@ -136,3 +144,45 @@ def test_who_tells_of_a_stage_that_fails(day):
 def test_a_failure_is_told_in_korean(said, told):
     """The mail about a flow says why in Korean."""
     assert _in_korean(said) == f"흐름이 오류로 끝났습니다: {told}"
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (TransientBrokerError("점검 중"), 5),
+        (SchemaError("깨진 묶음"), 3),
+        (MissingDataError("없는 날"), 1),
+    ],
+)
+def test_before_the_open_a_venue_that_is_down_is_waited_for(error, tries):
+    """The data of the day are asked for until the open is near; a broken batch is not."""
+    state = types.SimpleNamespace(aresult=lambda **_: asyncio.sleep(0, error))
+    allowed = collect_market_data.retries
+
+    done = 1
+    while done <= allowed and asyncio.run(
+        worth_waiting(None, types.SimpleNamespace(run_count=done), state)
+    ):
+        done += 1
+
+    assert done == tries
+    assert sum(collect_market_data.retry_delay_seconds) < 30 * 60
+
+
+def test_a_broken_settings_file_is_told(home):
+    """What keeps the day from starting must not keep its message from being written."""
+    shutil.copytree(shipped_config_dir(), home / "config")
+    (home / "config" / "risk.yaml").write_text("max_gros: 1.0\n", "utf-8")
+    run = types.SimpleNamespace(parameters={"root": str(home)}, name="하루 매매", id="run-1")
+    said = "Flow run encountered an exception: ConfigError: 모르는 설정"
+
+    tell_failure(
+        types.SimpleNamespace(name="daily-trading"), run, types.SimpleNamespace(message=said)
+    )
+
+    with sqlite3.connect(home / "data" / "outbox.db") as db:
+        rows = db.execute("SELECT body FROM outbox WHERE event = 'error'").fetchall()
+    db.close()
+    assert [json.loads(body)["message"] for (body,) in rows] == [
+        "흐름이 오류로 끝났습니다: ConfigError: 모르는 설정"
+    ]
