@@ -136,7 +136,7 @@ def test_rebalance(data, resize):
     weights = column(0, 400) / 1000.0
 
     target, order, codes = rebalance(
-        weights, column(0, 21), held, column(0, 1), reference, buy_limit, reference, lot, volume,
+        weights, column(0, 21), held, column(0, 1), reference, buy_limit, lot, volume,
         column(-1, 2), np.zeros(n), equity, cash, 0.5, 0.7, 1.0, 0.02, 0.01, 2_500_000, resize,
     )  # fmt: skip
 

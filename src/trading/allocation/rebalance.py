@@ -47,7 +47,6 @@ def rebalance(
     tradable: IntArray,
     reference: IntArray,
     buy_limit: IntArray,
-    sell_limit: IntArray,
     lot: IntArray,
     max_shares: IntArray,
     sectors: IntArray,

@@ -298,7 +298,6 @@ def place(
         morning.tradable.astype(np.int64),
         morning.reference,
         morning.buy_limit,
-        morning.sell_limit,
         morning.lot,
         morning.max_shares,
         morning.sectors,

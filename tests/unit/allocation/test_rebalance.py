@@ -70,7 +70,6 @@ def rebalanced(weights, **changes):
         "tradable": np.ones(n, dtype=np.int64),
         "reference": price,
         "buy_limit": price,
-        "sell_limit": price,
         "lot": np.ones(n, dtype=np.int64),
         "max_shares": np.full(n, 1_000_000, dtype=np.int64),
         "sectors": np.full(n, -1, dtype=np.int64),

@@ -164,17 +164,17 @@ def _judge_repeats(
     verdict.judge("stale", len(rows), np.sort(order[run >= used.stale_bars - 1]))
 
     values = [getattr(bars, name)[rows] for name in (*PRICES, "volume")]
-    twins, others = _pairs(bars, rows, values, bars.second[rows], bars.symbol)
+    twins, others = _pairs(rows, values, bars.second[rows], bars.symbol)
     verdict.judge("twin", len(rows), rows[_enough(bars, rows, twins | others, used)])
     time = (bars.second - bars.day * 86_400)[rows]
     at = [*values, bars.symbol[rows]]
     # Of two equal sessions the later one is the copy: on the earlier evening there was none.
-    _, copies = _pairs(bars, rows, at, time, bars.day)
+    _, copies = _pairs(rows, at, time, bars.day)
     verdict.judge("copied_session", len(rows), rows[_enough(bars, rows, copies, used)])
 
 
 def _pairs(
-    bars: _Minutes, rows: IntArray, values: list[IntArray], when: IntArray, apart: IntArray
+    rows: IntArray, values: list[IntArray], when: IntArray, apart: IntArray
 ) -> tuple[BoolArray, BoolArray]:
     """Return the rows equal to one further ``apart`` at the same ``when``, and those equal to one
     before.
