@@ -393,7 +393,8 @@ def parse_orders(body: Mapping[str, Any]) -> tuple[ListedOrder, ...]:
         rejected = values.integer(row.get("rjct_qty"))
         left = values.integer(row.get("rmn_qty"))
         original = values.order_number(row.get("orgn_odno", ""))
-        is_cancel = row.get("cncl_yn") == "Y" and bool(original)
+        # KIS calls the flag "canceled", and says not of what: a request to cancel trades nothing.
+        is_cancel = row.get("cncl_yn") == "Y" and bool(original) and not filled
         order = VenueOrder(
             venue_order_id=values.order_number(values.needed(row, "odno")),
             branch=str(row.get("ord_gno_brno", "")).strip(),

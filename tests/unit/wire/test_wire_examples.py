@@ -412,6 +412,22 @@ def test_orders_come_back():
     )
 
 
+def test_a_canceled_revision_keeps_what_it_traded():
+    """Six of ten were canceled by hand: the four that traded are not lost with the flag."""
+    revised = ListedOrder(
+        order=VenueOrder(
+            venue_order_id="0000000004", branch="06010", symbol="005930", side=Side.BUY,
+            quantity=10, limit=70_000, filled_quantity=4, filled_amount=280_000,
+            canceled_quantity=6, rejected_quantity=0, ts_event=NOW, original_order_id="0000000001",
+        ),
+        kind=OrderKind.REVISE,
+    )  # fmt: skip
+    body = domestic_orders.render_orders([revised], INSTRUMENTS)
+    body["output1"][0]["cncl_yn"] = "Y"
+
+    assert domestic_orders.parse_orders(body) == (revised,)
+
+
 def test_balances_come_back():
     """Cash and cost survive to the minor unit; sold-out positions are dropped."""
     gone = Holding(symbol="IBM", quantity=0, sellable=0, cost=0, exchange=Exchange.NYSE)
