@@ -187,7 +187,8 @@ def _masked(value: Any) -> Any:
         return masked(value)
     if isinstance(value, MutableMapping):
         return {
-            key: _MASK if _is_secret_key(key) and item not in (None, "") else _masked(item)
+            # JSON knows text alone as a key.
+            str(key): _MASK if _is_secret_key(key) and item not in (None, "") else _masked(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -212,19 +213,25 @@ class _Sink:
         self.level = _LEVELS["info"]
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self._console = True
+        self._place: tuple[Path | None, dict[str, int]] = (None, {})
         self._files: dict[str, _DailyFile] = {}
 
     def open(
         self, logs_dir: Path | None, *, level: int, console: bool, keep_days: Mapping[str, int]
     ) -> None:
-        for file in self._files.values():
-            file.close()
+        self.level = level
+        self._console = console
+        place = (logs_dir, dict(keep_days))
+        if place == self._place:
+            # A thread may be about to write to them.
+            return
         names = () if logs_dir is None else _FILES
+        former, self._place = self._files, place
         self._files = {
             name: _DailyFile(cast(Path, logs_dir), name, keep_days.get(name)) for name in names
         }
-        self.level = level
-        self._console = console
+        for file in former.values():
+            file.close()
 
     def write(self, event: EventDict) -> None:
         is_error = _LEVELS[str(event["level"])] >= _LEVELS["error"]
@@ -291,7 +298,6 @@ class _DailyFile:
             self._day_ends = 0.0
 
     def _turn_over(self, now: datetime) -> None:
-        self.close()
         today = now.astimezone(_SEOUL).date()
         self._folder.mkdir(parents=True, exist_ok=True)
         with _folder_lock(self._folder):
@@ -300,7 +306,14 @@ class _DailyFile:
                 if written < today:
                     self._path.rename(self._archive(written))
             self._remove_old(today)
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            fresh = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if self._fd < 0:
+            self._fd = fresh
+        else:
+            # Under the same number: another thread may be about to write to it, and were it closed
+            # the next file to be opened, a ledger perhaps, would get that line.
+            os.dup2(fresh, self._fd, inheritable=False)
+            os.close(fresh)
         midnight = datetime(today.year, today.month, today.day, tzinfo=_SEOUL) + timedelta(days=1)
         self._day_ends = midnight.timestamp()
 

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from trading import log as logs
+from trading.clock import ManualClock
 
 
 @pytest.fixture
@@ -177,6 +178,55 @@ def test_a_day_that_comes_twice_loses_nothing(tmp_path):
 
     assert [x["event"] for x in lines(first)] == ["첫째"]
     assert [x["event"] for x in lines(folder / f"trading-{written.date()}.2.jsonl")] == ["둘째"]
+
+
+def test_a_line_that_is_on_its_way_at_midnight_is_not_lost(folder, monkeypatch, capsys):
+    """Another thread turns the file over between the look at the clock and the write."""
+    evening = datetime.now(ZoneInfo("Asia/Seoul")).replace(hour=23, minute=59) + timedelta(days=2)
+    clock, write, others = ManualClock(evening), os.write, []
+    monkeypatch.setattr(logs, "_CLOCK", clock)
+    logs.get_logger("a").info("저녁")
+
+    def interrupted(fd, line):
+        monkeypatch.setattr(os, "write", write)
+        clock.set(evening + timedelta(minutes=2))
+        others.append((folder / "ledger.db").open("wb"))
+        logs.get_logger("b").info("자정 뒤")
+        return write(fd, line)
+
+    monkeypatch.setattr(os, "write", interrupted)
+    logs.get_logger("a").info("자정에")
+    for other in others:
+        other.close()
+
+    (past,) = folder.glob("trading-*.jsonl")
+    assert [x["event"] for x in lines(past)] == ["저녁"]
+    assert [x["event"] for x in lines(folder / "trading.jsonl")] == ["자정 뒤", "자정에"]
+    assert "unwritten" not in capsys.readouterr().err
+
+
+def test_the_same_choice_again_leaves_the_files_open(folder, monkeypatch):
+    """A home that is opened again while others log takes no file away from them."""
+    logs.get_logger("a").info("먼저")
+    write = os.write
+
+    def interrupted(fd, line):
+        monkeypatch.setattr(os, "write", write)
+        logs.configure(folder, console=False)
+        return write(fd, line)
+
+    monkeypatch.setattr(os, "write", interrupted)
+    logs.get_logger("a").info("그사이")
+
+    assert [x["event"] for x in lines(folder / "trading.jsonl")] == ["먼저", "그사이"]
+
+
+def test_any_field_can_be_written(folder):
+    """Counts by day are no reason to end what logs them."""
+    logs.get_logger("a").info("세었음", counts={date(2024, 1, 8): 2, ("us", "AAPL"): 1})
+
+    (line,) = lines(folder / "trading.jsonl")
+    assert line["counts"] == {"2024-01-08": 2, "('us', 'AAPL')": 1}
 
 
 def test_old_files_are_removed_each_by_its_own_age(tmp_path):
