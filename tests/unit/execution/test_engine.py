@@ -14,6 +14,7 @@ from trading.errors import OrderStateError
 from trading.execution.decide import RiskState
 from trading.execution.engine import (
     Accepted,
+    Adjustment,
     Breach,
     Cancel,
     Deny,
@@ -326,6 +327,32 @@ def test_a_drawdown_reduces_for_its_cooldown(desk):
     assert other.engine.risk.state is TradingState.REDUCING
 
 
+@pytest.mark.parametrize(
+    ("brought", "peak", "state"),
+    [
+        # 40 % taken out of an account at its peak is no loss.
+        (Adjustment(symbol="", amount=-4 * CASH // 10, price=0), CASH, TradingState.ACTIVE),
+        # An account 20 % below its peak is so with twice the money, too.
+        (Adjustment(symbol="", amount=CASH, price=0), CASH * 10 // 8, TradingState.REDUCING),
+        # Shares that moved to another broker: the venue names no price for what is gone.
+        (Adjustment(symbol="AAPL", amount=-1000, price=0), None, TradingState.ACTIVE),
+    ],
+)
+def test_what_the_operator_brings_or_takes_is_no_drawdown(desk, brought, peak, state):
+    """Money and shares that came or went move the peak along; the drawdown stays what it was."""
+    d = desk(held={"AAPL": [1000, 400_000_000]})
+    before = d.engine.equity() if peak is None else peak
+    if peak is not None:
+        d.engine.account.positions.clear()
+    d.engine.risk = replace(d.engine.risk, peak=before)
+
+    d.engine.handle(replace(d.start, adjustments=(brought,)))
+
+    assert d.engine.risk.state is state
+    drawdown = 1.0 - (d.engine.equity() / d.engine.risk.peak)
+    assert drawdown == pytest.approx(0.2 if state is TradingState.REDUCING else 0.0, abs=1e-8)
+
+
 def test_the_operators_word_stays(desk):
     """It stops purchases now, outlives the session and a restart, until the next word."""
     d = desk()
@@ -503,6 +530,27 @@ def test_cash_and_shares_are_promised_once(desk):
     ]
 
     assert codes == [None, GuardCode.SHORT_SALE, None, GuardCode.NO_CASH]
+
+
+def test_the_fees_of_an_open_purchase_are_promised_too(desk):
+    """What two purchases cost with the fees of one is there, with the fees of both it is not."""
+    d = desk(risk={"max_single_name": 1.0, "max_sector": 1.0, "guards": _wide_guards(desk)})
+    d.engine.handle(Timer(ts=d.open_ts, view=d.content()))
+    rate = d.view.morning.buy_fee_ppb
+    intent = _intent(d, Side.BUY, 1)
+    # As many as two orders may have when only one of them pays fees.
+    most = CASH * 1_000_000_000 // (intent.limit * (2_000_000_000 + rate))
+    intent = replace(intent, quantity=most)
+    value = intent.quantity * intent.limit
+    fee = value * rate // 1_000_000_000
+    assert 2 * value + fee <= CASH < 2 * value + 2 * fee
+
+    codes = [
+        getattr(d.engine.guarded(replace(intent, intent_id=name), d.open_ts), "code", None)
+        for name in ("b1", "b2")
+    ]
+
+    assert codes == [None, GuardCode.NO_CASH]
 
 
 def test_a_split_moves_the_trailing_peak(desk, embedded_market):
