@@ -1,8 +1,8 @@
 """Charts as HTML with SVG inside: no script, no fonts, no network.
 
 Lines stretch with the page while text keeps its size, so that a phone, a wide screen and paper
-read alike; colors and sizes are in ``_templates/page.css``. Which figures are drawn is decided by
-the pages: ``reporting`` and ``backtest.report``.
+read alike; sizes are in ``_templates/plot.css``, colors in ``page.css``. Which figures are drawn is
+decided by the pages: ``reporting``, ``backtest.report``, ``dashboard.overview``.
 """
 
 import math
@@ -25,6 +25,8 @@ _SIDE = 1000
 _MOST_POINTS = 1200
 # Up to so many points are dots of their own, each with its value.
 _MOST_DOTS = 15
+# Up to so many places of a drawing can be pointed at; a pointer meets no narrower one.
+_MOST_READINGS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,11 +59,17 @@ class Band:
 
 def page_style() -> str:
     """Return the style sheet that every page with charts begins with."""
-    return (resources.files("trading") / "_templates" / "page.css").read_text("utf-8")
+    page = resources.files("trading") / "_templates" / "page.css"
+    return page.read_text("utf-8") + plot_style()
+
+
+def plot_style() -> str:
+    """Return the style of the drawings alone, for a page with a style and colors of its own."""
+    return (resources.files("trading") / "_templates" / "plot.css").read_text("utf-8")
 
 
 def line_chart(
-    dates: Sequence[date],
+    dates: Sequence[date] | Sequence[str],
     lines: Sequence[Line],
     *,
     title: str,
@@ -69,18 +77,23 @@ def line_chart(
     is_pinned: bool = False,
     marks: Sequence[Mark] = (),
     bands: Sequence[Band] = (),
+    readings: Sequence[str] = (),
     size: str = "",
 ) -> str:
     """Return one or more lines over dates; the first is drawn last, over the others.
 
     Parameters
     ----------
+    dates : sequence of date or str
+        What stands below the drawing, equally far from each other.
     title : str
         What a screen reader says of the drawing.
     unit : str
         What follows the numbers of the axis.
     is_pinned : bool
         Whether the axis ends at 0 above.
+    readings : sequence of str
+        What each date says when pointed at, at once and in as many lines as it has; none by default.
     size : str
         Name of the style that sets the height.
 
@@ -114,6 +127,7 @@ def line_chart(
             f'top:{y(mark.value) / 10:.2f}%" title="{escape(mark.text)}"></i>'
             for mark in marks
         ),
+        *_pointed_at(readings, x),
     ]
     return _plot(svg, html, title, size)
 
@@ -236,14 +250,30 @@ def _decimals(steps: Sequence[float]) -> int:
     return max(0, -math.floor(math.log10(gap) + 1e-9))
 
 
-def _day_labels(dates: Sequence[date], x: Place) -> list[str]:
+def _pointed_at(readings: Sequence[str], x: Place) -> list[str]:
+    """Return strips over the whole drawing, each with what its last date says."""
+    from markupsafe import escape
+
+    step = math.ceil(len(readings) / _MOST_READINGS) or 1
+    strips = []
+    for first in range(0, len(readings), step):
+        last = min(first + step, len(readings)) - 1
+        left, right = x(first - 0.5), x(last + 0.5)
+        side = "at far" if left + right > _SIDE else "at"
+        strips.append(
+            f'<i class="{side}" style="left:{left / 10:.2f}%;width:{(right - left) / 10:.2f}%" '
+            f'data-says="{escape(readings[last])}"></i>'
+        )
+    return strips
+
+
+def _day_labels(dates: Sequence[date] | Sequence[str], x: Place) -> list[str]:
     last = len(dates) - 1
     labels = []
     for index in sorted({0, last // 3, 2 * last // 3, last}):
         place = "first" if index == 0 else "last" if index == last else "inner"
         labels.append(
-            f'<span class="x {place}" style="left:{x(index) / 10:.2f}%">'
-            f"{dates[index].isoformat()}</span>"
+            f'<span class="x {place}" style="left:{x(index) / 10:.2f}%">{dates[index]}</span>'
         )
     return labels
 
@@ -281,9 +311,11 @@ def _dotted(line: Line) -> IntArray:
     return known if len(known) <= _MOST_DOTS else known[-1:]
 
 
-def _dot(line: Line, i: int, dates: Sequence[date], x: Place, y: Place, unit: str) -> str:
+def _dot(
+    line: Line, i: int, dates: Sequence[date] | Sequence[str], x: Place, y: Place, unit: str
+) -> str:
     value = float(line.values[i])
     return (
         f'<i class="dot {line.kind}" style="left:{x(i) / 10:.2f}%;top:{y(value) / 10:.2f}%" '
-        f'title="{dates[i].isoformat()} {value:,.2f}{unit}"></i>'
+        f'title="{dates[i]} {value:,.2f}{unit}"></i>'
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from trading.charts import plot_style
 from trading.dashboard import data, frame
 
 _HERE = Path(__file__).resolve().parent
@@ -19,12 +20,14 @@ PAGES = (
     ("api", "API 상태", ":material/lan:"),
     ("logbook", "로그", ":material/article:"),
 )
-_STYLE = """<style>
-.block-container { padding-top: 3rem; padding-bottom: 4rem; max-width: 1280px; }
-[data-testid="stMetricValue"] { font-size: 1.3rem; font-variant-numeric: tabular-nums; }
-[data-testid="stMetricValue"] { padding-bottom: 0; }
-[data-testid="stMetricValue"] * { line-height: 1.4; }
-h1 { font-size: 1.9rem !important; } h3 { font-size: 1.3rem !important; }
+_STYLE = f"""<style>
+{frame.PALETTE}
+{plot_style()}
+.block-container {{ padding-top: 3rem; padding-bottom: 4rem; max-width: 1280px; }}
+[data-testid="stMetricValue"] {{ font-size: 1.3rem; font-variant-numeric: tabular-nums; }}
+[data-testid="stMetricValue"] {{ padding-bottom: 0; }}
+[data-testid="stMetricValue"] * {{ line-height: 1.4; }}
+h1 {{ font-size: 1.9rem !important; }} h3 {{ font-size: 1.3rem !important; }}
 </style>"""
 
 

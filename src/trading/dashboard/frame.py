@@ -1,7 +1,9 @@
 """What every page shares: which account is shown, sentences for what is missing, tables, figures."""
 
+import base64
 import contextlib
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +15,10 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from markupsafe import escape
 
 from trading import bootstrap
+from trading.charts import Line, line_chart, plot_style
 from trading.clock import WallClock
 from trading.dashboard import data
 from trading.dashboard.data import Account
@@ -33,6 +37,11 @@ log = get_logger(__name__)
 SEOUL: Final = ZoneInfo("Asia/Seoul")
 # As on the report's page: a rise is red and a fall blue, as Korean screens have it.
 UP, DOWN, LINE = "#c81e1e", "#1d4ed8", "#2456d6"
+# What the drawings' style asks for, as on the report's page by day.
+PALETTE: Final = f""":root {{
+  --card: #ffffff; --ink: #16181d; --soft: #5d6470; --rule: #e3e6eb;
+  --equity: {LINE}; --benchmark: #8a919e; --fall: #c2410c;
+}}"""
 _CHART: Final = {"displayModeBar": False, "scrollZoom": False}
 # Dates under a figure; more would touch each other.
 _LABELS: Final = 5
@@ -298,6 +307,57 @@ def line(
             **style,
         )
     )
+
+
+def drawing(
+    places: Sequence[date] | Sequence[str],
+    lines: Mapping[str, Line],
+    *,
+    word: Callable[[float], str],
+    title: str,
+    unit: str = "",
+    is_pinned: bool = False,
+    size: str = "",
+) -> None:
+    """Draw lines by name as the reports have them; ``word`` says a value that is pointed at.
+
+    A figure needs megabytes of script, for which a new browser has seconds: the first page has none.
+    """
+    readings = [
+        "\n".join(
+            [
+                str(place),
+                *(f"{name} {word(float(v))}" for name, v in at.items() if math.isfinite(v)),
+            ]
+        )
+        for i, place in enumerate(places)
+        for at in [{name: one.values[i] for name, one in lines.items()}]
+    ]
+    legend = "".join(
+        f'<span><i style="background:var(--{one.kind})"></i>{escape(name)}</span>'
+        for name, one in lines.items()
+        if len(lines) > 1
+    )
+    drawn = line_chart(
+        places,
+        list(lines.values()),
+        title=title,
+        unit=unit,
+        is_pinned=is_pinned,
+        readings=readings,
+        size=size,
+    )
+    st.html(f'<div class="legend">{legend}</div>{_pictured(drawn, title)}')
+
+
+def _pictured(drawn: str, title: str) -> str:
+    """Return a drawing whose SVG is a picture: Streamlit lets no SVG through, but pictures."""
+    before, svg, after = re.split("(<svg.*</svg>)", drawn)
+    style = f"<style>{PALETTE} {plot_style()} * {{ vector-effect: non-scaling-stroke; }}</style>"
+    whole = svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    whole = whole.replace("</svg>", f"{style}</svg>")
+    source = base64.b64encode(whole.encode()).decode()
+    return f'{before}<img alt="{escape(title)}" src="data:image/svg+xml;base64,{source}">{after}'
 
 
 def percent(fraction: float | None) -> str:

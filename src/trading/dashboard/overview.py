@@ -8,8 +8,10 @@ from datetime import date, timedelta
 from itertools import accumulate
 from typing import Final
 
+import numpy as np
 import streamlit as st
 
+from trading.charts import Line
 from trading.clock import WallClock
 from trading.dashboard import controls, data, frame
 from trading.dashboard.data import Account
@@ -17,9 +19,12 @@ from trading.dashboard.frame import Tile
 from trading.domain.decision import TradingState
 from trading.domain.wording import MARKET_TEXT, REGIME_TEXT, STATE_TEXT, money_text
 from trading.errors import DataError, MissingDataError
+from trading.measures import drawdown
 from trading.overview import AccountNow
 
 TITLE: Final = "개요"
+# Places of the session's own drawing, from its first check to its last.
+_PLACES: Final = 240
 
 
 def show() -> None:
@@ -146,76 +151,50 @@ def _curves(account: Account) -> _Curves:
 
 def _curve(account: Account, curves: _Curves) -> None:
     base = next((value for value in curves.level if value), None)
-    made = frame.figure(height=320)
-    frame.line(
-        made,
-        curves.days,
-        [100 * value for value in curves.own],
-        "계좌",
-        line={"color": frame.LINE, "width": 2.5},
-        hovertemplate="%{y:.2f}",
-    )
+    own = 100.0 * np.array(curves.own)
+    lines = {"계좌": Line(kind="equity", values=own)}
     if base:
-        start = curves.own[curves.level.index(base)]
-        frame.line(
-            made,
-            curves.days,
-            [None if value is None else 100 * start * value / base for value in curves.level],
-            curves.name,
-            line={"color": "#8a919e", "width": 1.8},
-            hovertemplate="%{y:.2f}",
-        )
-    frame.by_session(made)
-    frame.draw(made, key="overview_curve")
+        level = np.array([np.nan if value is None else value for value in curves.level])
+        held = level * (own[curves.level.index(base)] / base)
+        lines[curves.name] = Line(kind="benchmark", values=held)
+    frame.drawing(curves.days, lines, word="{:.2f}".format, title="계좌와 기준 지표", size="tall")
     st.caption(
         "시작을 100으로 놓았습니다. 계좌는 비용과 세금을 뺀 값이고, 기준 지표는 빼지 않은 값입니다."
     )
     with frame.said():
         if not base:
             data.benchmark(frame.installation().home, account)
-    falls = _falls(curves.own)
-    made = frame.figure(height=150, unit="%")
-    frame.line(
-        made,
+    falls = -drawdown(np.array(curves.own))
+    frame.drawing(
         curves.days,
-        [100 * value for value in falls],
-        "낙폭",
-        fill="tozeroy",
-        line={"color": "#c2410c", "width": 1.5},
-        hovertemplate="%{y:.2f}%",
+        {"낙폭": Line(kind="drawdown", values=100.0 * falls, is_area=True)},
+        word="{:.2f}%".format,
+        title="낙폭",
+        unit="%",
+        is_pinned=True,
+        size="low",
     )
-    made.update_layout(showlegend=False)
-    frame.by_session(made)
-    frame.draw(made, key="overview_falls")
     st.caption(
         f"고점 대비 낙폭. 지금 {frame.percent(falls[-1])}, 가장 깊었던 때 {frame.percent(min(falls))}."
     )
-
-
-def _falls(values: Sequence[float]) -> list[float]:
-    """Return each value against the highest one up to it, as a fraction, 0 or less."""
-    return [value / peak - 1.0 for value, peak in zip(values, accumulate(values, max), strict=True)]
 
 
 def _today(now: AccountNow) -> None:
     if len(now.marks) < 2:
         return
     st.subheader(f"{now.session} 장중")
-    unit = now.currency.minor_per_unit
-    made = frame.figure(height=220)
-    frame.line(
-        made,
-        # Without a zone the axis keeps the market's own hours.
-        [one.ts.astimezone(data.zone_of(now.market)).replace(tzinfo=None) for one in now.marks],
-        [one.equity / unit for one in now.marks],
-        "평가금액",
-        line={"color": frame.LINE, "width": 2},
-        hovertemplate="%{y:,.2f}",
+    marks = sorted(now.marks, key=lambda one: one.ts)
+    passed = [(one.ts - marks[0].ts).total_seconds() for one in marks]
+    # Checks are not equally far from each other, places of a drawing are: each has the last check.
+    places = np.linspace(0.0, passed[-1], _PLACES)
+    values = np.array([one.equity for one in marks])[np.searchsorted(passed, places, "right") - 1]
+    zone, unit = data.zone_of(now.market), now.currency.minor_per_unit
+    frame.drawing(
+        [f"{(marks[0].ts + timedelta(seconds=s)).astimezone(zone):%H:%M}" for s in places.tolist()],
+        {"평가금액": Line(kind="equity", values=values / unit)},
+        word=lambda value: money_text(round(value * unit), now.currency),
+        title="장중 평가금액",
     )
-    made.update_xaxes(tickformat="%H:%M", hoverformat="%H:%M")
-    made.update_yaxes(tickformat=",")
-    made.update_layout(showlegend=False)
-    frame.draw(made, key="overview_today")
     st.caption("점검 때마다 적은 평가금액입니다. 시각은 그 시장의 현지 시각입니다.")
 
 
