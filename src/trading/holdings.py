@@ -103,6 +103,7 @@ def risk(context: DayContext, prepared: Prepared | None = None) -> dict[str, Any
     curve = equity_curve(context)
     settings = context.policy.risk
     own = account_returns(context.ledger, curve)
+    earned = float(own[-1])
     if context.run.positions:
         # Of an account that held something when it was taken over the first point is its cash.
         own = own[1:]
@@ -119,7 +120,15 @@ def risk(context: DayContext, prepared: Prepared | None = None) -> dict[str, Any
         "equity": equity,
         "level": settings.var_level,
         "method": str(METHODS[champion]) if champion >= 0 else None,
-        "limits": limits(names, sectors, var, curve, closed["engine"]["risk"]["peak"], settings),
+        "limits": limits(
+            names,
+            sectors,
+            var,
+            equity=equity,
+            earned=earned,
+            peak=closed["engine"]["risk"]["peak"],
+            settings=settings,
+        ),
         "var": var,
         "exposure": decision,
         "backtests": backtests(weights, past, settings),
@@ -149,21 +158,41 @@ def equity_curve(context: DayContext) -> list[tuple[date, int]]:
 
 def account_returns(ledger: Ledger, curve: Sequence[tuple[date, int]]) -> FloatArray:
     """Return the account's own returns; what the operator brought or took is none."""
-    sessions = [session for session, _ in curve]
-    moved = dict.fromkeys(sessions, 0)
-    for record in ledger.read(RecordKind.ADJUSTMENT):
-        # It is taken into the books by the first session from then on that came to its end.
-        place = bisect_left(sessions, record.session)
-        if place < len(sessions):
-            for one in record.body["adjustments"]:
-                moved[sessions[place]] += one["amount"] * (one["price"] if one["symbol"] else 1)
+    moved = _brought(ledger, [session for session, _ in curve])
+    bases = [before + moved[session] for (_, before), (session, _) in pairwise(curve)]
     return np.array(
         [
-            (equity - moved[session]) / before - 1.0
-            for (_, before), (session, equity) in pairwise(curve)
+            # With nothing in the account there was nothing to earn with.
+            equity / base - 1.0 if base > 0 else 0.0
+            for base, (_, equity) in zip(bases, curve[1:], strict=True)
         ],
         dtype=np.float64,
     )
+
+
+def _brought(ledger: Ledger, sessions: Sequence[date]) -> dict[date, int]:
+    """Return what each session began with that the one before had not left.
+
+    Shares count at the session's last price, those that are all gone at the last one before: what
+    the adjustment itself says is what was once paid for them.
+    """
+    moved = dict.fromkeys(sessions, 0)
+    closes = {
+        record.session: record.body["engine"]["last_price"]
+        for record in ledger.read(RecordKind.SESSION)
+        if record.key.endswith(CLOSED)
+    }
+    for record in ledger.read(RecordKind.ADJUSTMENT):
+        # It is taken into the books by the first session from then on that came to its end.
+        place = bisect_left(sessions, record.session)
+        if place == len(sessions):
+            continue
+        known = [closes.get(day, {}) for day in reversed(sessions[max(place - 1, 0) : place + 1])]
+        for one in record.body["adjustments"]:
+            symbol = one["symbol"]
+            price = next((prices[symbol] for prices in known if symbol in prices), one["price"])
+            moved[sessions[place]] += one["amount"] * (price if symbol else 1)
+    return moved
 
 
 # --- what the weights may lose --------------------------------------------------------------------
@@ -333,16 +362,17 @@ def limits(
     names: Sequence[Mapping[str, Any]],
     sectors: Sequence[Mapping[str, Any]],
     var: Mapping[str, Any] | None,
-    curve: Sequence[tuple[date, int]],
+    *,
+    equity: int,
+    earned: float,
     peak: int,
     settings: RiskSettings,
 ) -> list[dict[str, Any]]:
     """Return each limit with what there is of it and what room is left, fractions of equity.
 
-    ``peak`` is the highest equity since the last reset of the drawdown limit.
+    ``earned`` is the account's own return of the session, ``peak`` the highest equity since the
+    last reset of the drawdown limit.
     """
-    equity = curve[-1][1]
-    before = curve[-2][1] if len(curve) > 1 else equity
     one = max(names, key=lambda name: name["held"], default=None)
     largest = max(
         (sector for sector in sectors if sector["name"]), key=lambda s: s["held"], default=None
@@ -353,7 +383,7 @@ def limits(
         ("gross", sum(name["held"] for name in names), settings.max_gross, ""),
         ("var", _var_of(names, var), settings.max_portfolio_var, ""),
         ("drawdown", 1.0 - equity / max(peak, equity), settings.max_drawdown, ""),
-        ("daily_loss", max(0.0, 1.0 - equity / before), settings.max_daily_loss, ""),
+        ("daily_loss", max(0.0, -earned), settings.max_daily_loss, ""),
     )
     of = {"symbol": one, "name": largest}
     return [

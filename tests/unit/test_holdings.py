@@ -12,6 +12,7 @@ from trading.domain.account import Portfolio
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.execution.decide import RiskState, decide, plan_of
+from trading.live.journal import CLOSED
 from trading.ports import Record, RecordKind
 from trading.risk.scenarios import ScenarioSettings, replay
 from trading.risk.var import FILTERED, NO_CHAMPION
@@ -180,22 +181,30 @@ def test_a_name_that_did_not_move_for_a_year(past, settings):
     assert found["rows"][0]["hits"] > found["rows"][0]["expected"]
 
 
+def _adjusted(ledger, day, symbol, amount, price=0):
+    """Write that the operator accepted money or shares for a session."""
+    body = {"adjustments": [{"symbol": symbol, "amount": amount, "price": price}]}
+    ts = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    ledger.append(
+        Record(kind=RecordKind.ADJUSTMENT, key=f"{day}:{symbol}", session=day, ts=ts, body=body)
+    )
+
+
+def _closed(ledger, day, **last_price):
+    """Write how a session ended."""
+    ts = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    body = {"engine": {"last_price": last_price}}
+    ledger.append(
+        Record(kind=RecordKind.SESSION, key=f"{day}:{CLOSED}", session=day, ts=ts, body=body)
+    )
+
+
 def test_what_the_operator_brought_is_no_return():
     """Cash and shares taken into the books on a morning do not count as what the account earned."""
     ledger = MemoryLedger()
-    cash = {"symbol": "", "amount": 100, "price": 0}
-    shares = {"symbol": "IBM", "amount": 5, "price": 20}
-    for day, one in ((date(2006, 1, 7), cash), (date(2006, 1, 9), shares)):
-        ledger.append(
-            Record(
-                kind=RecordKind.ADJUSTMENT,
-                key=str(day),
-                session=day,
-                ts=datetime(2006, 1, day.day, tzinfo=UTC),
-                body={"adjustments": [one]},
-            )
-        )
     # The seventh is a Saturday: the first session after it began with the money.
+    _adjusted(ledger, date(2006, 1, 7), "", 100)
+    _adjusted(ledger, date(2006, 1, 9), "IBM", 5, 20)
     curve = [
         (date(2006, 1, 5), 1_000),
         (date(2006, 1, 6), 1_010),
@@ -206,6 +215,39 @@ def test_what_the_operator_brought_is_no_return():
     found = holdings.account_returns(ledger, curve)
 
     np.testing.assert_allclose(found, [0.01, 0.0, -0.1], atol=1e-12)
+
+
+def test_money_that_was_brought_earns_too():
+    """Nine times the money on a morning of +10 %: the account earned a tenth, not all of it again."""
+    ledger = MemoryLedger()
+    _adjusted(ledger, date(2006, 1, 6), "", 900)
+    _adjusted(ledger, date(2006, 1, 9), "", -1_100)
+    curve = [
+        (date(2006, 1, 5), 100),
+        (date(2006, 1, 6), 1_100),
+        (date(2006, 1, 9), 0),
+        (date(2006, 1, 10), 0),
+    ]
+
+    found = holdings.account_returns(ledger, curve)
+
+    np.testing.assert_allclose(found, [0.1, 0.0, 0.0], atol=1e-12)
+
+
+def test_shares_that_were_moved_count_at_their_price():
+    """What was once paid for them, or nothing for what is gone, is no measure of what they were worth."""
+    ledger = MemoryLedger()
+    _closed(ledger, date(2006, 1, 5), MSFT=30)
+    # Bought for 2 each years ago, and worth 20 on the evening of the day they came.
+    _adjusted(ledger, date(2006, 1, 6), "IBM", 10, 2)
+    _closed(ledger, date(2006, 1, 6), MSFT=30, IBM=20)
+    _adjusted(ledger, date(2006, 1, 9), "MSFT", -10)
+    _closed(ledger, date(2006, 1, 9), IBM=20)
+    curve = [(date(2006, 1, 5), 1_000), (date(2006, 1, 6), 1_200), (date(2006, 1, 9), 900)]
+
+    found = holdings.account_returns(ledger, curve)
+
+    np.testing.assert_allclose(found, [0.0, 0.0], atol=1e-12)
 
 
 # --- exposure -------------------------------------------------------------------------------------
@@ -357,9 +399,11 @@ def test_room_to_each_limit(settings):
         {"name": "기술", "wished": 0.2, "held": 0.2},
         {"name": "", "wished": 0.05, "held": 0.05},
     ]
-    curve = [(date(2006, 1, 3), 100_000), (date(2006, 1, 4), 99_000)]
 
-    rows = holdings.limits(names, sectors, {"limit": 0.01}, curve, 110_000, settings)
+    rows = holdings.limits(
+        names, sectors, {"limit": 0.01}, equity=99_000, earned=-0.01, peak=110_000,
+        settings=settings,
+    )  # fmt: skip
 
     found = {row["name"]: (row["value"], row["room"], row["of"]) for row in rows}
     assert found == {
@@ -374,10 +418,10 @@ def test_room_to_each_limit(settings):
 
 def test_an_unknown_var_is_no_small_one(settings):
     """Held without a record: the VaR is unknown; with nothing held it is 0."""
-    curve = [(date(2006, 1, 3), 100_000)]
+    whole = {"equity": 100_000, "earned": 0.01, "peak": 100_000, "settings": settings}
 
-    held = holdings.limits([name("AAPL", 0.1)], [], None, curve, 100_000, settings)
-    empty = holdings.limits([], [], None, curve, 100_000, settings)
+    held = holdings.limits([name("AAPL", 0.1)], [], None, **whole)
+    empty = holdings.limits([], [], None, **whole)
 
     var = {row["name"]: (row["value"], row["room"]) for row in held}["var"]
     assert var == (None, None)
@@ -429,7 +473,6 @@ def body(past, settings, crises, wishing, embedded_market):
     names = [name("AAPL", 0.1, wished=0.2, sessions=90), name("IBM", 0.08)]
     sectors = [{"name": "기술", "wished": 0.28, "held": 0.18}]
     var = holdings.tail(weights, past, FILTERED, settings)
-    curve = [(date(2006, 1, 3), CASH), (date(2006, 1, 4), CASH)]
     return {
         "session": "2006-12-01",
         "market": "us",
@@ -439,7 +482,9 @@ def body(past, settings, crises, wishing, embedded_market):
         "equity": CASH,
         "level": 0.95,
         "method": "filtered",
-        "limits": holdings.limits(names, sectors, var, curve, CASH, settings),
+        "limits": holdings.limits(
+            names, sectors, var, equity=CASH, earned=0.0, peak=CASH, settings=settings
+        ),
         "var": var,
         "exposure": explained(wishing({})),
         "backtests": {
