@@ -4,6 +4,8 @@ Their layout is in ``trading.wire.masters``.
 """
 
 import io
+import os
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -141,7 +143,8 @@ class MasterFiles:
     def _keep(self, name: str, today: str, content: bytes) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / _kept_name(name, today, content)
-        fresh = path.with_suffix(".new")
+        # Two that fetch at once write a file each; the same content is put in place twice.
+        fresh = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
         fresh.write_bytes(content)
         fresh.replace(path)
         for old in self._directory.glob(f"{name}-*.zip"):

@@ -1,8 +1,10 @@
 """Symbol files are asked for once a day, kept only whole, and never trusted when damaged."""
 
 import io
+import threading
 import zipfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from raw_server import RawServer, http
@@ -72,6 +74,27 @@ def test_a_file_is_asked_for_once_a_day(serve, tmp_path):
     assert server.paths == ["/nasmst.cod.zip"] * 2
     kept = list((tmp_path / "masters").iterdir())
     assert len(kept) == 1 and kept[0].name.startswith("nasmst.cod-20240106-")
+
+
+def test_two_that_fetch_at_once(serve, tmp_path, monkeypatch):
+    """Whoever puts the file in place first takes nothing from under the other."""
+    files, server, clock = serve(http(200, WHOLE))
+    other = MasterFiles(server.base, directory=tmp_path / "masters", clock=clock, timeout_seconds=5)
+    write = Path.write_bytes
+
+    def written_while_another_fetches(path, content):
+        monkeypatch.undo()
+        size = write(path, content)
+        thread = threading.Thread(target=other.foreign, args=("NASD",))
+        thread.start()
+        thread.join()
+        return size
+
+    monkeypatch.setattr(Path, "write_bytes", written_while_another_fetches)
+    rows = files.foreign("NASD")
+
+    assert [row.symbol for row in rows] == ["AAPL", "QQQ"]
+    assert len(list((tmp_path / "masters").iterdir())) == 1
 
 
 def test_a_damaged_kept_file_is_replaced(serve, tmp_path):
