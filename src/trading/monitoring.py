@@ -119,6 +119,7 @@ class SessionMonitor:
         self._counters = counters
         self._venue = venue
         self._speed = speed
+        self._unreadable = psutil.Error
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call only marks the start of the interval
 
@@ -126,8 +127,13 @@ class SessionMonitor:
         """Write the heartbeat file, whole or not at all, and return what it says.
 
         A beat that a full disk does not take is told and left out: whoever watches decides how
-        long a silence may last, and the next one may find room again.
+        long a silence may last, and the next one may find room again. What the machine does not
+        tell of the process (out of file handles, say) is said as nothing.
         """
+        try:
+            memory, cpu = self._process.memory_info().rss, self._process.cpu_percent()
+        except (OSError, self._unreadable):
+            memory, cpu = 0, 0.0
         heartbeat = Heartbeat(
             pid=os.getpid(),
             ts=self._clock.now(),
@@ -135,8 +141,8 @@ class SessionMonitor:
             session=self._session,
             phase=phase,
             counters=dict(sorted(self._counters().items())),
-            memory_mb=round(self._process.memory_info().rss / _MB, 1),
-            cpu_percent=self._process.cpu_percent(),
+            memory_mb=round(memory / _MB, 1),
+            cpu_percent=cpu,
             venue_ts=self._venue.now() if self._venue is not None else None,
             speed=self._speed,
         )
@@ -248,7 +254,8 @@ def status_of(
 ) -> dict[str, Any]:
     """Return how an account does, in the field names of the hourly message.
 
-    ``prices`` holds one for each held symbol; money in minor units, holdings as Korean text.
+    ``prices`` holds one for each held symbol; money in minor units, holdings as Korean text. A
+    return on nothing (shares that were given, an account that was empty) is ``None``.
     """
     equity, currency = account.equity(prices), account.market.currency
     held = sorted(
@@ -258,15 +265,19 @@ def status_of(
         "equity": equity,
         "cash": account.cash,
         "daily_profit": equity - previous_equity,
-        "daily_return": equity / previous_equity - 1.0,
-        "total_return": equity / starting_equity - 1.0,
+        "daily_return": _return(equity, previous_equity),
+        "total_return": _return(equity, starting_equity),
         "positions": {
             names.get(p.symbol) or p.symbol: f"{p.quantity:,}주, "
             f"{money_text(prices[p.symbol], currency)}, "
-            f"수익률 {percent_text(prices[p.symbol] / p.average_price - 1.0)}"
+            f"수익률 {percent_text(_return(prices[p.symbol], p.average_price))}"
             for p in held
         },
     }
+
+
+def _return(now: float, before: float) -> float | None:
+    return now / before - 1.0 if before > 0 else None
 
 
 def market_states(calendars: Iterable[SessionCalendar], now: datetime) -> dict[str, str]:

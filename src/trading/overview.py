@@ -140,8 +140,8 @@ class AccountNow:
 
     @property
     def total_return(self) -> float:
-        """Return since the account began, as a fraction."""
-        return self.equity / self.starting_equity - 1.0
+        """Return since the account began, as a fraction; 0 where it began with nothing."""
+        return self.equity / self.starting_equity - 1.0 if self.starting_equity else 0.0
 
     @property
     def daily_profit(self) -> int:
@@ -150,8 +150,8 @@ class AccountNow:
 
     @property
     def daily_return(self) -> float:
-        """Return since the last close, as a fraction."""
-        return self.equity / self.previous_equity - 1.0
+        """Return since the last close, as a fraction; 0 where there was nothing."""
+        return self.equity / self.previous_equity - 1.0 if self.previous_equity else 0.0
 
     @property
     def exposure(self) -> float:
@@ -247,12 +247,13 @@ def _read(ledger: Ledger, home: Home, env: str, market: Market, now: datetime) -
     if session is None:
         return AccountNow(
             **common, is_closed=False, state=word.state, equity=start, cash=start,
-            starting_equity=max(start, 1), previous_equity=max(start, 1),
+            starting_equity=start, previous_equity=start,
         )  # fmt: skip
     recorded = read_session(ledger, session)
     earlier = [s for s in closed_sessions(ledger) if s < session]
     before = read_session(ledger, earlier[-1]).closed if earlier else None
-    previous = before["equity"] if before is not None else start
+    # What it held already on its first day was not earned on that day.
+    previous = before["equity"] if before is not None else _invested(run, start)
     cash, positions = _books(ledger, recorded, earlier)
     prices = _prices(recorded)
     lake = Lake(home.data_dir / "lake")
@@ -295,7 +296,7 @@ def _read(ledger: Ledger, home: Home, env: str, market: Market, now: datetime) -
 def _invested(run: Run | None, start: int) -> int:
     """Return what the account began with: its cash and what it held already, at cost."""
     held = sum(cost for _, cost in run.positions.values()) if run is not None else 0
-    return max(start + held, 1)
+    return start + held
 
 
 def _state(recorded: RecordedSession, word: control.Standing) -> TradingState:

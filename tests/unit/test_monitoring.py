@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -6,9 +7,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import psutil
 import pytest
 
 from trading.clock import ManualClock
+from trading.domain.account import Position
 from trading.domain.instrument import Market
 from trading.domain.order import Side
 from trading.monitoring import (
@@ -100,6 +103,22 @@ async def test_a_beat_that_the_disk_refuses_is_not_the_last(tmp_path):
     assert found is not None and found.phase == OPEN
 
 
+async def test_a_machine_that_tells_nothing_stops_no_heart(tmp_path, monkeypatch):
+    """Without a file handle left the memory is not known, and the session is not dead for that."""
+    path = tmp_path / "heartbeat.json"
+    monitor = monitor_at(path, ManualClock(NOW), {})
+
+    def refused(*_: object) -> float:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(psutil.Process, "memory_info", refused)
+    async with monitor.beating():
+        await asyncio.sleep(0)
+        found = read_heartbeat(path)
+
+    assert found is not None and (found.phase, found.memory_mb) == (OPEN, 0.0)
+
+
 def test_running_means_the_process_exists(tmp_path):
     """A heartbeat of a process that ended is not a running session."""
     alive = monitor_at(tmp_path / "heartbeat.json", ManualClock(NOW), {}).beat(OPEN)
@@ -184,3 +203,20 @@ def test_what_the_hourly_message_says():
         "kst": "2004-11-13 00:30:00 KST",
         "eastern": "2004-11-12 10:30:00 EST",
     }
+
+
+def test_a_return_on_nothing_is_none():
+    """Shares that were given and an account that was empty have no return, and end no session."""
+    account = Account(Market.US, 0)
+    account.positions["AAPL"] = Position(symbol="AAPL", quantity=10, cost=0)
+
+    told = status_of(
+        account, {"AAPL": 560_000}, names={}, previous_equity=0, starting_equity=0
+    )  # fmt: skip
+
+    assert (told["daily_profit"], told["daily_return"], told["total_return"]) == (
+        5_600_000,
+        None,
+        None,
+    )
+    assert told["positions"] == {"AAPL": "10주, $56.00, 수익률 기록 없음"}
