@@ -187,8 +187,8 @@ REASON_TEXT: Mapping[str, str] = {
     "stop_loss": "손절",
     "trailing_stop": "추적 손절",
     "take_profit": "익절",
-    "time_stop": "보유 기간 만료",
     "trigger": "변동성 돌파",
+    "manual": "손으로 낸 주문",
 }
 
 

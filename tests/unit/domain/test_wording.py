@@ -63,7 +63,8 @@ def test_percent_and_reason():
     assert percent_text(None) == "기록 없음"
     assert percent_text(float("nan")) == "기록 없음"
     assert reason_text("stop_loss") == "손절"
-    assert reason_text("manual") == "manual"
+    assert reason_text("manual") == "손으로 낸 주문"
+    assert reason_text("EGW00001") == "EGW00001"
     assert reason_text("GUARD_REDUCING") == GUARD_TEXT["GUARD_REDUCING"]
     assert boundary_text("open") == "개장"
     assert boundary_text("10:30") == "10:30"
