@@ -20,6 +20,7 @@ class Mailbox:
         self.asked = threading.Event()
         self.refusals = 0
         self.refused_recipients = ()
+        self.refusal = "550 no such user here"
         self.hangs = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -40,7 +41,7 @@ class Mailbox:
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address in self.refused_recipients:
-            return "550 no such user here"
+            return self.refusal
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

@@ -235,7 +235,7 @@ _FINDINGS: Mapping[str, Mapping[str, _Own]] = {
         ),
         "OUTBOX_BROKEN": _Own(
             cause="알림 보관함이 손상됨",
-            action="파일을 옮기면 다음 실행이 새로 만듭니다. 보내지 못한 알림은 잃습니다",
+            action="다음 실행이 파일을 옆으로 옮기고 새로 만듭니다. 보내지 못한 알림은 잃습니다",
         ),
         "BACKUP_NONE": _Own(cause="백업이 없음", action="trading backup 을 하십시오"),
         "BACKUP_OLD": _Own(

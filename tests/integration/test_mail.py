@@ -241,6 +241,17 @@ def test_a_recipient_that_is_refused(mailbox, tmp_path):
     assert len(mailbox.mails) == 1
 
 
+def test_a_server_that_repeats_the_address_of_a_name(mailbox, tmp_path):
+    """The recipients are secrets, also where the address is only a part of what was given."""
+    mailbox.listen()
+    mailbox.refused_recipients = ("no@example.org",)
+    mailbox.refusal = "550 <no@example.org>: no such user here"
+
+    alone = probed(opened(tmp_path, plain(mailbox), recipients=["홍길동 <no@example.org>"]))
+
+    assert alone.detail == "550 <***>: no such user here"
+
+
 def test_a_certificate_that_nobody_signed(mailbox, tmp_path):
     """Neither mail nor password leave; the remedy is the host's name or the signer."""
     context, _ = certificate(tmp_path)
@@ -293,10 +304,11 @@ def test_nobody_there_and_no_such_name(tmp_path):
     assert "이름을 찾을 수 없습니다" in unknown.cause or "접속할 수 없습니다" in unknown.cause
 
 
-def test_an_address_that_is_none_is_a_configuration_error(tmp_path):
+@pytest.mark.parametrize("address", ["secret-name", "@secret-name"])
+def test_an_address_that_is_none_is_a_configuration_error(tmp_path, address):
     """Found when the notifier opens, without showing the address."""
     with pytest.raises(ConfigError, match="TRADING_MAIL_TO") as caught:
-        opened(tmp_path, {"host": "localhost"}, recipients=["secret-name"])
+        opened(tmp_path, {"host": "localhost"}, recipients=[address])
 
     assert "secret-name" not in str(caught.value)
 

@@ -109,6 +109,24 @@ def test_fields_read_as_people_read_them():
     assert "<b>x</b>" not in message.html
 
 
+@pytest.mark.parametrize(
+    ("curve", "said"),
+    [
+        ([["2024-01-02", 0], ["2024-01-03", 100], ["2024-01-04", 110]], "계좌 +10.00 %"),
+        ([["2024-01-02", 100], ["2024-01-03", None], ["2024-01-04", 90]], "계좌 -10.00 %"),
+        ([["2024-01-02", 100], ["2024-01-03", float("nan")], ["2024-01-04", 90]], "계좌 -10.00 %"),
+        ([["2024-01-02", 0], ["2024-01-03", 0]], "총자산: 0원"),
+        ([["2024-01-02", "없음"], ["2024-01-03", 0]], "총자산: 0"),
+    ],
+)
+def test_a_curve_that_begins_with_nothing_keeps_no_message_back(curve, said):
+    """An account that was empty, a point that is not known: the rest is told and drawn."""
+    message = render(Event.DAILY_REPORT, {"market": "krx", "equity": 0, "curve": curve})
+
+    assert said in message.text
+    assert len(message.pictures) == ("계좌" in said)
+
+
 def test_mail_arrives_with_text_html_and_report(mailbox, tmp_path):
     """One message is one mail with both bodies and the report attached."""
     mailbox.listen()

@@ -11,6 +11,7 @@ from trading import log as logs
 from trading.clock import ManualClock
 from trading.errors import DeliveryError
 from trading.notify import Event, NotifySettings, OutboxNotifier
+from trading.notify.outbox import told_at
 
 START = datetime(2012, 6, 1, 13, 30, tzinfo=UTC)
 ORDER = {"market": "us", "symbol": "AAPL", "side": "buy", "quantity": 100}
@@ -214,6 +215,7 @@ def test_outside_the_quiet_hours_nothing_is_held(open_outbox, receiver):
         ({"start": 1320, "end": "07:00"}, "따옴표"),
         ({"start": "22:00"}, "함께"),
         ({"timezone": "Seoul"}, "없는 시간대"),
+        ({"start": "22:00+09:00", "end": "07:00"}, "timezone에 적고"),
     ],
 )
 def test_wrong_quiet_hours_are_refused(quiet, said):
@@ -309,6 +311,48 @@ def test_errors_of_the_log_are_told_once(tmp_path, open_outbox, receiver):
     assert "거래일: 2012-06-01" in message.text
     for absent in ("sesame-opens", "따로 알리는", "주의", "알림 전송", "닫은 뒤", "Traceback"):
         assert absent not in message.text
+
+
+def test_a_line_that_nobody_can_write_keeps_none_back(tmp_path, open_outbox, receiver):
+    """Half a letter, as a broken file's name has it: the other errors are told."""
+    logs.configure(tmp_path / "logs", console=False)
+    out = open_outbox()
+    out.start()
+    log = logs.get_logger("trading.store.intake")
+    log.error("파일 손상", path="\udc80.parquet")
+    log.error("자료를 받지 못함", kind="daily")
+    out.close()
+    logs.configure(None)
+
+    assert any("자료를 받지 못함" in message.text for message in receiver.messages)
+
+
+def test_a_damaged_outbox_is_put_aside(tmp_path, open_outbox, receiver):
+    """What lies on a bad disk stops no day: a new one is begun, and that is told."""
+    logs.configure(None, console=False)
+    (tmp_path / "outbox.db").write_bytes(b"not a database at all, not even nearly" * 50)
+
+    out = open_outbox()
+    out.send(Event.RISK_EVENT, {"market": "us", "message": "하루 손실 한도"})
+    out.deliver_due()
+
+    assert sorted(receiver.subjects) == [
+        "오류 알림 보관함이 손상되어 새로 만들었습니다. 아직 보내지 못한 알림은 잃었을 수 있습니다.",
+        "위험 알림 하루 손실 한도",
+    ]
+    (aside,) = tmp_path.glob("outbox.broken-*.db")
+    assert aside.read_bytes().startswith(b"not a database")
+
+
+def test_a_number_that_is_none_is_found_again(tmp_path, open_outbox):
+    """SQLite reads the messages of a session also where a figure could not be computed."""
+    out = open_outbox()
+    told = {"market": "us", "session": "2012-06-01", "ts": START.isoformat()}
+    out.send(Event.HOURLY_STATUS, told | {"sharpe": float("nan"), "drawdown": float("inf")})
+
+    found = told_at(tmp_path / "outbox.db", Event.HOURLY_STATUS, market="us", session="2012-06-01")
+
+    assert found == [START]
 
 
 def test_a_failing_mail_never_mails_about_itself(tmp_path, open_outbox, receiver):

@@ -156,7 +156,7 @@ def outbox(installation: Installation) -> Finding:
     if broken := _damage(path):
         return finding(
             "OUTBOX_BROKEN", "error", f"알림 보관함이 손상됐습니다: {path} ({broken})",
-            "파일을 옮기면 다음 실행이 새로 만듭니다. 보내지 못한 알림은 잃습니다.",
+            "다음 실행이 파일을 옆으로 옮기고 새로 만듭니다. 보내지 못한 알림은 잃습니다.",
         )  # fmt: skip
     minutes = installation.settings.app.check.outbox_minutes
     kept = backlog(path, before=WallClock().now() - timedelta(minutes=minutes))

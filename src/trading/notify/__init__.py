@@ -48,8 +48,6 @@ def open_notifier(
     channels: list[Channel] = []
     if settings.mail.host is not None:
         if recipients:
-            for address in recipients:
-                register_secret(address)
             channels.append(MailChannel(settings.mail, recipients=recipients, password=password))
         else:
             log.warning("메일 받는 사람 없음, 메일은 보내지 않음", variable="TRADING_MAIL_TO")

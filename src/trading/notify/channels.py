@@ -8,6 +8,7 @@ import logging
 import ssl
 from collections.abc import Sequence
 from datetime import datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from trading.errors import ConfigError, DeliveryError
-from trading.log import get_logger, masked
+from trading.log import get_logger, masked, register_secret
 from trading.notify.message import Message
 from trading.notify.settings import MailSettings, WebhookSettings
 
@@ -66,6 +67,9 @@ class MailChannel:
         self._settings = settings
         self._password = password
         self._recipients = [_address(text, "TRADING_MAIL_TO") for text in recipients]
+        for one in self._recipients:
+            # A server that refuses one repeats it, without the name.
+            register_secret(one.addr_spec)
         sender = settings.sender or settings.username or "trading@localhost"
         self._sender = _address(sender, "mail.sender", name=settings.sender_name)
 
@@ -426,7 +430,7 @@ def _address(text: str, where: str, *, name: str = "") -> Address:
         if len(getaddresses([text])) != 1 or "@" not in spec:
             raise ValueError("주소가 아님")
         return Address(display_name=own_name or name, addr_spec=spec)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, MessageError):
         # The text itself may be a secret.
         raise ConfigError(
             f"메일 주소로 읽을 수 없음: {where} — 이름@서버 꼴로 적고, 여럿은 쉼표로 나누세요"

@@ -124,16 +124,27 @@ def labeled(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def as_json(fields: Mapping[str, Any]) -> str:
-    """Return the fields as the outbox keeps them; what JSON has no word for as people read it."""
-    return json.dumps(dict(fields), ensure_ascii=False, default=_plain)
+    """Return the fields as the outbox keeps them; what JSON has no word for as people read it.
+
+    A number that is none is ``null``: SQLite reads no JSON with it.
+    """
+    try:
+        return json.dumps(dict(fields), ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:
+        whole = json.dumps(dict(fields), ensure_ascii=False, default=_plain)
+        read = json.loads(whole, parse_constant=lambda _: None)
+        return json.dumps(read, ensure_ascii=False)
 
 
 def _section(entry: Entry, number: int) -> _Section:
+    curve, benchmark = entry.fields.get("curve"), entry.fields.get("benchmark")
     try:
         shown, rows = _shown(entry.fields), labeled(entry.fields)
-    except (ValueError, TypeError, ArithmeticError) as error:
+        line = curve_text(curve, benchmark)
+    except Exception as error:
         # A field that nobody can read must not keep the others from being told.
         log.warning("알림의 값을 읽지 못함", event_name=entry.event, reason=str(error))
+        line = ""
         shown = {name: str(value) for name, value in entry.fields.items() if name not in HIDDEN}
         rows = [(_FIELDS.get(name, (name, ""))[0], text) for name, text in shown.items()]
     template = _TITLES.get(entry.event, "알림 {message}")
@@ -141,13 +152,12 @@ def _section(entry: Entry, number: int) -> _Section:
     if entry.times > 1:
         last = f", 마지막 {_plain(entry.last_at)}" if entry.last_at is not None else ""
         again = f"같은 일이 {entry.times:,}번 있었습니다{last}"
-    curve, benchmark = entry.fields.get("curve"), entry.fields.get("benchmark")
     return _Section(
         title=" ".join(template.format_map(_Blank(shown)).split()),
         at=_plain(entry.at) if entry.at is not None else "",
         rows=rows,
         again=again,
-        curve=curve_text(curve, benchmark),
+        curve=line,
         picture=curve_picture(curve, benchmark, cid=f"curve{number}"),
         details=" · ".join(f"{label}: {text}" for label, text in rows),
     )

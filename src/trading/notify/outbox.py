@@ -41,6 +41,8 @@ _MOST_ERRORS = 200
 _CHANGING = frozenset({"ts", "key", "same_as"})
 # What is said otherwise of a line of the log, and what would mean something else in a message.
 _NOT_OF_A_LINE = frozenset({"ts", "event", "stack", "level", "logger", "report", *HIDDEN})
+# What no waiting mends, in the primary codes of SQLite.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LEVEL_TEXT = {"error": "오류", "critical": "위험"}
 
 
@@ -82,15 +84,12 @@ class OutboxNotifier:
         self._errors = _ErrorLines()
         self._stop_listening: Callable[[], None] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Who is told what is nobody else's to read; older files are given less, too.
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-        with closing(self._connect()) as db, db:
-            db.execute(_TABLE)
-            known = {row[1] for row in db.execute("PRAGMA table_info(outbox)")}
-            for column, kind in _ADDED.items():
-                if column not in known:
-                    db.execute(f"ALTER TABLE outbox ADD COLUMN {column} {kind}")
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) not in _DAMAGED:
+                raise
+            self._begin_afresh(str(error))
 
     @property
     def channels(self) -> Sequence[Channel]:
@@ -155,6 +154,34 @@ class OutboxNotifier:
         self._wake.set()
         if self._worker is not None:
             self._worker.join(timeout_seconds)
+
+    def _prepare(self) -> None:
+        # Who is told what is nobody else's to read; older files are given less, too.
+        self._path.touch(mode=0o600)
+        self._path.chmod(0o600)
+        with closing(self._connect()) as db, db:
+            db.execute(_TABLE)
+            known = {row[1] for row in db.execute("PRAGMA table_info(outbox)")}
+            for column, kind in _ADDED.items():
+                if column not in known:
+                    db.execute(f"ALTER TABLE outbox ADD COLUMN {column} {kind}")
+
+    def _begin_afresh(self, reason: str) -> None:
+        """Put a file aside that is no outbox any more: no day waits for somebody to do that."""
+        aside = self._path.with_name(f"outbox.broken-{self._clock.now():%Y%m%dT%H%M%S}.db")
+        self._path.replace(aside)
+        # It belongs to the damaged file.
+        self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+        self._prepare()
+        log.error("손상된 알림 보관함을 옆으로 옮기고 새로 시작", path=str(aside), reason=reason)
+        self.send(
+            Event.ERROR,
+            {
+                "message": "알림 보관함이 손상되어 새로 만들었습니다. 아직 보내지 못한 알림은 잃었을 수 있습니다.",
+                "path": str(aside),
+                "reason": reason,
+            },
+        )
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -224,6 +251,9 @@ class OutboxNotifier:
                 for again, count in lines:
                     self._errors.add(again, times=count)
                 raise
+            except Exception as error:
+                # One that can never be written keeps none of the others back.
+                log.error("알림 보관 실패", event_name=str(Event.ERROR), reason=str(error))
             lines.pop(0)
 
     # --- delivering ---------------------------------------------------------------------------

@@ -5,6 +5,8 @@ without Korean fonts cannot spoil them.
 """
 
 import io
+import itertools
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ log = get_logger(__name__)
 
 # Pairs of ISO date or instant and value.
 Curve = Sequence[Sequence[Any]] | None
+_Points = Sequence[tuple[str, float]]
 # As ``_templates/page.css`` has them on white.
 _EQUITY, _BENCHMARK, _SOFT, _RULE = "#2456d6", "#8a919e", "#5d6470", "#e3e6eb"
 _INCHES, _DPI = (6.4, 2.2), 150
@@ -40,10 +43,11 @@ def curve_picture(curve: Curve, benchmark: Curve, *, cid: str) -> Picture | None
 
     A drawing that fails is told in the log and left out: the message matters more.
     """
-    if curve is None or len(curve) < 2:
-        return None
     try:
-        png = _pen.submit(_drawn, curve, benchmark).result()
+        points = _measurable(curve)
+        if not points:
+            return None
+        png = _pen.submit(_drawn, points, _measurable(benchmark)).result()
         return Picture(cid=cid, png=png, alt=curve_text(curve, benchmark))
     except Exception as error:
         log.warning("알림의 그림을 그리지 못함", reason=str(error))
@@ -52,20 +56,31 @@ def curve_picture(curve: Curve, benchmark: Curve, *, cid: str) -> Picture | None
 
 def curve_text(curve: Curve, benchmark: Curve) -> str:
     """Return what the drawing shows in one Korean line; "" without two points."""
-    if curve is None or len(curve) < 2:
+    points, others = _measurable(curve), _measurable(benchmark)
+    if not points:
         return ""
-    values = [float(value) / float(curve[0][1]) - 1.0 for _, value in curve]
+    values = [value / points[0][1] - 1.0 for _, value in points]
     text = (
         f"계좌 {percent_text(values[-1])} (가장 낮을 때 {percent_text(min(values))}, "
         f"가장 높을 때 {percent_text(max(values))})"
     )
-    if benchmark is not None and len(benchmark) >= 2:
-        change = float(benchmark[-1][1]) / float(benchmark[0][1]) - 1.0
-        text += f", 기준 지표 {percent_text(change)}"
+    if others:
+        text += f", 기준 지표 {percent_text(others[-1][1] / others[0][1] - 1.0)}"
     return text
 
 
-def _drawn(curve: Sequence[Sequence[Any]], benchmark: Curve) -> bytes:
+def _measurable(curve: Curve) -> list[tuple[str, float]]:
+    """Return the points with a value, from the first that others can be measured by.
+
+    None where that are fewer than two: an account may have begun empty.
+    """
+    points = [(str(at), float(value)) for at, value in curve or () if value is not None]
+    known = [(at, value) for at, value in points if math.isfinite(value)]
+    rest = list(itertools.dropwhile(lambda point: point[1] <= 0.0, known))
+    return rest if len(rest) >= 2 else []
+
+
+def _drawn(curve: _Points, benchmark: _Points) -> bytes:
     # The figure's own methods: pyplot keeps every figure for ever and is not made for threads.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -74,13 +89,11 @@ def _drawn(curve: Sequence[Sequence[Any]], benchmark: Curve) -> bytes:
     figure = Figure(figsize=_INCHES, dpi=_DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    is_intraday = "T" in str(curve[0][0])
+    is_intraday = "T" in curve[0][0]
     for points, color, width in ((benchmark, _BENCHMARK, 1.2), (curve, _EQUITY, 1.8)):
-        if points is None or len(points) < 2:
-            continue
-        first = float(points[0][1])
-        instants = [datetime.fromisoformat(str(at)) for at, _ in points]
-        axes.plot(instants, [100.0 * float(v) / first for _, v in points], color=color, lw=width)  # type: ignore[arg-type]
+        instants = [datetime.fromisoformat(at) for at, _ in points]
+        values = [100.0 * value / points[0][1] for _, value in points]
+        axes.plot(instants, values, color=color, lw=width)  # type: ignore[arg-type]
     zone = ZoneInfo("Asia/Seoul") if is_intraday else None
     locator = AutoDateLocator(minticks=3, maxticks=7, tz=zone)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)

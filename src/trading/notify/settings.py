@@ -150,6 +150,8 @@ class QuietSettings(_Settings):
     def _has_both_ends(self) -> "QuietSettings":
         if (self.start is None) != (self.end is None):
             raise ValueError("start와 end를 함께 적거나 둘 다 null로 두세요")
+        if any(at is not None and at.tzinfo is not None for at in (self.start, self.end)):
+            raise ValueError('시간대는 timezone에 적고 시각에는 "22:00"처럼 붙이지 마세요')
         return self
 
     def over_at(self, now: datetime) -> datetime | None:
