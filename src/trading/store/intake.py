@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trading.domain.actions import CorporateAction
 from trading.domain.instrument import Instrument, Market
 from trading.errors import (
     AuthenticationError,
@@ -119,12 +120,14 @@ class _Chunk:
     """Days of one kind that are brought together, and which of them each symbol lacks.
 
     ``morning`` is the session after them, when the adjusted closes tell its actions already.
+    ``again`` says that what is in the lake is to be told anew.
     """
 
     kind: str
     span: Span
     lacking: dict[str, Span]
     morning: date | None = None
+    again: bool = False
 
     @property
     def name(self) -> str:
@@ -166,6 +169,8 @@ class Intake:
         self._source = source
         self._terms = terms
         self._gate = _Gate(lake, home, rules, calendar)
+        # What the closes of a chunk tell, by its name, until it is known whether they may be kept.
+        self._inferred: dict[str, list[CorporateAction]] = {}
         self.journal = Journal(lake.root, rules.market, terms.origin)
 
     def bring(
@@ -199,6 +204,7 @@ class Intake:
             if kind in asked & offered
             for chunk in self._chunks(kind, wanted, known, symbols, again, brought)
         ]
+        self._inferred.clear()
         self.journal.sweep(known - _SPOOLED_FOR)
         days = [chunk.span[0] for chunk in chunks if chunk.kind == "daily"]
         actions = self._source.actions(self._market, min(days, default=known), known)
@@ -232,6 +238,7 @@ class Intake:
                     chunk.days,
                     history=before[1] if before is not None and follows else None,
                     symbols=chunk.brought_without(failed),
+                    actions=[one for found in list(self._inferred.values()) for one in found],
                 )
                 # Judged while the chunk before is written; two are not written at once.
                 if writing is not None:
@@ -301,7 +308,8 @@ class Intake:
             if names == [EVERYTHING]:
                 found = [{EVERYTHING: span} for span in cut.get(EVERYTHING, [])]
             for lacks in filter(None, found):
-                chunk = _Chunk(kind, (first, last), lacks, morning if last == wanted[1] else None)
+                known_on = morning if last == wanted[1] else None
+                chunk = _Chunk(kind, (first, last), lacks, known_on, again)
                 if again:
                     # Whatever an earlier run had left.
                     self.journal.unspool(chunk.name)
@@ -423,7 +431,7 @@ class Intake:
         whole = pa.concat_tables([kind.arrow().empty_table(), *tables.values()])
         whole = whole.unify_dictionaries().combine_chunks()
         if self._terms.vendor is not None and chunk.kind == "daily":
-            self._infer(whole, chunk.morning)
+            self._inferred[chunk.name] = self._infer(whole, chunk)
         return _from_the_first_lacking(whole, chunk.lacking), failed
 
     def _one(self, chunk: _Chunk, symbol: str, listed: date | None) -> "pa.Table":
@@ -444,8 +452,12 @@ class Intake:
         self.journal.spool(chunk.name, symbol, table)
         return table
 
-    def _infer(self, table: "pa.Table", morning: date | None) -> None:
-        """Keep the actions that explain the adjusted closes of a chunk."""
+    def _infer(self, table: "pa.Table", chunk: _Chunk) -> list[CorporateAction]:
+        """Return the actions that explain the adjusted closes of a chunk and are not known yet.
+
+        What was traded on stands: the closes of the next evening, rounded otherwise, may tell
+        another ratio of the same morning, or call a split a right, and then there would be both.
+        """
         from trading.store.adjust import infer_actions
 
         assert self._terms.vendor is not None
@@ -453,10 +465,18 @@ class Intake:
             table,
             minor_per_unit=self._market.currency.minor_per_unit,
             vendor=self._terms.vendor,
-            known_on=morning,
+            known_on=chunk.morning,
             source=self._source.name,
         )
-        self._lake.upsert_actions(self._market, found)
+        if found and not chunk.again:
+            days = [action.ex_date for action in found]
+            told = {
+                (action.symbol, action.ex_date)
+                for action in self._lake.actions(self._market, min(days), max(days))
+                if action.inferred
+            }
+            found = [action for action in found if (action.symbol, action.ex_date) not in told]
+        return found
 
     def _absent(
         self, chunk: _Chunk, table: "pa.Table", result: "QualityResult | None"
@@ -517,11 +537,14 @@ class Intake:
         if result is not None and result.refusals:
             for reason in result.refusals:
                 log.error("자료를 통째로 받아들이지 않음", chunk=chunk.name, reason=reason)
-            # Kept, the same rows would be refused for ever.
+            # Kept, the same rows would be refused for ever; and they tell of no action either.
             self.journal.unspool(chunk.name)
+            self._inferred.pop(chunk.name, None)
             brought.refused += [f"{chunk.span[0]} ~ {chunk.span[1]}: {r}" for r in result.refusals]
             return
         kind = chunk.kind
+        self._lake.upsert_actions(self._market, self._inferred.get(chunk.name, ()))
+        self._inferred.pop(chunk.name, None)
         brought.rows[kind] = brought.rows.get(kind, 0) + len(table)
         brought.changed += self._gate.write(kind, table, result)
         if result is not None:
@@ -574,10 +597,12 @@ class _Gate:
         *,
         history: "pa.Table | None",
         symbols: Sequence[str] | None,
+        actions: Sequence[CorporateAction] = (),
     ) -> "QualityResult | None":
         """Judge a batch beside what came before it; ``None`` where no law is known for its kind.
 
         ``history`` holds rows before the batch that are not in the lake yet; else they are read.
+        ``actions`` are not there yet either.
         """
         from trading.store import quality
 
@@ -591,11 +616,16 @@ class _Gate:
             history = self._lake.table(
                 self._market, kind, symbols=symbols, first=begin, last=first - _DAY, layer="raw"
             )
+        known = {
+            (one.symbol, one.ex_date, one.kind): one
+            for one in (*self._lake.actions(self._market, begin, last), *actions)
+            if begin <= one.ex_date <= last
+        }
         context = quality.Context(
             rules=self._rules,
             calendar=self._calendar,
             as_of=last,
-            actions=self._lake.actions(self._market, begin, last),
+            actions=list(known.values()),
             history=history if history is not None and len(history) else None,
             daily=self._lake.table(
                 self._market, "daily", columns=_DAILY_COLUMNS, first=first, last=last

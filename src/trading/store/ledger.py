@@ -312,8 +312,11 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 def _sentence(error: sqlite3.Error, path: Path) -> str:
     """Return what the operator should know of a ledger that takes nothing."""
     text = str(error)
-    if "full" in text or "disk I/O" in text:
+    if "full" in text:
         reason = "디스크에 자리가 없어 장부를 쓰지 못했습니다"
+    elif "disk I/O" in text:
+        # Its files beside the ledger find no room by this name, too.
+        reason = "디스크에 자리가 없거나 디스크가 고장 나 장부를 쓰지 못했습니다"
     elif "locked" in text or "busy" in text:
         reason = "다른 프로그램이 장부를 잡고 놓지 않습니다"
     elif "readonly" in text:

@@ -6,11 +6,13 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from trading.config import resolve_root
+from trading.domain.actions import ActionKind
 from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
 from trading.errors import AuthenticationError, TransientBrokerError
@@ -304,24 +306,31 @@ def test_what_was_damaged_is_brought_again(tmp_path):
 
 
 class Garbled(Watched):
-    """The embedded history, of which every high is nonsense as long as it is ``garbled``."""
+    """The embedded history, of which highs and adjusted closes are nonsense while ``garbled``."""
 
     garbled = True
 
     def table(self, kind, market, symbols, first, last):
-        """Return the rows, daily ones with a high below everything."""
+        """Return the rows, daily ones with a high below everything and a split of ten for one."""
         table = super().table(kind, market, symbols, first, last)
         if kind != "daily" or not self.garbled:
             return table
         ones = pa.array([1] * len(table), pa.int64())
-        return table.set_column(table.column_names.index("high"), "high", ones)
+        table = table.set_column(table.column_names.index("high"), "high", ones)
+        close = table["close"].to_numpy() / market.currency.minor_per_unit
+        late = table["session"].to_numpy() >= np.datetime64("2005-02-01")
+        adjusted = pa.array(np.where(late, close, close / 10.0))
+        return table.set_column(table.column_names.index("adj_close"), "adj_close", adjusted)
 
 
 def test_what_was_refused_is_fetched_again(tmp_path):
-    """A venue that answered nonsense is asked once more by the same command, on the same day."""
+    """A venue that answered nonsense is asked once more by the same command, on the same day.
+
+    What its adjusted closes told is forgotten with the rows.
+    """
     span = date(2005, 1, 3), date(2005, 3, 11)
     source = Garbled()
-    intake = intake_of(tmp_path, source, parallel=1)
+    intake = intake_of(tmp_path, source, parallel=1, vendor=KIS_US)
     first = intake.bring(("daily",), span, known=span[1])
     source.garbled = False
     source.asked.clear()
@@ -331,6 +340,9 @@ def test_what_was_refused_is_fetched_again(tmp_path):
     assert (len(first.refused), second.refused) == (1, [])
     assert len(source.daily_asked()) == 4
     assert second.rows["daily"] == len(SOURCE.daily(Market.US, None, *span))
+    told = [action.ex_date for action in Lake(tmp_path / "lake").actions(Market.US, *span)]
+    assert date(2005, 2, 1) not in told
+    assert date(2005, 2, 28) in told
 
 
 def test_nothing_stays_in_the_spool(tmp_path):
@@ -402,3 +414,41 @@ def test_mornings_join_in_the_journal(tmp_path):
     kept = json.loads(next((tmp_path / "lake" / "backfill").rglob("*.json")).read_text())
 
     assert kept["kinds"]["actions"] == {"IBM": [["2005-02-22", "2005-03-04"]]}
+
+
+class Rounded(Watched):
+    """The embedded history, with adjusted closes that tell one split of AAPL, by ``ratio``."""
+
+    ratio = 2.0
+
+    def table(self, kind, market, symbols, first, last):
+        """Return the rows, adjusted to the evening they are of but for AAPL's before its split."""
+        table = super().table(kind, market, symbols, first, last)
+        if kind != "daily":
+            return table
+        close = table["close"].to_numpy() / market.currency.minor_per_unit
+        before = table["session"].to_numpy() < np.datetime64("2005-02-28")
+        divided = before & (table["symbol"].to_pandas() == "AAPL").to_numpy()
+        adjusted = pa.array(np.where(divided, close / self.ratio, close))
+        return table.set_column(table.column_names.index("adj_close"), "adj_close", adjusted)
+
+
+def test_an_action_that_was_traded_on_stands(tmp_path):
+    """Closes that are rounded otherwise on the next morning tell nothing new of the last one."""
+    friday, monday, tuesday = date(2005, 2, 25), date(2005, 2, 28), date(2005, 3, 1)
+    source, lake = Rounded(), Lake(tmp_path / "lake")
+    intake = intake_of(tmp_path, source, parallel=1, vendor=KIS_US)
+
+    def told(last, known, **again):
+        intake.bring(("daily",), (date(2005, 2, 1), last), known=known, symbols=["AAPL"], **again)
+        actions = lake.actions(Market.US, friday, tuesday)
+        return [(a.kind, a.ex_date, a.numerator / a.denominator) for a in actions if a.inferred]
+
+    on_monday = told(friday, monday)
+    source.ratio = 1.9
+    on_tuesday = told(monday, tuesday)
+    source.ratio = 3.0
+    anew = told(monday, tuesday, again=True)
+
+    assert on_monday == on_tuesday == [(ActionKind.SPLIT, monday, 2.0)]
+    assert anew == [(ActionKind.SPLIT, monday, 3.0)]
