@@ -7,7 +7,7 @@ calls (bars, ranking, holidays) block and belong outside the session's event loo
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -382,11 +382,6 @@ class KisClient:
     async def heal(self) -> None:
         """Find prints that were missed and that no later print has shown; see ``KisStream.heal``."""
         await self._stream.heal()
-
-    async def events(self) -> AsyncIterator[FeedEvent]:
-        """Yield events as they arrive, until ``close``."""
-        while (event := await self._stream.next_event()) is not None:
-            yield event
 
     def drain(self) -> list[FeedEvent]:
         """Return the events that have arrived, without waiting; for lock-step."""

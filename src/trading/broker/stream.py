@@ -166,14 +166,6 @@ class KisStream:
                 self._replies.pop(key, None)
                 await self._send_registration(key, is_on=False)
 
-    async def next_event(self) -> FeedEvent | None:
-        """Return the next event, waiting for it; ``None`` once the stream is closed."""
-        while not self._events:
-            if self._is_closed:
-                return None
-            await self._wait()
-        return self._events.popleft()
-
     def drain(self) -> list[FeedEvent]:
         """Return what has arrived so far, without waiting."""
         events = list(self._events)
@@ -217,7 +209,7 @@ class KisStream:
         await asyncio.gather(*(self._look_back(track) for track in list(self._tracks.values())))
 
     async def close(self) -> None:
-        """Disconnect for good; ``next_event`` then ends."""
+        """Disconnect for good; what has arrived can still be drained."""
         self._is_closed = True
         tasks = [*self._mending, *([self._task] if self._task is not None else [])]
         for task in tasks:
