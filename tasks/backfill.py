@@ -30,4 +30,7 @@ async def fill_lake(root: str | None, request: Request) -> dict[str, Any]:
 def _fill_lake(root: Path | None, request: Request) -> dict[str, Any]:
     from trading import bootstrap
 
-    return backfill.backfill(bootstrap.open_home(root), request)
+    installation = bootstrap.open_home(root)
+    # Nobody looks at its log while it runs.
+    with bootstrap.notifier_of(installation):
+        return backfill.backfill(installation, request)

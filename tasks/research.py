@@ -37,4 +37,6 @@ def _run_backtest(root: Path | None, strategy: str, scope: Scope) -> dict[str, A
     from trading import bootstrap
     from trading.research import runs
 
-    return runs.backtest(bootstrap.open_home(root), strategy, scope)
+    installation = bootstrap.open_home(root)
+    with bootstrap.notifier_of(installation):
+        return runs.backtest(installation, strategy, scope)

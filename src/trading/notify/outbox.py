@@ -155,6 +155,15 @@ class OutboxNotifier:
         if self._worker is not None:
             self._worker.join(timeout_seconds)
 
+    def __enter__(self) -> "OutboxNotifier":
+        """Deliver, and tell every error of the log, while the block runs: where no day is open."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See ``close``."""
+        self.close()
+
     def _prepare(self) -> None:
         # Who is told what is nobody else's to read; older files are given less, too.
         self._path.touch(mode=0o600)
