@@ -10,6 +10,7 @@ import pytest
 from dashboard_home import LAST, PAGES, copy_of, finished
 from program import environment, trading
 
+from trading import config
 from trading.domain.decision import TradingState
 from trading.live import control
 
@@ -109,6 +110,21 @@ def test_every_order_is_listed_with_its_fills(visit):
     assert len(table) == len(told)
     assert table["체결 수량"].sum() == sum(order["filled_quantity"] for order in told)
     assert table["수수료·세금"].sum() == sum(o["commission"] + o["tax"] for o in told)
+
+
+def test_years_of_orders_are_a_table_of_the_last_ones(visit, monkeypatch):
+    """Streamlit refuses a styled table of all; what is left out is said."""
+    from trading.dashboard import data
+
+    home = config.resolve_root(finished())
+    placed = data.orders(home, data.accounts(home)[0])
+    monkeypatch.setattr(data, "orders", lambda *_: placed * (20_000 // len(placed) + 1))
+
+    at = visit(finished(), "orders")
+
+    assert not at.error
+    assert len(at.dataframe[0].value) == 1000
+    assert "가운데 최근 1,000건입니다" in said(at)
 
 
 def test_decisions_show_votes_and_reasons(visit):

@@ -141,14 +141,16 @@ def _troubles() -> None:
     files = data.log_files(frame.installation().home, "trading")
     if not files:
         raise MissingDataError("로그가 아직 없습니다.")
+    page = data.log_tail(files[0])
+    read = frame.plain(f"{files[0].name}{'의 끝부분' if page.is_cut else ''}")
     lines = [
         line
-        for line in data.log_tail(files[0]).lines
+        for line in page.lines
         if line.get("level") in ("warning", "error", "critical")
         and str(line.get("logger", "")).startswith(_DOORS)
     ]
     if not lines:
-        st.success("지금 쓰는 로그에 거래소와의 문제가 없습니다.")
+        st.success(f"{read}에 거래소와의 문제가 없습니다.")
         return
     counts = Counter((str(line["event"]), _code(line)) for line in lines)
     latest: dict[tuple[str, str], str] = {}
@@ -172,9 +174,7 @@ def _troubles() -> None:
         formats={"횟수": "{:,}".format},
     )
     st.caption(
-        frame.plain(
-            f"{files[0].name} 의 주의와 오류를 일과 코드로 센 것입니다. 한 줄씩은 로그 화면에 있습니다."
-        )
+        f"{read}에 적힌 주의와 오류를 일과 코드로 센 것입니다. 한 줄씩은 로그 화면에 있습니다."
     )
 
 

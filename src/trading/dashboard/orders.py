@@ -26,6 +26,9 @@ TITLE: Final = "주문과 체결"
 _SPANS: Final = {"한 달": 31, "석 달": 92, "여섯 달": 183, "한 해": 366, "전체": None}
 # Prices before the first order and after the last one, so that both are seen in their place.
 _MARGIN: Final = timedelta(days=20)
+# Rows of the table; what is older is found by filtering. A table of all would hold the processor,
+# and Streamlit draws no styled one with more than 262,144 cells.
+_MOST: Final = 1000
 _KINDS: Final = {
     "모두": frozenset(OrderStatus),
     "체결": frozenset({OrderStatus.FILLED, OrderStatus.PARTIALLY_FILLED}),
@@ -252,7 +255,7 @@ def _table(account: Account, placed: Sequence[PlacedOrder]) -> None:
             "답": reason_text(one.denied) if one.denied else one.answer,
             "주문 번호": one.venue_order_id,
         }
-        for one in shown
+        for one in shown[:_MOST]
     ]
 
     def money(minor: float) -> str:
@@ -272,6 +275,10 @@ def _table(account: Account, placed: Sequence[PlacedOrder]) -> None:
         tones=("실현 손익",),
         key="orders_table",
     )
+    if len(shown) > _MOST:
+        st.caption(
+            f"{len(shown):,}건 가운데 최근 {_MOST:,}건입니다. 앞의 것은 세션이나 종목을 골라 봅니다."
+        )
     st.caption(
         "지정가 대비는 체결가가 지정가보다 얼마나 높았는지(+)입니다. 거부 코드의 뜻은 trading explain 코드 로 봅니다."
     )
