@@ -72,7 +72,7 @@ def examine(
     ModelError
         If the data have no fold to test.
     """
-    data = replace(data, history=None)
+    data = replace(data.kept(data.labelled), history=None)
     some = {"rank_min_names": rank_min_names, "seed": seed}
     found = [
         future_rows(learner, data, settings, seed=seed),

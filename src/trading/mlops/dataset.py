@@ -53,12 +53,12 @@ def build(
     A feature that most labelled rows lack (ranks of a small universe), or most names that trade in
     the last of the sessions looked at (fundamentals that are too old by now), is left out: a
     model taught with it could not be asked. A row that lacks one of the others is left out. Every
-    label is known within the panel.
+    label is known within the panel; a name that was gone by then has a row without one.
 
     Raises
     ------
     ModelError
-        If fewer than ``min_rows`` rows remain.
+        If fewer than ``min_rows`` rows with a label remain.
     """
     bars = Bars(panel, facts)
     every = slice(None, None, models.stride_sessions)
@@ -73,13 +73,16 @@ def build(
         coverage = np.minimum(coverage, np.isfinite(now).mean(axis=0))
     kept = np.flatnonzero(coverage >= models.min_coverage)
     values = values[:, :, kept]
-    usable = labelled & np.isfinite(values).all(axis=2)
+    # Whether a name will have a label is not known when it is asked.
+    is_past = rows + models.horizon_sessions < len(panel.sessions)
+    usable = is_past[:, None] & bars.tradable[rows] & np.isfinite(values).all(axis=2)
     if window > 1:
         told: BoolArray = np.logical_and.reduce(np.isfinite(matrix.values[:, :, kept]), axis=2)
         usable &= windows(told, window)[rows].all(axis=2)
     at, column = np.nonzero(usable)
-    if len(at) < models.min_rows or len(kept) == 0:
-        raise ModelError(f"학습 자료가 부족함: {len(at)}행 (최소 {models.min_rows}행)")
+    taught = int((usable & labelled).sum())
+    if taught < models.min_rows or len(kept) == 0:
+        raise ModelError(f"학습 자료가 부족함: {taught}행 (최소 {models.min_rows}행)")
     row = rows[at]
     if window == 1:
         x = np.ascontiguousarray(values[usable])

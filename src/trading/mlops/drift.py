@@ -468,14 +468,14 @@ class Reference:
         *, step: int, min_names: int,
     ) -> "Reference":  # fmt: skip
         """Return what to keep beside the model that ``data`` taught; of a window its last row."""
-        now = data.x if data.x.ndim == 2 else data.x[:, -1]
+        now = (data.x if data.x.ndim == 2 else data.x[:, -1])[data.labelled]
         dates, position = np.unique(walk.row, return_inverse=True)
         forecast = np.full((len(dates), len(panel.symbols)), np.nan)
         forecast[position, walk.column] = walk.forecast
         earned = forward_returns(panel, 1).excess[dates]
         order = np.argsort(walk.row, kind="stable")
         return cls(
-            features=Profile.of(now, data.row, window=settings.window_sessions),
+            features=Profile.of(now, data.row[data.labelled], window=settings.window_sessions),
             forecasts=Profile.of(
                 walk.forecast[order, None], walk.row[order], window=settings.forecast_sessions
             ),

@@ -174,20 +174,19 @@ def train(
         rank_ic=walk.rank_ic,
         rank_ic_t=walk.rank_ic_t,
         rank_ic_sessions=len(walk.session_ic),
-        rows=len(data.row),
+        rows=len(data.labelled),
         seed=seed,
         dataset_hash=data.content_hash,
         configuration_hash=configuration_hash(features, models, family, only),
         code_version=__version__,
     )
-    everything = np.arange(len(data.row))
     kept = Reference.of(
         data, walk, panel, models.drift,
         step=models.stride_sessions, min_names=models.validation.min_names,
     )  # fmt: skip
     model = TrainedModel(
         card=card,
-        fitted=learner.fit(data, everything, seed=seed),
+        fitted=learner.fit(data, data.labelled, seed=seed),
         reference=kept.tensors(),
     )
     log.info(

@@ -5,7 +5,7 @@ trades is decided in ``mlops``.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Annotated, Any, Literal, Protocol, Self
 
@@ -331,7 +331,11 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
-    """One row per (session, name) that has all features and a label, in that order.
+    """One row per (session, name) that has all features and could have a label, in that order.
+
+    Whoever would be asked is there: a name that was halted or delisted before its label was known
+    has NaN for ``excess`` and ``forward``. It is forecast and traded like the others and teaches
+    nothing; without it an account would know who is about to go.
 
     ``x`` has shape ``(n_rows, n_features)``, or ``(n_rows, window, n_features)`` for a learner that
     looks at the last ``window`` sessions, the newest last; ``row`` and ``column`` say where in the
@@ -363,10 +367,27 @@ class Dataset:
         return self.x.shape[1] if self.x.ndim == 3 else 1
 
     @property
+    def labelled(self) -> IntArray:
+        """The rows with a label: all that can be learned from."""
+        return np.flatnonzero(np.isfinite(self.excess))
+
+    @property
     def known_at(self) -> date:
         """The session at whose close the last label was known."""
-        known: date = self.sessions[int(self.row.max()) + self.horizon].item()
+        known: date = self.sessions[int(self.row[self.labelled].max()) + self.horizon].item()
         return known
+
+    def kept(self, at: IntArray) -> "Dataset":
+        """Return only the rows ``at``."""
+        return replace(
+            self,
+            x=self.x[at],
+            excess=self.excess[at],
+            forward=self.forward[at],
+            row=self.row[at],
+            column=self.column[at],
+            path=None if self.path is None else self.path[at],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -451,7 +472,7 @@ class Learner(Protocol):
     def fit(self, data: Dataset, at: IntArray, *, seed: int) -> Fitted:
         """Return what the rows ``at`` of ``data`` teach; everything it needs is fitted on them.
 
-        The same rows and seed give the same numbers, to the bit, whatever ran before.
+        All of them have a label. The same rows and seed give the same numbers, to the bit, whatever ran before.
         """
         ...
 

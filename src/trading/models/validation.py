@@ -36,9 +36,10 @@ class WalkForward:
 
     Counts are in sessions whose outcomes do not overlap, their names together as one outcome:
     ``long_hits`` of ``long_count`` long views were followed by a gain, ``short_hits`` of
-    ``short_count`` short views by a loss. ``vote`` is the view
-    of a row, ``forward`` what followed. NaN where too few names or sessions leave nothing to say;
-    ``rank_ic`` and ``rank_ic_t`` are 0 then.
+    ``short_count`` short views by a loss. ``vote`` is the view of a row, ``forward`` what followed,
+    NaN where the name was gone by then: such rows are forecast, so that they are traded, and are in
+    no measure. NaN where too few names or sessions leave nothing to say; ``rank_ic`` and
+    ``rank_ic_t`` are 0 then.
 
     References
     ----------
@@ -102,9 +103,10 @@ def folds(dataset: Dataset, settings: ValidationSettings) -> list[tuple[IntArray
     """Return (train, test) positions: tests follow each other to the last date.
 
     ``anchored`` teaches every row since the first, ``rolling`` those of the last dates, as many as
-    the first fold is taught. A training row is more than ``purge`` sessions before the first test row.
+    the first fold is taught. A training row is more than ``purge`` sessions before the first test
+    row, and has a label.
     """
-    dates = np.unique(dataset.row)
+    dates, is_labelled = np.unique(dataset.row), np.isfinite(dataset.excess)
     first = int(len(dates) * settings.first_train_share)
     edges = np.linspace(first, len(dates), settings.folds + 1).astype(int)
     gap, length, out = purge(dataset, settings), 0, []
@@ -117,7 +119,7 @@ def folds(dataset: Dataset, settings: ValidationSettings) -> list[tuple[IntArray
             continue
         length = length or len(taught)
         since = taught[0 if settings.scheme == "anchored" else -length]
-        train = np.flatnonzero((dataset.row >= since) & (dataset.row + gap < begin))
+        train = np.flatnonzero(is_labelled & (dataset.row >= since) & (dataset.row + gap < begin))
         test = np.flatnonzero((dataset.row >= begin) & (dataset.row <= end))
         out.append((train, test))
     return out
@@ -218,7 +220,7 @@ def combinations(
     paths = measures.recombined(n_sessions, found, numbered).astype(np.int64)
     splits = [
         (
-            np.flatnonzero(np.isin(session, split.train)),
+            np.flatnonzero(np.isin(session, split.train) & np.isfinite(dataset.excess)),
             np.flatnonzero(np.isin(session, split.test)),
         )
         for split in found
@@ -288,6 +290,7 @@ def outcome(
     forward[position, dataset.column[at]] = dataset.forward[at]
 
     known = np.isfinite(grid)
+    followed = known & np.isfinite(forward)
     session_ic = rank_correlation(grid, excess, min_names=settings.min_names)
     measured = session_ic[np.isfinite(session_ic)]
     linear = measures.information_coefficient(
@@ -296,11 +299,12 @@ def outcome(
     stride = int(np.median(np.diff(rows))) if len(rows) > 1 else dataset.horizon
     overlap = max(1, -(-dataset.horizon // max(1, stride)))
     votes = view(grid, known, scale=scale, min_names=rank_min_names)
-    size = np.where(known, np.abs(votes), 0.0) / (overlap * known.sum(axis=1, keepdims=True))
+    names = np.maximum(followed.sum(axis=1, keepdims=True), 1)
+    size = np.where(followed, np.abs(votes), 0.0) / (overlap * names)
     long, short = size * (votes > 0), size * (votes < 0)
-    quantile_returns, top = _quantiles(grid, forward, known, settings)
+    quantile_returns, top = _quantiles(grid, forward, followed, settings)
     told = top.any(axis=1)
-    spread = _excess(top, forward, known)[told]
+    spread = _excess(top, forward, followed)[told]
     turnover = _turnover(top, every=overlap)[told]
     net = spread - turnover * settings.turnover_cost_bps * _BPS
     return WalkForward(
@@ -352,7 +356,9 @@ def calibration(walk: WalkForward, *, horizon: int, prior_outcomes: float) -> me
     Reliability
         Over single views; its ``error`` is the expected calibration error.
     """
-    dates, position = np.unique(walk.row, return_inverse=True)
+    followed = np.isfinite(walk.forward)
+    vote, forward = walk.vote[followed], walk.forward[followed]
+    dates, position = np.unique(walk.row[followed], return_inverse=True)
     stride = int(np.median(np.diff(dates))) if len(dates) > 1 else horizon
     overlap = max(1, -(-horizon // max(1, stride)))
     # How many sessions' outcomes were known at the close of each session.
@@ -366,12 +372,12 @@ def calibration(walk: WalkForward, *, horizon: int, prior_outcomes: float) -> me
         total: FloatArray = upto[told] / overlap
         return total
 
-    credit = np.full(len(walk.row), np.nan)
-    right = np.sign(walk.forward) == np.sign(walk.vote)
-    cells = known(np.ones(len(walk.row)))
+    credit = np.full(len(vote), np.nan)
+    right = np.sign(forward) == np.sign(vote)
+    cells = known(np.ones(len(vote)))
     for sign in (1.0, -1.0):
-        size = np.where(walk.vote * sign > 0, np.abs(walk.vote), 0.0)
-        moves = known((walk.forward * sign > 0).astype(np.float64))
+        size = np.where(vote * sign > 0, np.abs(vote), 0.0)
+        moves = known((forward * sign > 0).astype(np.float64))
         base = (moves + 0.5 * prior_outcomes) / (cells + prior_outcomes)
         rate = (known(size * right) + prior_outcomes * base) / (known(size) + prior_outcomes)
         credit = np.where(size > 0, rate[position], credit)

@@ -65,7 +65,7 @@ def validate(
         "last": data.sessions[tested.max()].item().isoformat(),
         "sessions": len(np.unique(tested)),
         "names": len(np.unique(data.column)),
-        "rows": len(data.row),
+        "rows": len(data.labelled),
         "horizon_sessions": data.horizon,
         "purge_sessions": validation.purge(data, models.validation),
         "scheme": models.validation.scheme,
