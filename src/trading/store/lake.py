@@ -298,6 +298,9 @@ class Lake:
                 if damage.first is not None and damage.last is not None:
                     lost = date.fromisoformat(damage.first), date.fromisoformat(damage.last)
                 journal.forget(self.root, market, kind, lost)
+                if kind == schema.ACTIONS.name:
+                    # Nobody is asked for these alone: they come with the bars that tell them.
+                    journal.forget(self.root, market, schema.DAILY_BARS.name, lost)
             found += [
                 (market, kind, damage)
                 for damage in dataset.repair(self._damaged(market, kind) / layer)

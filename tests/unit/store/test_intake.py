@@ -159,6 +159,25 @@ def test_symbols_one_by_one_make_the_same_lake(tmp_path):
     assert lakes[0].fingerprint(Market.US) == lakes[1].fingerprint(Market.US)
 
 
+def test_damaged_actions_come_back_with_their_bars(tmp_path):
+    """Without them a split would be a fall: the bars of their days are asked for once more."""
+    source = Watched()
+    span = date(2005, 1, 3), date(2005, 3, 11)
+    intake = intake_of(tmp_path, source)
+    intake.bring(KINDS, span, known=span[1])
+    lake = Lake(tmp_path / "lake")
+    told = lake.actions(Market.US, *span)
+    part = next((tmp_path / "lake" / "clean").glob("market=US/kind=actions/*.parquet"))
+    part.write_bytes(part.read_bytes()[:-10])
+    lake.repair()
+    source.asked.clear()
+
+    intake.bring(KINDS, span, known=span[1])
+
+    assert told[0].ex_date == source.daily_asked()[0][1] > span[0]
+    assert lake.actions(Market.US, *span) == told
+
+
 @pytest.mark.parametrize("parallel", [0, 2])
 def test_an_unknown_symbol_is_named_every_time(tmp_path, parallel):
     """It is not asked for and not noted as brought; the others come."""
