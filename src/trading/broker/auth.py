@@ -29,6 +29,7 @@ log = get_logger(__name__)
 Post = Callable[[Endpoint, Mapping[str, Any]], Mapping[str, Any]]
 _TOO_SOON = "EGW00133"
 _POLL_SECONDS = 1.0
+_NO_FILE = "접근토큰 파일을 쓸 수 없음: 디스크 공간과 data 폴더의 권한을 확인하십시오"
 # Within these hours KIS hands out the same token again: asking sooner is of no use.
 _SAME_TOKEN = timedelta(hours=6)
 
@@ -72,15 +73,27 @@ class TokenCache:
         self._known = _Saved()
         self._closing = threading.Event()
 
-    def token(self, post: Post) -> str:
+    def token(self, post: Post, *, waits: bool = True) -> str:
         """Return a usable token: ours, another process's, or a new one.
 
         At most one is asked for in ``wait_seconds``, whoever asks; meanwhile the file is looked
-        at, because the one who asked may be given it.
+        at, because the one who asked may be given it. Who does not wait is told at once that there
+        is none: an order that left two minutes late would leave unlooked at.
         """
         token = self._usable(self._known)
         if token is not None:
             return token.value
+        try:
+            return self._shared(post, waits=waits)
+        except OSError as error:
+            # The disk, not the venue: a token in hand opens doors all the same.
+            alive = self._alive()
+            if alive is None:
+                raise TransientBrokerError(f"{_NO_FILE} ({type(error).__name__})") from error
+            log.warning(_NO_FILE, reason=type(error).__name__)
+            return alive.value
+
+    def _shared(self, post: Post, *, waits: bool) -> str:
         refusal: BrokerError | None = None
         waited = 0.0
         while True:
@@ -106,6 +119,8 @@ class TokenCache:
                     alive = self._alive()
                     if alive is not None:
                         return alive.value
+            if not waits:
+                raise TransientBrokerError("접근토큰이 아직 없음") from refusal
             if waited > 2.0 * self._wait_seconds or self._closing.is_set():
                 raise TransientBrokerError("접근토큰을 기다리다 그만둠") from refusal
             pause = min(_POLL_SECONDS, pause if pause > 0.0 else self._wait_seconds)
@@ -116,11 +131,15 @@ class TokenCache:
         """Drop a token that the venue no longer takes, unless it was replaced already."""
         if self._known.token is not None and self._known.token.value == value:
             self._known = _Saved()
-        with self._lock():
-            saved = self._read()
-            if saved.token is not None and saved.token.value == value:
-                log.warning("접근토큰이 만료 전에 무효가 됨")
-                self._write(replace(saved, token=None, renew_at=None))
+        try:
+            with self._lock():
+                saved = self._read()
+                if saved.token is not None and saved.token.value == value:
+                    log.warning("접근토큰이 만료 전에 무효가 됨")
+                    self._write(replace(saved, token=None, renew_at=None))
+        except OSError as error:
+            # What the venue said of the call itself must reach whoever made it.
+            log.warning(_NO_FILE, reason=type(error).__name__)
 
     def close(self) -> None:
         """Let nobody wait any longer for a token."""

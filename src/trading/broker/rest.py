@@ -47,6 +47,8 @@ __all__ = ["Answer", "KisSettings", "Priority", "RestTransport"]
 
 log = get_logger(__name__)
 
+_CLOSED = "보내기 전에 연결을 닫음"
+_NO_FILES = "증권사를 호출할 수 없음: 디스크 공간과 data 폴더의 권한을 확인하십시오"
 _NO_CONNECTION = "증권사에 연결하지 못함: 네트워크와 config/kis.yaml의 주소를 확인하십시오"
 # PROTOCOL 4: the services that hand out keys take one call a second.
 _KEY_LIMIT = 1
@@ -255,7 +257,10 @@ class RestTransport:
                 queued_at=monotonic_seconds(),
             )
             if self._worker is None:
-                self._budget = self._open_budget()
+                try:
+                    self._budget = self._open_budget()
+                except OSError as error:
+                    raise _unsent(priority, f"{_NO_FILES} ({type(error).__name__})") from error
                 self._worker = threading.Thread(target=self._work, name="kis-rest", daemon=True)
                 self._worker.start()
             self._waiting.append(call)
@@ -280,15 +285,17 @@ class RestTransport:
         self._tokens.close()
         if worker is not None and worker is not threading.current_thread():
             worker.join(self._settings.answer_timeout_seconds + 1.0)
-        self._abandon()
+        self._abandon(_CLOSED)
 
-    def _abandon(self) -> None:
+    def _abandon(self, reason: str) -> None:
         with self._condition:
             left, self._waiting = self._waiting, []
+            # Whoever calls next begins anew.
+            self._worker = None
         for call in left:
             # A query that waits for its repetition is running already.
             if call.tries or call.future.set_running_or_notify_cancel():
-                call.future.set_exception(TransientBrokerError("보내기 전에 연결을 닫음"))
+                call.future.set_exception(_unsent(call.priority, reason))
 
     async def ask(
         self,
@@ -350,18 +357,20 @@ class RestTransport:
         )
 
     def _work(self) -> None:
-        assert self._budget is not None
-        self._line = _Line(self._base)
+        trouble = None
         try:
+            self._line = _Line(self._base)
             while (chosen := self._next()) is not None:
                 self._carry(*chosen)
-        except Exception:
-            # The shared files fail: nobody may wait for answers that never come.
+        except Exception as error:
             log.exception("증권사 호출 작업 중단")
-            self._is_closed = True
-            self._abandon()
-        self._line.close()
-        self._budget.close()
+            trouble = type(error).__name__
+        if self._line is not None:
+            self._line.close()
+        self._own_budget.close()
+        if trouble is not None:
+            # The shared files fail: nobody may wait for answers that never come.
+            self._abandon(f"{_NO_FILES} ({trouble})")
 
     def _carry(self, call: _Call, slot: int) -> None:
         if call.tries == 0 and not call.future.set_running_or_notify_cancel():
@@ -432,7 +441,7 @@ class RestTransport:
                 if pause <= 0.0:
                     return slot
                 self._condition.wait(pause)
-        raise TransientBrokerError("보내기 전에 연결을 닫음")
+        raise TransientBrokerError(_CLOSED)
 
     def _requeue(self, call: _Call, fault: "_AgainError") -> None:
         call.tries += 1
@@ -460,7 +469,7 @@ class RestTransport:
         if call.endpoint.name not in _NO_TOKEN:
             begun = monotonic_seconds()
             try:
-                token = self._tokens.token(self._post_oauth)
+                token = self._tokens.token(self._post_oauth, waits=not is_order)
                 if monotonic_seconds() - begun > self._settings.window_seconds / 2:
                     # Everybody who waited for the token would send at once.
                     slot = self._wait_for_slot(call.endpoint)
@@ -655,6 +664,11 @@ class _Line:
     def close(self) -> None:
         """Close the connection."""
         self._pool.close()
+
+
+def _unsent(priority: Priority, reason: str) -> BrokerError:
+    """Return the error of a call that did not leave: of an order that is a definite answer."""
+    return OrderNotSentError(reason) if priority.is_order else TransientBrokerError(reason)
 
 
 def _seconds(retry_after: str) -> float:

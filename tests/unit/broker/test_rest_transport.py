@@ -22,6 +22,7 @@ from trading.errors import (
     AuthenticationError,
     BrokerError,
     ConfigError,
+    OrderNotSentError,
     OrderRejectedError,
     OrderUnknownError,
     TransientBrokerError,
@@ -518,6 +519,21 @@ def test_no_token_no_order(start):
     assert server.count("order-cash") == 0
 
 
+def test_an_order_does_not_wait_a_minute_for_a_token(start):
+    """It is given back at once, to be looked at again before it leaves; a query waits."""
+    transport, server, _ = start(
+        lambda path, fields, headers: (403, TOO_SOON, {}), token_wait_seconds=60.0
+    )
+
+    with pytest.raises(OrderNotSentError, match="접근토큰"):
+        order(transport).result(2)
+    asked = quote(transport)
+
+    with pytest.raises(TimeoutError):
+        asked.result(0.1)
+    assert server.count("order-cash") == 0
+
+
 def test_unreadable_token_file_is_replaced(start, tmp_path):
     """A damaged cache costs a new token, nothing more."""
     transport, server, _ = start(in_turn((200, OK, {})))
@@ -642,20 +658,26 @@ def test_closing_ends_a_query_between_two_tries(start):
         future.result(1)
 
 
-def test_a_worker_that_cannot_go_on_leaves_nobody_waiting(start, monkeypatch):
-    """When the shared files fail, every caller is told and later calls are refused."""
-    transport, _, _ = start(in_turn((200, OK, {})))
+@pytest.mark.parametrize("place", ["take", "__init__"])
+def test_a_worker_that_cannot_go_on_leaves_nobody_waiting(start, monkeypatch, place):
+    """While the shared files fail every caller is told that nothing left; then all goes on."""
+    transport, server, _ = start(in_turn((200, OK, {})))
     quote(transport).result(5)
 
     def broken(*words, **more):
         raise OSError("디스크 오류")
 
-    monkeypatch.setattr(rest.RateWindow, "take", broken)
+    with monkeypatch.context() as failing:
+        failing.setattr(rest.RateWindow, "take", broken)
+        with pytest.raises(TransientBrokerError, match="공간"):
+            quote(transport).result(5)
+        failing.setattr(rest.RateWindow, place, broken)
+        with pytest.raises(OrderNotSentError, match="공간"):
+            order(transport).result(5)
 
-    with pytest.raises(TransientBrokerError):
-        quote(transport).result(5)
-    with pytest.raises(BrokerError):
-        quote(transport)
+    assert server.count("order-cash") == 0
+    assert order(transport).result(5).body == OK
+    assert server.count("order-cash") == 1
 
 
 def test_closing_waits_for_nobody(start):

@@ -147,6 +147,24 @@ def test_a_token_that_cannot_be_renewed_is_used_to_its_end(make):
     assert asked == 2
 
 
+def test_a_full_disk_takes_no_token_away(make, monkeypatch):
+    """One in hand is used to its end, and only then it is said that none can be had."""
+    venue = Venue()
+    clock = ManualClock(NOW)
+    cache = make(clock)
+    cache.token(venue.post)
+
+    def full(self, saved):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TokenCache, "_write", full)
+    clock.set(NOW + timedelta(hours=23, minutes=45))
+    assert cache.token(venue.post) == "token-1"
+    cache.forget("token-1")
+    with pytest.raises(TransientBrokerError, match="공간"):
+        make(ManualClock(NOW + timedelta(hours=25))).token(venue.post)
+
+
 @pytest.mark.parametrize("hours", [-30, -2, 2, 30])
 def test_a_wrong_clock_does_not_ask_again_and_again(make, hours):
     """With our clock hours away from the venue's, one token serves until the venue refuses it."""
