@@ -183,8 +183,10 @@ def back_up(
         _record_path(home).parent.mkdir(parents=True, exist_ok=True)
         write_durably(_record_path(home), json.dumps(done.to_json()).encode())
         for old in archives(folder)[: -settings.app.backup.keep]:
-            old.unlink()
-            log.info("오래된 백업 지움", path=str(old))
+            # Where a clock was ahead once, the new name is not the last.
+            if old != done.path:
+                old.unlink()
+                log.info("오래된 백업 지움", path=str(old))
     log.info("백업 완료", path=str(done.path), files=done.files, bytes=done.bytes)
     return done
 
@@ -240,8 +242,9 @@ class _Writer:
             self._venue(path)
         for name in KEPT:
             if name not in ("ledger", "exchange"):
-                self._tree(home.data_dir / name, f"data/{name}")
-        self._tree(home.mlruns_dir, "mlruns")
+                self._tree((home.data_dir / name).resolve(), f"data/{name}")
+        # Where the folder really is: one on another disk is a part of the home.
+        self._tree(home.mlruns_dir.resolve(), "mlruns")
         held = _lake_held(home.data_dir / "lake")
         if with_lake:
             self._lake(home.data_dir / "lake")
@@ -282,7 +285,8 @@ class _Writer:
 
     def _tree(self, source: Path, name: str) -> None:
         """Write a file, or everything under a folder that is neither passing nor hidden."""
-        if source.is_symlink() or _PASSING.search(source.name) or not source.exists():
+        passing = _PASSING.search(PurePosixPath(name).name)
+        if source.is_symlink() or passing or not source.exists():
             return
         if source.is_dir():
             for path in sorted(source.iterdir()):

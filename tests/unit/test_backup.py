@@ -216,6 +216,33 @@ def test_the_oldest_go(lived_in):
     assert (lived_in / "backups" / "trading-mine.zip").exists()
 
 
+def test_the_new_one_stays(lived_in):
+    """Also where a clock that was ahead has left archives of days to come."""
+    configure(lived_in, "app.yaml", "keep: 14", "keep: 1")
+    early = backed_up(lived_in)
+    late = early.rename(early.with_name("trading-29990101T000000000000Z.zip"))
+
+    made = backed_up(lived_in)
+
+    assert backup.archives(lived_in / "backups") == [made, late]
+
+
+def test_folders_on_another_disk_are_held(lived_in, tmp_path):
+    """Models and their registry count where they are, also behind a link."""
+    (lived_in / "mlruns").mkdir(exist_ok=True)
+    (lived_in / "mlruns" / "registered").write_text("1")
+    for folder in (lived_in / "mlruns", lived_in / "data" / "models"):
+        moved = tmp_path / f".disk-{folder.name}"
+        folder.rename(moved)
+        folder.symlink_to(moved)
+
+    with zipfile.ZipFile(backed_up(lived_in)) as file:
+        names = set(file.namelist())
+
+    assert "mlruns/registered" in names
+    assert names >= {name for name in HELD if name.startswith("data/models")}
+
+
 def test_a_damaged_book_makes_no_backup(lived_in):
     """It names the file; the good archives and their record stay."""
     good = backed_up(lived_in)
