@@ -1,6 +1,7 @@
 """Clean rows pass, planted faults are set aside with their reason, and nothing is lost."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -102,6 +103,25 @@ def test_planted_fault_is_set_aside(bars: pd.DataFrame, change: dict[str, object
     assert list(reasons(result).values()) == [reason]
     assert len(result.passed) == len(bars) - 1
     assert result.quarantined["close"].to_pylist() == [bars.loc[at, "close"]]
+
+
+@pytest.mark.parametrize(
+    ("gone", "is_fair"), [(date(2005, 4, 29), True), (date(2009, 6, 1), False)]
+)
+def test_only_the_last_sessions_of_a_name_know_no_limit(
+    bars: pd.DataFrame, gone: date, is_fair: bool
+):
+    """A jump before a delisting is fair; of a name that goes years later it is a fault."""
+    at = row(bars, "IBM", "2005-04-20")
+    bars.loc[at, PRICES] *= 30
+    ended = [
+        replace(item, delisted=gone) if item.symbol == "IBM" else item
+        for item in SOURCE.instruments(Market.US)
+    ]
+
+    result = check(bars, instruments=ended)
+
+    assert (("IBM", "2005-04-20") in reasons(result)) is not is_fair
 
 
 def test_repeated_key_sets_both_aside(bars: pd.DataFrame):

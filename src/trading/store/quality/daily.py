@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -356,13 +357,26 @@ def _in_liquidation(bars: Bars, context: "Context", used: DailySettings) -> Bool
         for action in context.actions
         if action.kind is ActionKind.DELISTING
     }
+    begins: dict[date, int] = {}
     for code, name in enumerate(bars.symbols):
         if (end := ends.get(name)) is None:
             continue
-        last = int(np.searchsorted(bars.days, day_number(end), side="right"))
+        if end not in begins:
+            begins[end] = _sessions_to(end, used.liquidation_sessions, context)
         low, high = np.searchsorted(bars.symbol, [code, code + 1])
-        found[low:high] = bars.session[low:high] >= last - 1 - used.liquidation_sessions
+        found[low:high] = bars.day[low:high] >= begins[end]
     return found
+
+
+def _sessions_to(end: date, sessions: int, context: "Context") -> int:
+    """Return the day, counted from 1970, that lies so many sessions before the last one by ``end``.
+
+    By the calendar: the batch may end years before the name does.
+    """
+    last = max(min(end, context.rules.last), context.rules.first)
+    first = max(last - timedelta(days=2 * sessions + 30), context.rules.first)
+    known = context.calendar.sessions(first, last)
+    return day_number(known[max(len(known) - 1 - sessions, 0)] if known else last)
 
 
 def _debuts(bars: Bars, context: "Context") -> BoolArray:
