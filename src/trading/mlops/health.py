@@ -475,6 +475,9 @@ def silenced(
     for family, model in models.items():
         if has_expired(model.card, sessions, settings):
             found[family] = f"배운 지 {age_of(model.card, sessions):,}거래일이 지나 만료됨"
+        # Of an account begun anew at an earlier date: it would abstain without a word.
+        elif len(sessions) and (seen := model.card.trained_through) > sessions[-1].item():
+            found[family] = f"{sessions[-1]} 뒤의 가격을 본 모델 ({seen}까지 배움)"
         if before is None:
             continue
         if model.fingerprint in before["refused"]:

@@ -415,6 +415,8 @@ def test_age_silences_at_once(home, honest, panel):
 
     assert "만료" in silenced(sessions)["forest"]
     assert silenced(young) == {}
+    # One that has seen what is still to come has no view, and that is told.
+    assert "뒤의 가격" in silenced(sessions[: row_of(panel, "2006-06-01")])["forest"]
 
 
 def test_a_skew_silences_one_session(home, honest, panel):
