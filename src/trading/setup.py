@@ -49,15 +49,17 @@ _HEALTH_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailWish:
-    """Where mail is handed over; the password and the recipients are secrets."""
+    """Where mail is handed over, nowhere with no ``host``; password and recipients are secrets."""
 
-    host: str
+    host: str | None
     port: int = 587
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the keys of ``notify.yaml: mail`` that are wished."""
+        if self.host is None:
+            return {"host": None}
         return {
             "host": self.host,
             "port": self.port,
@@ -160,6 +162,9 @@ def ask(root: Path | None, *, env: Env | None = None, market: Market | None = No
         mail = _ask_mail(settings.notify.mail)
         given |= _ask_secret("SMTP_PASSWORD", secrets, "메일 비밀번호 (없으면 Enter)")
         given |= _ask_secret("TRADING_MAIL_TO", secrets, "받는 주소 (쉼표로 여럿)", is_shown=True)
+    elif host is not None:
+        mail = MailWish(host=None)
+    can_test = mail is not None and mail.host is not None
     return Wish(
         env=env,
         market=market,
@@ -167,7 +172,7 @@ def ask(root: Path | None, *, env: Env | None = None, market: Market | None = No
         mail=mail,
         replaces=True,
         tests_keys=env is not Env.DEMO,
-        tests_mail=mail is not None and _yes("시험 메일을 지금 보낼까요?", default=True),
+        tests_mail=can_test and _yes("시험 메일을 지금 보낼까요?", default=True),
         with_prefect=_yes("예약 실행(Prefect)의 작업 풀과 자동화를 마련할까요?", default=True),
     )
 
@@ -305,6 +310,9 @@ def _set_mail(home: Path, mail: MailWish) -> Step:
     path = home / "config" / "notify.yaml"
     if not _edit(home, path, "mail", mail.settings()):
         return Step(name="mail", text="메일 설정을 그대로 둡니다.")
+    if mail.host is None:
+        text = "메일을 껐습니다: config/notify.yaml의 mail.host를 비웠습니다."
+        return Step(name="mail", text=text, changed=True)
     return Step(
         name="mail", text=f"config/notify.yaml에 메일 서버 {mail.host}:{mail.port}를 적었습니다.",
         changed=True,
