@@ -58,7 +58,6 @@ from trading.live.journal import (
     Evidence,
     Journal,
     RecordedSession,
-    closed_sessions,
     read_session,
 )
 from trading.live.parity import history_hashes
@@ -75,7 +74,7 @@ from trading.monitoring import (
 )
 from trading.ports import Notifier, Record, RecordKind
 from trading.sessions import SessionCalendar
-from trading.settlement import collect, parity, summarize, write_report
+from trading.settlement import capital_before, collect, parity, summarize, write_report
 from trading.store.intake import write_pages
 
 if TYPE_CHECKING:
@@ -620,11 +619,7 @@ def _condition(
         else SessionCalendar(market, context.settings.markets[market], around=context.session)
         for market in Market
     ]
-    earlier = [s for s in closed_sessions(context.ledger) if s < context.session]
-    before = read_session(context.ledger, earlier[-1]).closed if earlier else None
-    began = context.run.starting_cash + sum(cost for _, cost in context.run.positions.values())
-
-    yesterday = before["equity"] if before is not None else began
+    yesterday, began = capital_before(context)
 
     def tell(now: datetime) -> Mapping[str, Any]:
         beat = monitor.beat(OPEN)

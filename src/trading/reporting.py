@@ -167,7 +167,9 @@ class SessionReport:
     """Everything the report of one session shows.
 
     ``equity`` are (session, minor units) at each close, oldest first, ending with this session;
-    its first point is the capital before the first trade. ``benchmark`` are (session, level) of
+    its first point is the capital before the first trade. ``returns`` are the account's own of each
+    later point, in which what was brought or taken counts for nothing; those of ``equity`` when not
+    given. ``benchmark`` are (session, level) of
     the same dates, empty when none was recorded. ``cash_difference`` is ledger cash minus venue
     cash in minor units. ``quality`` and ``parity`` are ``None`` when they were not run; ``labels``
     name what makes the evidence biased or special, by Korean name. ``tables`` are those of
@@ -188,6 +190,7 @@ class SessionReport:
     decisions: Sequence[Decision]
     cash_difference: int
     position_differences: Sequence[str] = ()
+    returns: Sequence[float] | FloatArray | None = None
     benchmark: Sequence[tuple[date, float]] = ()
     benchmark_name: str = ""
     risk: Sequence[RiskLine] = ()
@@ -264,8 +267,10 @@ def daily_message(paths: ReportPaths) -> dict[str, Any]:
 def performance(report: SessionReport) -> dict[str, Any]:
     """Return the figures of the account as JSON values; unknown ones are ``None``."""
     equity = report.equity[-1][1]
-    values = np.array([amount for _, amount in report.equity], dtype=np.float64)
-    previous = report.equity[-2][1] if len(report.equity) > 1 else equity
+    growth = _growth(report)
+    today = float(_returns(report)[-1]) if len(report.equity) > 1 else 0.0
+    # What was brought or taken today is no profit: it was there to earn with.
+    begins = round(equity / (1.0 + today)) if today > -1.0 else report.equity[-2][1]
     return {
         "market": report.market.value,
         "session": report.session.isoformat(),
@@ -275,12 +280,12 @@ def performance(report: SessionReport) -> dict[str, Any]:
         "state": report.state.value,
         "equity": equity,
         "cash": report.cash,
-        "daily_profit": equity - previous,
-        "daily_return": equity / previous - 1.0,
-        "total_return": equity / report.equity[0][1] - 1.0,
-        "gross_exposure": sum(line.value for line in report.positions) / equity,
-        "drawdown": float(measures.drawdown(values)[-1]),
-        "metrics": _metrics(values, report.sessions_per_year),
+        "daily_profit": equity - begins,
+        "daily_return": today,
+        "total_return": float(growth[-1] - 1.0),
+        "gross_exposure": sum(line.value for line in report.positions) / equity if equity else 0.0,
+        "drawdown": float(measures.drawdown(growth)[-1]),
+        "metrics": _metrics(growth, report.sessions_per_year),
         "benchmark": _benchmark(report),
         "equity_curve": [[day.isoformat(), amount] for day, amount in report.equity],
         "positions": [
@@ -370,7 +375,6 @@ def render(report: SessionReport) -> str:
     )
     source = (resources.files("trading") / "_templates" / "report.html.j2").read_text("utf-8")
     filled = [line for line in report.orders if line.filled_quantity]
-    values = np.array([amount for _, amount in report.equity], dtype=np.float64)
     dates = [day for day, _ in report.equity]
     return environment.from_string(source).render(
         report=report,
@@ -390,7 +394,13 @@ def render(report: SessionReport) -> str:
         equity_chart=line_chart(dates, _against_benchmark(report), title="계좌와 기준 지표"),
         drawdown_chart=line_chart(
             dates,
-            [Line(kind="drawdown", values=-100.0 * measures.drawdown(values), is_area=True)],
+            [
+                Line(
+                    kind="drawdown",
+                    values=-100.0 * measures.drawdown(_growth(report)),
+                    is_area=True,
+                )
+            ],
             title="낙폭",
             unit="%",
             is_pinned=True,
@@ -421,6 +431,17 @@ def _side_by_side(tables: Sequence[Table]) -> list[list[Table]]:
 
 def _json(values: Mapping[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _growth(report: SessionReport) -> FloatArray:
+    """Return what one unit of money in the account from the first point on became at each."""
+    return np.concatenate(([1.0], np.cumprod(1.0 + _returns(report))))
+
+
+def _returns(report: SessionReport) -> FloatArray:
+    if report.returns is not None:
+        return np.asarray(report.returns, dtype=np.float64)
+    return measures.returns_of(np.array([amount for _, amount in report.equity], dtype=np.float64))
 
 
 def _metrics(values: FloatArray, periods_per_year: int) -> dict[str, float | int | None]:
@@ -462,8 +483,7 @@ def _benchmark(report: SessionReport) -> dict[str, Any] | None:
 def _against_benchmark(report: SessionReport) -> list[Line]:
     """Return both curves with their first common point at 100; no benchmark, no second curve."""
     dates = [day for day, _ in report.equity]
-    values = np.array([amount for _, amount in report.equity], dtype=np.float64)
-    curves = [Line(kind="equity", values=100.0 * values / values[0])]
+    curves = [Line(kind="equity", values=100.0 * _growth(report))]
     if len(report.benchmark) >= 2:
         levels = dict(report.benchmark)
         line = np.array([levels.get(day, np.nan) for day in dates])
@@ -475,7 +495,8 @@ def _against_benchmark(report: SessionReport) -> list[Line]:
 
 
 def _weights(report: SessionReport) -> list[tuple[str, float]]:
-    equity = report.equity[-1][1]
+    # With nothing in the account every share of it is none.
+    equity = report.equity[-1][1] or 1
     held = sorted(report.positions, key=lambda line: (-line.value, line.symbol))
     rows = [(line.name or line.symbol, line.value / equity) for line in held[:20]]
     rest = sum(line.value for line in held[20:])

@@ -3,6 +3,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -221,6 +222,44 @@ def test_performance_adds_up(closes, tmp_path):
     assert figures["metrics"]["sharpe"] is not None
     assert figures["benchmark"]["total_return"] == pytest.approx(report.benchmark[-1][1] - 1)
     assert figures["cash_difference"] == 0
+
+
+def test_money_that_was_brought_is_no_profit(closes):
+    """A deposit makes the account larger, its returns and its risk are those without it."""
+    plain = report_of(closes, sessions=3)
+    (*before, (eve, previous), (day, equity)) = plain.equity
+    deposit = 500_000_000
+    earned = equity / previous - 1
+    richer = round((previous + deposit) * (1 + earned))
+    returns = [b / a - 1 for (_, a), (_, b) in pairwise([*before, (eve, previous)])]
+
+    alone = performance(plain)
+    told = performance(
+        replace(plain, equity=[*before, (eve, previous), (day, richer)], returns=[*returns, earned])
+    )
+
+    assert told["daily_profit"] == richer - previous - deposit
+    for name in ("daily_return", "total_return", "drawdown"):
+        assert told[name] == pytest.approx(alone[name]), name
+    assert told["metrics"] == pytest.approx(alone["metrics"])
+
+
+def test_an_empty_account_has_a_report(closes):
+    """With nothing in it nothing was earned and nothing is invested."""
+    plain = report_of(closes, sessions=3)
+    days = [day for day, _ in plain.equity]
+
+    empty = replace(
+        plain, equity=[(day, 0) for day in days], returns=[0.0] * 3, cash=0, positions=(), orders=()
+    )
+    figures = performance(empty)
+
+    assert (figures["daily_profit"], figures["total_return"], figures["gross_exposure"]) == (
+        0,
+        0,
+        0,
+    )
+    assert "현금" in render(empty)
 
 
 def test_few_sessions_claim_nothing_annual(closes):
