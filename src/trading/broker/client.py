@@ -25,10 +25,12 @@ from trading.domain.instrument import Instrument, Market
 from trading.domain.market import Quote, Tick
 from trading.domain.order import Order, OrderAck, OrderIntent, VenueOrder
 from trading.errors import (
+    AuthenticationError,
     BrokerError,
     OrderNotSentError,
     OrderUnknownError,
     SchemaError,
+    TradingError,
     TransientBrokerError,
     UsageError,
 )
@@ -329,12 +331,20 @@ class KisClient:
         """Ask for the prices of symbols without a stream; returns how many had traded.
 
         ``symbols`` are some of those subscribed, all when not given. The volume of such a tick
-        is what was traded since the last poll.
+        is what was traded since the last poll. What is wrong with one symbol is raised once all
+        others were asked for: their stops follow these prices.
         """
         count = 0
+        trouble: TradingError | None = None
         for symbol in list(self._polled) if symbols is None else symbols:
             before = self._polled.get(symbol, -1)
-            quote = await self._calls.quote(symbol)
+            try:
+                quote = await self._calls.quote(symbol)
+            except (TransientBrokerError, AuthenticationError):
+                raise
+            except TradingError as error:
+                trouble = trouble or error
+                continue
             self._polled[symbol] = quote.volume
             if before >= 0 and quote.volume > before:
                 tick = Tick(
@@ -349,6 +359,8 @@ class KisClient:
                 count += 1
         for symbol in list(self._polled_books):
             self._stream.push(await self._calls.book(symbol))
+        if trouble is not None:
+            raise trouble
         return count
 
     async def watch_books(self, symbols: Sequence[str]) -> None:

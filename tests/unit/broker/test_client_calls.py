@@ -1,6 +1,7 @@
 """Calls of both markets against scripted answers in KIS shapes: paging, gaps, degradations."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -43,6 +44,7 @@ from trading.wire import (
     overseas_account,
     overseas_bars,
     overseas_lists,
+    overseas_quotes,
 )
 from trading.wire.domestic_index import IndexBar
 from trading.wire.domestic_keys import whole_row
@@ -307,6 +309,24 @@ async def test_paper_lacks_rankings_and_holidays(start):
     assert client.holidays(NOW.date()) == ()
     assert server.requests == []
     assert not client.polls_prices
+
+
+async def test_one_symbol_that_cannot_be_asked_for_stops_no_other(start):
+    """A holding beyond the universe comes before AAPL in the alphabet; AAPL is polled all the same."""
+    volumes = iter((100, 130))
+
+    def price(fields):
+        quote = replace(QUOTE, symbol="AAPL", price=1_850_000, volume=next(volumes))
+        return overseas_quotes.render_price(quote, APPLE, value=None)
+
+    client, _ = start({"us_price": price}, market=Market.US, profile=Profile.PAPER)
+
+    for _ in range(2):
+        with pytest.raises(UsageError, match="AAA"):
+            await client.poll(["AAA", "AAPL"])
+
+    (tick,) = client.drain()
+    assert (tick.symbol, tick.price, tick.volume) == ("AAPL", 1_850_000, 30)
 
 
 async def test_american_paper_account(start):
