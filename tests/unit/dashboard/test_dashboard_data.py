@@ -90,6 +90,25 @@ def test_missing_and_broken_files_are_told_apart(tmp_path):
     assert not isinstance(told.value, MissingDataError)
 
 
+def test_another_accounts_report_is_not_shown_as_ones_own(empty):
+    """Paper and real traded the same day: the folder holds the last one's report, and says whose."""
+    day = date(2024, 1, 4)
+    ledgers = empty.data_dir / "ledger"
+    ledgers.mkdir(parents=True)
+    for name in ("paper-us.db", "real-us.db"):
+        (ledgers / name).write_bytes(b"x")
+    folder = empty.data_dir / "reports" / "us" / str(day)
+    folder.mkdir(parents=True)
+    (folder / "risk.json").write_text('{"equity": 1}')
+    (folder / f"performance_{day}.json").write_text('{"environment": "real"}')
+
+    paper, real = data.accounts(empty)
+
+    assert data.report(empty, real, day, "risk") == {"equity": 1}
+    with pytest.raises(MissingDataError, match="다른 환경 계좌의 것이 있습니다"):
+        data.report(empty, paper, day, "risk")
+
+
 def test_money_that_was_brought_is_no_gain():
     """Equity doubled by a deposit: the tiles say what the report says, not +100 %."""
     days = [date(2024, 1, day) for day in (2, 3, 4)]
