@@ -34,6 +34,8 @@ from trading.simulation.account import Booking
 
 OPENED = "opened"
 CLOSED = "closed"
+# Where an order may be more than once: a cancel that came to nothing gives it back.
+_REPEATED = (OrderStatus.PENDING_CANCEL, OrderStatus.ACCEPTED)
 # Why a session begins in REDUCING: a guard could not prove that it works.
 DRILL_FAILED = "DRILL_FAILED"
 # Why a state changed that the operator, and no limit, asked for.
@@ -174,7 +176,10 @@ class Journal:
     def moved(self, intent_id: str, status: OrderStatus, reason: str = "") -> None:
         """Write any other change of an order."""
         body = {"intent_id": intent_id, "status": status, "reason": reason}
-        self._write(RecordKind.UPDATE, f"{intent_id}:{status}", body)
+        key, times = f"{intent_id}:{status}", 1
+        while not self._write(RecordKind.UPDATE, key, body) and status in _REPEATED:
+            times += 1
+            key = f"{intent_id}:{status}:{times}"
 
     def denied(self, intent: OrderIntent, code: GuardCode) -> None:
         """Write an order that a guard kept back."""
@@ -625,7 +630,7 @@ def _listed_from(body: Mapping[str, Any]) -> VenueOrder:
 
 def _updated(order: Order, body: Mapping[str, Any]) -> Order:
     status = OrderStatus(body["status"])
-    if status is OrderStatus.ACCEPTED:
+    if status is OrderStatus.ACCEPTED and "venue_order_id" in body:
         ack = OrderAck(
             venue_order_id=body["venue_order_id"],
             branch=body["branch"],

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 from small_venue import Day, Steps, Told
@@ -314,6 +315,24 @@ async def test_a_cancel_that_is_refused_is_said(day):
     answer = day.standing.cancel_all.answer
     assert len(answer.failed) == min(3, day.count)
     assert len(answer.canceled) == day.count - len(answer.failed)
+
+
+async def test_a_cancel_that_came_to_nothing_is_not_sent_by_a_restart(day):
+    """The venue would not cancel, the operator resumed: over a restart the orders work on, too."""
+    day.supervision = replace(day.supervision, absence_listings=9)
+    day.venue.cancel_fate = ["refused"] * 100
+    day.plan(35, lambda: day.say(HALTED))
+    day.plan(65, lambda: day.say(ACTIVE))
+    day.plan(95, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        await day.run()
+    tried = list(day.venue.canceled)
+    assert len(set(tried)) == day.count
+
+    await day.run()
+
+    assert day.venue.canceled == tried
+    assert set(day.statuses().values()) == {"expired"}
 
 
 async def test_a_full_disk_keeps_the_halt(day, monkeypatch):
