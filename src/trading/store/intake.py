@@ -192,7 +192,8 @@ class Intake:
 
         brought = Brought()
         offered = self._source.kinds(self._market)
-        asked = set(kinds) - {"actions"}
+        named = set(kinds)
+        asked = named - {"actions"}
         brought.unavailable = sorted(asked - offered)
         if symbols is not None:
             listed = {one.symbol for one in self._source.instruments(self._market)}
@@ -206,9 +207,10 @@ class Intake:
         ]
         self._inferred.clear()
         self.journal.sweep(known - _SPOOLED_FOR)
-        days = [chunk.span[0] for chunk in chunks if chunk.kind == "daily"]
-        actions = self._source.actions(self._market, min(days, default=known), known)
-        self._lake.upsert_actions(self._market, actions)
+        if named & {"daily", "actions"}:
+            # Of all days: that a name is gone is known weeks after its last bar.
+            actions = self._source.actions(self._market, wanted[0], known)
+            self._lake.upsert_actions(self._market, actions)
 
         total, done = sum(len(chunk.lacking) for chunk in chunks), 0
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from trading.config import resolve_root
-from trading.domain.actions import ActionKind
+from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
 from trading.errors import AuthenticationError, TransientBrokerError
@@ -157,6 +157,26 @@ def test_symbols_one_by_one_make_the_same_lake(tmp_path):
     assert whole == {(s, y) for s in ("AAPL", "GOOG", "IBM", "MSFT") for y in (2004, 2005)}
     lakes = [Lake(tmp_path / name / "lake") for name in ("a", "b")]
     assert lakes[0].fingerprint(Market.US) == lakes[1].fingerprint(Market.US)
+
+
+def test_an_action_that_is_known_late_is_kept(tmp_path, monkeypatch):
+    """An archive tells of a delisting weeks after it: bars that came before do not hide it."""
+    source = Watched()
+    intake = intake_of(tmp_path, source)
+    intake.bring(("daily",), (FIRST, date(2005, 2, 25)), known=date(2005, 2, 28))
+    gone = CorporateAction(
+        symbol="GOOG", ex_date=date(2005, 2, 16), kind=ActionKind.DELISTING, amount=1
+    )
+    known = [gone, *SOURCE.actions(Market.US, FIRST, LAST)]
+    monkeypatch.setattr(
+        source,
+        "actions",
+        lambda market, first, last: [one for one in known if first <= one.ex_date <= last],
+    )
+
+    intake.bring(("daily",), (FIRST, LAST), known=date(2005, 3, 14))
+
+    assert gone in Lake(tmp_path / "lake").actions(Market.US, FIRST, LAST)
 
 
 def test_damaged_actions_come_back_with_their_bars(tmp_path):
