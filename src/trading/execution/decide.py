@@ -134,7 +134,8 @@ class RiskState:
     ``peak`` is the highest equity since the last reset, ``cooldown`` the sessions a drawdown
     still keeps the account in ``REDUCING``, ``cooling`` the sessions each symbol that was sold
     by an exit rule may not be bought again, ``expired`` the symbols that have been held as long
-    as they may, ``exposure`` the factor on all weights of the last decision.
+    as they may, ``exposure`` the factor on all weights of the last decision. ``outside`` is what
+    the holdings are worth that no view knows: the peak counts them, the equity of a plan does not.
     """
 
     peak: int
@@ -143,6 +144,7 @@ class RiskState:
     cooling: tuple[tuple[str, int], ...] = ()
     expired: tuple[str, ...] = ()
     exposure: float = 1.0
+    outside: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -408,7 +410,12 @@ def plan_of(view: View, portfolio: Portfolio, policy: Policy, risk: RiskState) -
     cooling = {symbol for symbol, sessions in risk.cooling if sessions > 0}
     cool = np.array([s in cooling for s in view.symbols], dtype=np.bool_)
     expired = np.array([s in risk.expired for s in view.symbols], dtype=np.bool_)
-    account = Account(portfolio.cash, risk.peak, risk.exposure, _STATES[risk.state])
+    peak = risk.peak
+    if risk.outside:
+        # The plan is as far below its own peak as the whole account is below the account's.
+        inside = portfolio.cash + int((quantity * morning.reference).sum())
+        peak = peak * inside // (inside + risk.outside)
+    account = Account(portfolio.cash, peak, risk.exposure, _STATES[risk.state])
     rules, numbers = policy.rules(view.agents), policy.numbers
     ladder = policy.risk.exposure.ladder
     method = policy.allocation.sizing.method.optimized

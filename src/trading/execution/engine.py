@@ -420,7 +420,7 @@ class TradingEngine:
             "terms": {s: asdict(terms) for s, terms in self._terms.items()},
             "ages": dict(self._ages),
             "attributed": dict(self.attributed),
-            "last_price": {s: self.last_price[s] for s in self.account.positions},
+            "last_price": {s: self._known_price(s) for s in self.account.positions},
             "operator": str(self._operator),
         }
 
@@ -457,7 +457,7 @@ class TradingEngine:
             else:
                 self.account.adjust(cash=one.amount)
         self.last_price = {
-            symbol: event.reference.get(symbol) or self.last_price[symbol]
+            symbol: event.reference.get(symbol) or self._known_price(symbol)
             for symbol in self.account.positions
         } | {symbol: price for symbol, price in event.reference.items() if price > 0}
         equity, peak = self.equity(), self.risk.peak
@@ -482,6 +482,11 @@ class TradingEngine:
             cooling=tuple(sorted(self._cooling.items())),
             expired=tuple(s for s, age in sorted(self._ages.items()) if self._is_over(s, age)),
             exposure=self.risk.exposure,
+            outside=sum(
+                held.quantity * self.last_price[symbol]
+                for symbol, held in self.account.positions.items()
+                if not event.reference.get(symbol)
+            ),
         )
         self._session = _Session(event.session, event.open_ts, event.close_ts, equity)
         self._view = None
@@ -498,6 +503,14 @@ class TradingEngine:
         self._kept_back.clear()
         self.decisions.clear()
         self.booked.clear()
+
+    def _known_price(self, symbol: str) -> int:
+        """Return the last price of a holding, or what was paid where no price was ever told.
+
+        An account that is taken over may hold what no record knows.
+        """
+        held = self.account.positions[symbol]
+        return self.last_price.get(symbol, held.cost // held.quantity)
 
     def _worth(self, event: SessionStart) -> int:
         """Return what the operator's adjustments bring, or take, at this morning's prices."""
@@ -889,7 +902,11 @@ class TradingEngine:
         peers = {s for s, i in known.items() if int(sectors[i]) == sector}
         return Exposure(
             price=int(reference[column]),
-            equity=decision.equity if decision is not None else self._session.equity,
+            equity=(
+                decision.equity + self.risk.outside
+                if decision is not None
+                else self._session.equity
+            ),
             name=name,
             sector=sum(value[s] for s in value if s in peers) if sector >= 0 else None,
             gross=sum(value.values()),

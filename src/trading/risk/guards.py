@@ -84,6 +84,7 @@ class Law:
 class Exposure:
     """What a purchase would add to, at the prices and the equity that the decision went by.
 
+    What is held beyond the decision's view counts on both sides, in ``gross`` and in ``equity``.
     ``price`` is that price of the instrument; ``name``, ``sector`` and ``gross`` are the values
     of holdings and open orders in minor units, open sales counted as sold except in ``name``, and
     purchases of today below the reference price at their limit; ``sector`` is ``None`` where no

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 from trading.backtest.runner import daily_instants, fees_of, session_start
+from trading.domain.account import Position
 from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.decision import TradingState, Verdict
 from trading.domain.market import Tick
@@ -351,6 +352,27 @@ def test_what_the_operator_brings_or_takes_is_no_drawdown(desk, brought, peak, s
     assert d.engine.risk.state is state
     drawdown = 1.0 - (d.engine.equity() / d.engine.risk.peak)
     assert drawdown == pytest.approx(0.2 if state is TradingState.REDUCING else 0.0, abs=1e-8)
+
+
+@pytest.mark.parametrize(("drawdown", "exposure"), [(0, 1.0), (8, 0.75)])
+def test_a_holding_that_no_record_knows(desk, drawdown, exposure):
+    """Half of an account that was taken over is beyond the universe: the other half trades as alone.
+
+    It counts at what was paid for it.
+    """
+    alone, d = desk(), desk()
+    d.engine.account.positions["XYZ"] = Position(symbol="XYZ", quantity=100, cost=CASH)
+    for one, whole in ((alone, CASH), (d, 2 * CASH)):
+        one.engine.risk = replace(one.engine.risk, peak=whole * 100 // (100 - drawdown))
+    assert d.engine.snapshot()["last_price"] == {"XYZ": CASH // 100}
+
+    for one in (alone, d):
+        one.engine.handle(one.start)
+    intents = [one.decide() for one in (alone, d)]
+
+    assert d.engine.equity() == 2 * CASH
+    assert [one.engine.decisions[-1].exposure for one in (alone, d)] == [exposure] * 2
+    assert intents[0] == intents[1]
 
 
 def test_the_operators_word_stays(desk):
