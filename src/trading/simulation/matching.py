@@ -184,12 +184,6 @@ class Matcher:
                 executions.append(execution)
         return executions
 
-    def expire(self) -> list[str]:
-        """End every working order of the session; return their ids in arrival order."""
-        expired = list(self._orders)
-        self._orders.clear()
-        return expired
-
     def open_orders(self) -> list[WorkingOrder]:
         """Return the working orders in arrival order."""
         return list(self._orders.values())
