@@ -63,6 +63,8 @@ _MOST_FAILURES = 20
 _TRIES = 2
 # What was fetched for a chunk and not gone on with for so long is fetched again.
 _SPOOLED_FOR = timedelta(days=30)
+# A series without a level for so long has ended; of another the last levels may come late.
+_GOES_ON = timedelta(days=14)
 _NEVER: Span = date.max, date.max
 
 
@@ -523,6 +525,24 @@ class Intake:
         }
         return sorted(thin | none)
 
+    def _late(self, chunk: _Chunk) -> list[date]:
+        """Return the last sessions of which an index that goes on has no level yet."""
+        if chunk.kind != "index":
+            return []
+        first, end = chunk.days
+        begin = end - _GOES_ON
+        rows = self._lake.index(self._market, begin, end)
+        newest = rows.groupby("name", observed=True)["session"].max()
+        since = min((schema.day(at) for at in newest), default=end)
+        try:
+            late = [day for day in self._calendar.sessions(max(first, begin), end) if day > since]
+        except ConfigError:
+            # Of days before the market's law is stated nothing new comes.
+            return []
+        if late:
+            log.info("아직 없는 지수", first=str(late[0]), last=str(late[-1]))
+        return late
+
     # --- keeping -------------------------------------------------------------------------
 
     def _keep(
@@ -567,7 +587,7 @@ class Intake:
                 last=str(absent[-1]),
             )
         brought.missing += absent
-        self.journal.add(kind, done, absent)
+        self.journal.add(kind, done, [*absent, *self._late(chunk)])
         if chunk.morning is not None:
             # From the session before, so that the mornings join into one span.
             self.journal.add("actions", dict.fromkeys(done, (chunk.span[1], chunk.morning)))

@@ -44,7 +44,7 @@ class Watched(EmbeddedSource):
         if error is not None:
             raise error
         table = super().table(kind, market, symbols, first, last)
-        if kind != "daily" or not self.holes:
+        if kind not in ("daily", "index") or not self.holes:
             return table
         days = table["session"].to_pylist()
         return table.filter([day not in self.holes for day in days])
@@ -324,6 +324,27 @@ def test_a_missing_session_is_named_and_asked_for_again(tmp_path):
     assert second.missing == []
     kept = Lake(tmp_path / "lake").daily(Market.US, None, *span)
     assert len(kept) == len(SOURCE.daily(Market.US, None, *span))
+
+
+def test_an_index_that_comes_late_is_asked_for_again(tmp_path):
+    """Its last session is no hole for ever; of an index that has ended nothing is waited for."""
+    span = date(2004, 11, 1), date(2005, 3, 11)
+    source = Watched()
+    source.holes = {date(2005, 3, 10), span[1]}
+    intake = intake_of(tmp_path, source)
+    intake.bring(("index",), span, known=span[1])
+    source.asked.clear()
+    source.holes = set()
+
+    intake.bring(("index",), span, known=span[1])
+    source.holes = set(CALENDAR.sessions(date(2005, 3, 14), date(2005, 4, 29)))
+    ended = span[0], date(2005, 4, 29)
+    intake.bring(("index",), ended, known=ended[1])
+
+    assert [call[2:] for call in source.asked] == [
+        (date(2005, 3, 10), span[1]), (date(2005, 3, 12), ended[1]),
+    ]  # fmt: skip
+    assert intake.journal.missing("index", ["*"], ended) == {}
 
 
 def test_what_was_damaged_is_brought_again(tmp_path):
