@@ -262,7 +262,8 @@ class TradingAccount:
         order.tax += booking.tax
         order.realized += booking.realized
         due = self._unsettled.setdefault(settles.isoformat(), [0, 0])
-        due[order.side is Side.SELL] += abs(self.book.cash - before)
+        # A sale of next to nothing may cost more than it brings: then it brings less than zero.
+        due[order.side is Side.SELL] -= order.side.sign * (self.book.cash - before)
 
     def begin_session(self, session: date) -> None:
         """Forget yesterday's orders and settle what is due."""
