@@ -90,7 +90,6 @@ class Trace:
     when the books were opened, ``data_through`` the last session in the lake before this one.
     """
 
-    env: str
     market: Market
     session: date
     previous: date
@@ -134,7 +133,6 @@ def read_trace(installation: Installation, env: str, market: Market, session: da
     opens, closes = calendar.open_close(session)
     previous = calendar.previous(session)
     trace = Trace(
-        env=env,
         market=market,
         session=session,
         previous=previous,
