@@ -285,10 +285,10 @@ def _reading(home: "Home", account: Account) -> Iterator["SqliteLedger"]:
 
 @contextlib.contextmanager
 def _told(home: "Home", account: Account) -> Iterator[None]:
-    """Say in Korean that a ledger cannot be read, whatever SQLite says of it."""
+    """Say in Korean that a ledger cannot be read, whatever SQLite or a row of it says."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, json.JSONDecodeError) as error:
         path = bootstrap.ledger_path(home, account.env, account.market)
         raise DataError(
             f"장부를 읽지 못했습니다: {path} ({error}). 곧 다시 봅니다. 이어지면 trading check 로 살펴보십시오."

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from trading.errors import TradingError, UsageError
+from trading.errors import UsageError
 
 if TYPE_CHECKING:
     from trading.bootstrap import Installation
@@ -47,8 +47,8 @@ def prepare(installation: "Installation", port: int) -> None:
     from trading.dashboard import app, data
 
     for account in data.accounts(installation.home):
-        # A calendar takes seconds as well. What cannot be read is said by the pages.
-        with contextlib.suppress(TradingError):
+        # A calendar takes seconds as well. What goes wrong is said by the pages, and logged there.
+        with contextlib.suppress(Exception):
             data.account_now(installation.home, account)
     for name, *_ in app.PAGES:
         import_module(f"trading.dashboard.{name}")

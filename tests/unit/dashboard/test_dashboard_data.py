@@ -2,19 +2,21 @@
 
 import contextlib
 import json
+import socket
 import sqlite3
 from datetime import UTC, date, datetime
 
 import pytest
 
-from trading import config
-from trading.dashboard import data, frame
+from trading import bootstrap, config
+from trading.dashboard import data, frame, server
 from trading.dashboard.data import Account, Story
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.errors import DataError, MissingDataError
 from trading.live.control import Standing
 from trading.overview import AccountNow
+from trading.ports import Record, RecordKind
 
 US = Account(env="demo", market=Market.US)
 
@@ -65,6 +67,29 @@ def test_a_ledger_without_tables_is_said(empty):
     for read in (data.story, data.orders, data.account_now):
         with pytest.raises(DataError, match=r"장부를 읽지 못했습니다: .*demo-us\.db"):
             read(empty, US)
+
+
+def test_a_damaged_row_of_a_ledger_is_said_and_stops_nobody(empty):
+    """The pages say which ledger; the server starts, so that there are pages to say it."""
+    book = bootstrap.open_ledger(empty, "demo", Market.US)
+    book.append(
+        Record(
+            kind=RecordKind.SESSION, key="2024-01-02:opened", session=date(2024, 1, 2),
+            ts=datetime(2024, 1, 2, tzinfo=UTC), body={},
+        )
+    )  # fmt: skip
+    book.close()
+    path = empty.data_dir / "ledger" / "demo-us.db"
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TRIGGER journal_no_update")
+        db.execute("UPDATE journal SET body = '{'")
+
+    with pytest.raises(DataError, match=r"장부를 읽지 못했습니다: .*demo-us\.db"):
+        data.account_now(empty, US)
+    with socket.socket() as probe:
+        probe.bind((server.HOST, 0))
+        port = probe.getsockname()[1]
+    server.prepare(bootstrap.open_home(empty.root, console=False), port)
 
 
 def test_a_file_is_read_again_when_it_changes(tmp_path):
