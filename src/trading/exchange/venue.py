@@ -609,6 +609,13 @@ class Venue:
         state = self._journal.get("venue", "state")
         for fact in self._journal.read("account"):
             self._accounts[fact.key] = TradingAccount.from_body(fact.key, self.market, fact.body)
+        held = {symbol for one in self.accounts for symbol in one.book.positions}
+        missing = sorted(held - self.instruments.keys())
+        if missing:
+            raise UsageError(
+                f"계좌에 있는 종목이 이 기록에 없어 이어 갈 수 없음: {', '.join(missing)}. "
+                "전과 같은 자료로 띄우거나 다른 이름으로 새로 시작하십시오"
+            )
         if state is None:
             return
         self._next_order = state["next_order"]

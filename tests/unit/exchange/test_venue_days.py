@@ -8,7 +8,7 @@ import pytest
 from venue_bench import HYNIX, NFC, NUMBER, ROSWELL, SAMSUNG, Bench, PublishedBars, refusal
 
 from trading.domain.actions import ActionKind, CorporateAction
-from trading.domain.instrument import Exchange, Market
+from trading.domain.instrument import Exchange, Instrument, Market
 from trading.domain.order import OrderType, Side
 from trading.errors import UsageError
 from trading.exchange.accounts import Reservation, ReservedState
@@ -364,3 +364,21 @@ def test_us_reservations_follow_the_us_day(bench):
     assert closed is Reason.RESERVATION_HOURS
     [order] = us.account.orders.values()
     assert (order.symbol, order.filled_quantity) == ("MSFT", 3)
+
+
+def test_a_record_without_what_is_held_is_refused(bench):
+    """Another set of data under the same name: a balance that cannot name a share would be a lie."""
+
+    class WithoutHynix(PublishedBars):
+        def instruments(self, market: Market) -> list[Instrument]:
+            """Return the others."""
+            return [one for one in super().instruments(market) if one.symbol != HYNIX]
+
+    krx = bench(date(2025, 9, 10))
+    krx.order(BUY, HYNIX, 1, 310_000)
+    krx.at(9)
+    krx.journal.close()
+    krx._source = WithoutHynix()
+
+    with pytest.raises(UsageError, match=rf"{HYNIX}.*같은 자료로"):
+        krx.start()
