@@ -34,9 +34,17 @@ def tables(body: Mapping[str, Any]) -> list[Table]:
         _limit_table(body),
         _tail_table(body),
         _test_table(
-            "예측의 검정: 오늘 비중을 지난 기록에 댄 것", body["backtests"], body["method"]
+            "예측의 검정: 오늘 비중을 지난 기록에 댄 것",
+            body["backtests"],
+            body["method"],
+            nothing=_nothing_to_measure(body),
         ),
-        _test_table("예측의 검정: 계좌의 실제 수익률", body["account"], body["method"]),
+        _test_table(
+            "예측의 검정: 계좌의 실제 수익률",
+            body["account"],
+            body["method"],
+            nothing="수익률이 아직 없습니다: 다음 세션부터 셉니다.",
+        ),
         _exposure_table(body),
         _name_table(body),
         _sector_table(body),
@@ -81,9 +89,7 @@ def _tail_table(body: Mapping[str, Any]) -> Table:
     found = body["var"]
     title = "손실 전망: 오늘 비중을 지난 수익률에 댄 것"
     if found is None:
-        held = any(one["held"] for one in body["names"])
-        said = "보유 종목의 수익률 기록이 모자랍니다." if held else "보유 종목이 없습니다."
-        return Table(title=title, notes=(said,))
+        return Table(title=title, notes=(_nothing_to_measure(body),))
     levels = sorted({one["level"] for one in found["rows"]})
     heads = ["방법", "거래일 뒤"]
     by_method: dict[tuple[str, int], list[str]] = {}
@@ -107,6 +113,11 @@ def _tail_table(body: Mapping[str, Any]) -> Table:
             *_short_histories(body, found["sessions"]),
         ),
     )
+
+
+def _nothing_to_measure(body: Mapping[str, Any]) -> str:
+    held = any(one["held"] for one in body["names"])
+    return "보유 종목의 수익률 기록이 모자랍니다." if held else "보유 종목이 없습니다."
 
 
 def _short_histories(body: Mapping[str, Any], sessions: int) -> tuple[str, ...]:
@@ -149,9 +160,9 @@ def _exposure_table(body: Mapping[str, Any]) -> Table:
     )
 
 
-def _test_table(title: str, found: Mapping[str, Any], method: str | None) -> Table:
+def _test_table(title: str, found: Mapping[str, Any], method: str | None, *, nothing: str) -> Table:
     if not found["sessions"]:
-        return Table(title=title, notes=("보유 종목이 없습니다.",))
+        return Table(title=title, notes=(nothing,))
     if not found["rows"]:
         return Table(
             title=title,

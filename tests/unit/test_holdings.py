@@ -555,6 +555,17 @@ def test_tables_without_holdings(body):
     assert "보유 종목 없음" in risk_tables.headline(body)
 
 
+def test_why_nothing_is_tested(body):
+    """Holdings without a record, and an account that has earned nothing yet, are no empty account."""
+    nothing = {"sessions": 0, "needed": 500, "rows": [], "listed": None}
+    body |= {"backtests": nothing, "account": nothing}
+
+    _, _, of_weights, of_account, *_ = risk_tables.tables(body)
+
+    assert of_weights.notes == ("보유 종목의 수익률 기록이 모자랍니다.",)
+    assert of_account.notes == ("수익률이 아직 없습니다: 다음 세션부터 셉니다.",)
+
+
 def test_a_decision_that_does_not_come_again(body):
     """Where today's data no longer lead to the decision, its wishes and causes are unknown."""
     body["exposure"] = {"exposure": 0.85, "cause": None}
