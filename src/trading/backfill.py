@@ -12,7 +12,6 @@ from trading import bootstrap
 from trading.bootstrap import Installation
 from trading.clock import WallClock, monotonic_seconds
 from trading.domain.instrument import Market
-from trading.domain.rules import MarketRules
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import MissingDataError, UsageError
 from trading.ports import BulkSource
@@ -60,7 +59,7 @@ def backfill(
     rules, calendar = bootstrap.rules_and_calendar(installation.settings, market)
     for kind in request.kinds or ():
         schema.kind_named(kind)
-    with _opened(installation, request, market, rules, calendar) as (source, terms):
+    with _opened(installation, request, market) as (source, terms):
         first, last, known = _range(installation, request, source, market, calendar)
         kinds = set(
             request.kinds or source.kinds(market) - (_ON_DEMAND if _is_kis(request) else set())
@@ -141,11 +140,7 @@ def _is_kis(request: Request) -> bool:
 
 @contextlib.contextmanager
 def _opened(
-    installation: Installation,
-    request: Request,
-    market: Market,
-    rules: MarketRules,
-    calendar: SessionCalendar,
+    installation: Installation, request: Request, market: Market
 ) -> Iterator[tuple[BulkSource, Terms]]:
     if _is_kis(request):
         if request.dataset is not None:

@@ -486,13 +486,15 @@ def open_demo_day(installation: Installation, run: Run) -> DayContext:
 
 def _current_demo_run(installation: Installation, market: Market) -> Run:
     """Return the run of a scheduled demo day: each one trades the next recorded session."""
-    ledger = open_ledger(installation.home, Env.DEMO, market)
-    try:
-        latest = Run.latest(ledger)
-        if latest is not None and len(latest.settled(ledger)) < latest.sessions:
-            return latest
-    finally:
-        ledger.close()
+    # A market without a record leaves no empty ledger behind.
+    if ledger_path(installation.home, Env.DEMO, market).exists():
+        ledger = open_ledger(installation.home, Env.DEMO, market)
+        try:
+            latest = Run.latest(ledger)
+            if latest is not None and len(latest.settled(ledger)) < latest.sessions:
+                return latest
+        finally:
+            ledger.close()
     request = DemoRequest()
     source = open_source(installation)
     first = _first_session(installation, source, market, None)

@@ -262,7 +262,8 @@ def run(
     if as_json:
         print_json(result)
     else:
-        typer.echo(f"{result['session']} 세션을 마쳤습니다. 주문 {result['orders']}건.")
+        typer.echo(demo_runs.day_text(result))
+    raise typer.Exit(EXIT_FINDING if demo_runs.has_riddles(result) else 0)
 
 
 @app.command(help="끝난 세션을 저장소에서 다시 계산해 그대로인지 견줍니다.")

@@ -62,6 +62,27 @@ def run_today(home: Home, market: Market, *, with_prefect: bool) -> dict[str, An
         bootstrap.close_day(context.key)
 
 
+def has_riddles(result: Mapping[str, Any]) -> bool:
+    """Whether a day left something that nobody can explain: somebody has to look before the next."""
+    return bool(result["cash_difference"] or result["parity_unexplained"])
+
+
+def day_text(result: Mapping[str, Any]) -> str:
+    """Return the figures of one day as a user reads them."""
+    currency = Currency(result["currency"])
+    done = (
+        f"{result['session']} 세션을 마쳤습니다. 주문 {result['orders']:,}건, 체결 {result['fills']:,}건, "
+        f"총자산 {money_text(result['final_equity'], currency)}."
+    )
+    if not has_riddles(result):
+        return done
+    return (
+        f"{done}\n장부와 거래소의 현금 차이 {money_text(result['cash_difference'], currency)}, 설명되지 "
+        f"않는 재계산 차이 {result['parity_unexplained']:,}건: 보고서(trading report)에서 까닭을 보기 전에는 "
+        "다음 날을 시작하지 마십시오."
+    )
+
+
 def run_day(context: DayContext) -> dict[str, Any]:
     """Call the stages of one day in order, without Prefect."""
     summary: dict[str, Any] = {}
