@@ -117,7 +117,7 @@ class Sampler:
             account = account_now(home, self.env, self.market, now=now)
         except MissingDataError:
             account = None
-        except (DataError, sqlite3.Error) as error:
+        except (DataError, OSError, sqlite3.Error) as error:
             account, unread = None, str(error)
         if self._errors is None:
             self._errors = ErrorTail(home.logs_dir)

@@ -13,7 +13,7 @@ from trading.clock import ManualClock
 from trading.domain.instrument import Market
 from trading.home import shipped_config_dir
 from trading.monitoring import CLOSED, Heartbeat
-from trading.watch import contract, run
+from trading.watch import contract, probe, run
 from trading.watch.contract import Duty, owed, send_hourly, todays_session
 from trading.watch.run import Watch
 
@@ -102,3 +102,16 @@ def test_what_followed_the_close_at_once_counts(installation, monkeypatch):
         watch.step()
 
     assert told == [None, None, looks[0]]
+
+
+def test_a_ledger_that_the_disk_refuses_is_said(installation, monkeypatch):
+    """What cannot be looked at ends no watch."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("permission denied")
+
+    monkeypatch.setattr(probe, "account_now", refused)
+
+    sample = probe.Sampler(installation, "paper", Market.KRX).look(OPENS)
+
+    assert sample.account is None and "permission denied" in sample.unread
