@@ -327,6 +327,10 @@ _FINDINGS: Mapping[str, Mapping[str, _Own]] = {
         "MAIL_NO_RECIPIENT": _Own(
             cause="메일을 받을 사람이 없음", action="TRADING_MAIL_TO에 주소를 주십시오"
         ),
+        "MAIL_NO_PASSWORD": _Own(
+            cause="메일 서버에 로그인할 비밀번호가 없음",
+            action="SMTP_PASSWORD를 주십시오. 로그인이 없는 서버면 mail.username을 null로 두십시오",
+        ),
         "STATE_HALTED": _Own(
             cause="운영자의 말로 거래 정지: 누가, 언제, 왜",
             action="trading resume, 또는 정지 파일 data/run/HALT를 지우십시오",

@@ -218,6 +218,20 @@ def test_a_webhook_of_the_environment_is_a_way_out(home, monkeypatch):
     assert (code(without), code(account.mail(installed(home)))) == ("NOTIFY_NONE", "NOTIFY")
 
 
+def test_a_login_without_its_password(home, monkeypatch):
+    """No mail would leave, and nobody would hear of it."""
+    monkeypatch.setenv("TRADING_MAIL_TO", "a@example.com")
+    server = {"mail": {"host": "smtp.example.com", "username": "a@example.com"}}
+
+    without = account.mail(installed(home, notify=server))
+    monkeypatch.setenv("SMTP_PASSWORD", "sixteen letters")
+
+    assert (code(without), code(account.mail(installed(home, notify=server)))) == (
+        "MAIL_NO_PASSWORD",
+        "NOTIFY",
+    )
+
+
 def test_a_calendar_that_ends(home):
     """So many days must be known ahead; an override list of former years is pointed out."""
     sound = installed(home)

@@ -127,6 +127,13 @@ def mail(installation: Installation) -> Finding:
             "MAIL_NO_RECIPIENT", "error", "메일 받는 사람이 없습니다.",
             "환경 변수 TRADING_MAIL_TO에 주소를 넣으십시오.",
         )  # fmt: skip
+    server = settings.mail
+    if server.host is not None and server.username is not None and secrets.smtp_password is None:
+        return finding(
+            "MAIL_NO_PASSWORD", "error", "메일 서버에 로그인할 비밀번호가 없습니다.",
+            "SMTP_PASSWORD를 환경 변수나 .env에 넣거나, 로그인이 없는 서버면 config/notify.yaml의 "
+            "mail.username을 null로 두십시오.",
+        )  # fmt: skip
     return finding("NOTIFY", "ok", "알림 설정이 있습니다.")
 
 
