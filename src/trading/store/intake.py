@@ -472,14 +472,20 @@ class Intake:
             known_on=chunk.morning,
             source=self._source.name,
         )
-        if found and not chunk.again:
+        if found:
             days = [action.ex_date for action in found]
             told = {
-                (action.symbol, action.ex_date)
+                (action.symbol, action.ex_date): action.kind
                 for action in self._lake.actions(self._market, min(days), max(days))
                 if action.inferred
             }
-            found = [action for action in found if (action.symbol, action.ex_date) not in told]
+            found = [
+                action
+                for action in found
+                if (kind := told.get((action.symbol, action.ex_date))) is None
+                # Of another kind it would stand beside the one that is there.
+                or (chunk.again and kind is action.kind)
+            ]
         return found
 
     def _absent(

@@ -507,8 +507,10 @@ def test_an_action_that_was_traded_on_stands(tmp_path):
     on_monday = told(friday, monday)
     source.ratio = 1.9
     on_tuesday = told(monday, tuesday)
+    anew_of_another_kind = told(monday, tuesday, again=True)
     source.ratio = 3.0
     anew = told(monday, tuesday, again=True)
 
     assert on_monday == on_tuesday == [(ActionKind.SPLIT, monday, 2.0)]
+    assert anew_of_another_kind == on_monday
     assert anew == [(ActionKind.SPLIT, monday, 3.0)]
