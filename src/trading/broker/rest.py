@@ -469,7 +469,9 @@ class RestTransport:
         if call.endpoint.name not in _NO_TOKEN:
             begun = monotonic_seconds()
             try:
-                token = self._tokens.token(self._post_oauth, waits=not is_order)
+                # A cancel is welcome late, an order is not.
+                waits = call.priority is not Priority.ORDER
+                token = self._tokens.token(self._post_oauth, waits=waits)
                 if monotonic_seconds() - begun > self._settings.window_seconds / 2:
                     # Everybody who waited for the token would send at once.
                     slot = self._wait_for_slot(call.endpoint)

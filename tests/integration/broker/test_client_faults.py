@@ -227,6 +227,8 @@ async def test_a_dead_token_refuses_an_order_for_good(bench, client, number, var
 
     with pytest.raises(OrderRejectedError):
         await client.submit(intent("AAPL", Side.BUY, 7, LOW))
+    # Whoever asks what became of it waits for the new token; an order would not.
+    assert await client.orders(DAY) == []
     await client.submit(intent("AAPL", Side.BUY, 8, LOW))
 
     assert [order.quantity for order in await client.orders(DAY)] == [8]
