@@ -421,9 +421,13 @@ async def _withdraw(
     if env is Env.DEMO and is_quiet and scope is Scope.OURS:
         # The ledger knows of each order before it leaves, and a demo's exchange ends with its run.
         return Cancellation()
-    known: dict[str, Instrument] = {
-        one.symbol: one for one in Lake(installation.home.data_dir / "lake").instruments(market)
-    }
+    known: dict[str, Instrument] = {}
+    try:
+        lake = Lake(installation.home.data_dir / "lake")
+        known = {one.symbol: one for one in lake.instruments(market)}
+    except DataError as error:
+        # The ledger names the shares of our own orders, and a cancel takes no risk.
+        log.error("종목 정보를 읽지 못함, 장부의 주문만 취소", reason=str(error))
     for order in recorded.orders.values():
         intent = order.intent
         known.setdefault(intent.symbol, Instrument(symbol=intent.symbol, exchange=intent.exchange))

@@ -1,8 +1,10 @@
 """How long a session may be silent before somebody stands in for it, and orders canceled without one."""
 
+import asyncio
 import json
 import os
 import sqlite3
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 
@@ -14,11 +16,12 @@ from trading.config import Env
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.domain.order import Side
-from trading.errors import TransientBrokerError
+from trading.errors import DataError, TransientBrokerError
 from trading.live.control import Cancellation, Scope
 from trading.live.guardian import Silence, heartbeat_mark, is_succeeded, watch
 from trading.live.journal import Journal, read_session
 from trading.live.withdrawal import withdraw
+from trading.store.lake import Lake
 from trading.store.ledger import MemoryLedger
 from trading.supervision import stand_in
 
@@ -276,3 +279,30 @@ def test_a_ledger_that_nobody_can_read_is_told(tmp_path, monkeypatch):
     with sqlite3.connect(home.data_dir / "outbox.db") as db:
         (told,) = db.execute("SELECT body FROM outbox WHERE event = 'risk_event'").fetchall()
     assert "손실을 막지 못합니다" in json.loads(told[0])["message"]
+
+
+async def test_a_damaged_store_keeps_no_cancel_back(traded, embedded_market, tmp_path, monkeypatch):
+    """The ledger names the orders of the dead session; the store of prices is not needed for them."""
+    home = bootstrap.open_home(tmp_path, console=False).home
+    ledger = bootstrap.open_ledger(home, Env.PAPER, Market.US)
+    day = Day(traded, embedded_market, ledger)
+    day.plan(35, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        await day.run()
+    ledger.close()
+
+    def damaged(_lake, _market):
+        raise DataError("자료 파일이 깨짐")
+
+    @asynccontextmanager
+    async def client(*_):
+        yield day.venue, day.venue.clock
+
+    monkeypatch.setattr(Lake, "instruments", damaged)
+    monkeypatch.setattr(bootstrap, "account_client", client)
+    silence = Silence(session=day.start.session, pid=1, phase="open", seconds=181.0)
+
+    found = await asyncio.to_thread(stand_in, tmp_path, Env.PAPER, Market.US, silence)
+
+    assert found is not None
+    assert (len(found.orders.canceled), found.orders.failed) == (day.count, ())
