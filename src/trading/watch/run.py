@@ -297,6 +297,9 @@ class Watch:
         if contract.is_silent(self.installation, beat, now) and present is not None and not is_over:
             # It is there and says nothing: it hangs, or somebody has stopped it.
             yield self._miss(present, Duty.ALIVE, beat.ts)
+            # Of its venue nothing is known while it says nothing.
+            self._progress = (self._progress[0], clock)
+            return
         heard = beat.counters.get("frames", 0) + beat.counters.get("api_succeeded", 0)
         if heard != self._progress[0] or not self._is_open(beat, now):
             self._progress = (heard, clock)
