@@ -429,7 +429,12 @@ async def test_an_order_that_nobody_can_tell_apart_over_a_restart(day):
     assert outcome.differences == ()
     # The money of the two that were adopted is promised, that of the one in doubt is not.
     bought = [i for i in day.decision.intents if i != first]
-    promised = 2 * first.quantity * first.limit + sum(i.quantity * i.limit for i in bought)
+    # A share costs its price and the dearest fee, a unit more for rounding.
+    rate = day.view.morning.buy_fee_ppb
+    promised = sum(
+        i.quantity * (i.limit + i.limit * rate // 1_000_000_000 + 1)
+        for i in (first, first, *bought)
+    )
     assert seen["promised"] == day.cash - promised
 
 
