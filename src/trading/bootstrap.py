@@ -1017,7 +1017,7 @@ def conditions(
     with _read_ledger(home, Env.PAPER, market) as paper, _read_ledger(home, env, market) as real:
         return [
             *found,
-            real_money.paper_sessions(paper, today),
+            real_money.paper_sessions(paper, real, today),
             real_money.walk_forward(
                 research_dir(home) / "walk-forward",
                 policy_of(settings, market, calendar).hash,

@@ -287,7 +287,7 @@ _FINDINGS: Mapping[str, Mapping[str, _Own]] = {
             cause="계좌번호가 숫자 10자리(8-2)가 아님", action="trading setup 을 하십시오"
         ),
         "REAL_PAPER_SESSIONS": _Own(
-            cause="실전 조건: 최근 60일의 모의투자 20세션",
+            cause="실전 조건: 최근 60일의 모의투자와 실전 20세션",
             action="trading run --env paper 를 날마다 하십시오",
         ),
         "REAL_WALK_FORWARD": _Own(

@@ -14,7 +14,7 @@ from trading.execution.orders import FirstSessions
 from trading.live.journal import closed_sessions, read_session
 from trading.ports import Ledger, RecordKind
 
-# What real money asks of paper trading first (DESIGN 4): law, not a setting.
+# What real money asks of paper trading first (DESIGN 4, ADR 22): law, not a setting.
 PAPER_SESSIONS, PAPER_DAYS = 20, 60
 WALK_FORWARD_YEARS = 3
 
@@ -68,33 +68,45 @@ def environment(wanted: str, configured: str) -> Condition:
     )
 
 
-def paper_sessions(ledger: Ledger | None, today: date) -> Condition:
-    """Return whether paper trading has gone long enough with books and parity without a riddle."""
-    clean = stained = 0
-    if ledger is not None:
-        recent = [s for s in closed_sessions(ledger) if s >= today - timedelta(days=PAPER_DAYS)]
-        proven = {
-            record.session
-            for record in ledger.read(RecordKind.PARITY)
-            if record.body["unexplained"] == 0
-        }
-        clean = sum(
-            session in proven and not (read_session(ledger, session).closed or {})["differences"]
-            for session in recent
-        )
-        stained = len(recent) - clean
+def paper_sessions(paper: Ledger | None, real: Ledger | None, today: date) -> Condition:
+    """Return whether trading has gone long enough with books and parity without a riddle.
+
+    Sessions with real money count like those of paper: they show more, and there are none before
+    paper has earned the first. Without them an account that trades would be refused once its
+    rehearsal is 60 days old, and its holdings left without stops.
+    """
+    at_paper, stained_at_paper = _clean_sessions(paper, today)
+    at_real, stained_at_real = _clean_sessions(real, today)
+    clean, stained = at_paper + at_real, stained_at_paper + stained_at_real
     left_out = f", 차이가 남아 세지 않은 세션 {stained}회" if stained else ""
     return Condition(
         code=PAPER,
-        name=f"최근 {PAPER_DAYS}일의 모의투자 세션",
+        name=f"최근 {PAPER_DAYS}일의 모의투자와 실전 세션",
         progress=f"{clean}/{PAPER_SESSIONS}회{left_out}",
         is_met=clean >= PAPER_SESSIONS,
         lacking=(
-            f"최근 {PAPER_DAYS}일 안에 모의투자에서 차이 없이 마친 세션이 {PAPER_SESSIONS}회 있어야 "
-            f"합니다(지금 {clean}회{left_out})."
+            f"최근 {PAPER_DAYS}일 안에 모의투자(실전을 시작한 뒤에는 실전도)에서 차이 없이 마친 세션이 "
+            f"{PAPER_SESSIONS}회 있어야 합니다(지금 {clean}회{left_out})."
         ),
         action="env: paper 로 trading run --env paper 를 거래일마다 돌리십시오.",
     )
+
+
+def _clean_sessions(ledger: Ledger | None, today: date) -> tuple[int, int]:
+    """Return how many recent sessions left nothing open, and how many did."""
+    if ledger is None:
+        return 0, 0
+    recent = [s for s in closed_sessions(ledger) if s >= today - timedelta(days=PAPER_DAYS)]
+    proven = {
+        record.session
+        for record in ledger.read(RecordKind.PARITY)
+        if record.body["unexplained"] == 0
+    }
+    clean = sum(
+        session in proven and not (read_session(ledger, session).closed or {})["differences"]
+        for session in recent
+    )
+    return clean, len(recent) - clean
 
 
 def walk_forward(folder: Path, policy_hash: str, sessions_per_year: int) -> Condition:

@@ -48,12 +48,13 @@ def test_twenty_paper_sessions_of_the_last_sixty_days():
     """Only those count that closed, reconciled and were proven; the progress says how many."""
     days = recent(25)
 
-    none = real_money.paper_sessions(None, TODAY)
-    some = real_money.paper_sessions(ledger_of(days[-7:]), TODAY)
-    enough = real_money.paper_sessions(ledger_of(days[-20:]), TODAY)
-    old = real_money.paper_sessions(ledger_of(days), TODAY + timedelta(days=40))
+    none = real_money.paper_sessions(None, None, TODAY)
+    some = real_money.paper_sessions(ledger_of(days[-7:]), None, TODAY)
+    enough = real_money.paper_sessions(ledger_of(days[-20:]), None, TODAY)
+    old = real_money.paper_sessions(ledger_of(days), None, TODAY + timedelta(days=40))
     stained = real_money.paper_sessions(
         ledger_of(days[-22:], differing=days[-1:], unexplained=days[-2:-1], unproven=days[-3:-2]),
+        None,
         TODAY,
     )
 
@@ -65,6 +66,19 @@ def test_twenty_paper_sessions_of_the_last_sixty_days():
         "19/20회, 차이가 남아 세지 않은 세션 3회", False,
     )  # fmt: skip
     assert "지금 7회" in some.lacking
+
+
+def test_an_account_that_trades_is_not_stopped_by_the_age_of_its_rehearsal():
+    """Clean sessions with real money count; those that left something open do not."""
+    days = recent(30)
+    later = TODAY + timedelta(days=40)
+    since = SessionCalendar(Market.US).sessions(TODAY, later)
+
+    trading = real_money.paper_sessions(ledger_of(days), ledger_of(since), later)
+    stained = real_money.paper_sessions(ledger_of(days), ledger_of(since, unexplained=since), later)
+
+    assert len(since) >= 20 and trading.is_met
+    assert not stained.is_met
 
 
 @pytest.mark.parametrize(
