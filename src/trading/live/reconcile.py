@@ -16,7 +16,7 @@ from trading.domain.order import Fill, Order, OrderAck, VenueOrder
 from trading.simulation.account import Account
 
 _KOREA = ZoneInfo("Asia/Seoul")
-# A subset of more dividends than these under way at once is not looked for.
+# Of how many dividends, the newest, any may be under way; of more than these only all at once.
 _MOST_DIVIDENDS = 12
 
 
@@ -145,7 +145,7 @@ def unexplained(found: Sequence[Difference], actions: Sequence[PendingAction]) -
     """Return the differences that no recorded corporate action explains.
 
     Our books take an action on its ex-date; a venue pays the dividend weeks later, and lists
-    the new shares of a free issue later too.
+    the new shares of a free issue later too. ``actions`` are in the order of their ex-dates.
     """
     pending = {(a.symbol, a.quantity_after - a.quantity_before) for a in actions}
     dividends = [a.cash for a in actions if a.cash]
@@ -197,10 +197,10 @@ def _shape(order: Order) -> tuple[str, str, int, int]:
 
 
 def _is_sum(amount: int, parts: Sequence[int]) -> bool:
-    if len(parts) > _MOST_DIVIDENDS:
-        return amount == sum(parts)
-    return any(
+    # Of many only the newest can be told apart: the oldest are paid first.
+    newest = parts[-_MOST_DIVIDENDS:]
+    return (bool(parts) and amount == sum(parts)) or any(
         amount == sum(some)
-        for size in range(1, len(parts) + 1)
-        for some in combinations(parts, size)
+        for size in range(1, len(newest) + 1)
+        for some in combinations(newest, size)
     )

@@ -9,13 +9,16 @@ from trading.domain.account import Position, VenueAccount
 from trading.domain.instrument import Exchange
 from trading.domain.order import Order, OrderIntent, OrderStatus, Side, VenueOrder
 from trading.live.reconcile import (
+    CASH,
     Difference,
+    PendingAction,
     acknowledgment,
     candidates,
     differences,
     mark_of,
     match_unknown,
     missing_fill,
+    unexplained,
 )
 
 NOON = datetime(2024, 1, 8, 3, tzinfo=UTC)
@@ -138,3 +141,16 @@ def test_differences(traded):
         Difference(what="AAA", ours=0, theirs=3),
         Difference(what=symbol, ours=held[symbol].quantity, theirs=0),
     ]
+
+
+def test_the_newest_of_many_dividends_are_under_way():
+    """Of fourteen in two months the first are paid already: the last two explain what is missing."""
+    paid = [
+        PendingAction(symbol=f"S{n}", quantity_before=1, quantity_after=1, cash=100 + 2**n)
+        for n in range(14)
+    ]
+    missing = Difference(what=CASH, ours=paid[-1].cash + paid[-2].cash, theirs=0)
+    withdrawn = Difference(what=CASH, ours=7, theirs=0)
+
+    assert unexplained([missing, withdrawn], paid) == [withdrawn]
+    assert unexplained([withdrawn], []) == [withdrawn]
