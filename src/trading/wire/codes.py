@@ -41,12 +41,12 @@ class MessageCode:
 # carried out.
 GATEWAY_RATE, LEDGER_RATE = "EGW00201", "EGW00215"
 RATE_REFUSALS = frozenset({GATEWAY_RATE, LEDGER_RATE})
-RATE_RESPONSE = "모든 프로세스가 1초쯤 쉬고 호출을 반으로 줄였다가 천천히 늘림; 조회는 다시 묻고 주문은 거부로 적음"
+RATE_RESPONSE = "모든 프로세스가 1초쯤 쉬고 호출을 반으로 줄였다가 천천히 늘림; 조회는 다시 묻고, 주문은 나가지 않은 것으로 두고 다시 점검한 뒤 냄"
 
 _RESPONSES: Mapping[Retry, str] = {
     Retry.OK: "성공으로 보고 그대로 진행함",
     Retry.AGAIN: "조회는 간격을 늘려 가며 다시 묻고, 주문은 다시 보내지 않고 목록에서 접수 여부를 확인함",
-    Retry.RENEW: "접근토큰이나 접속키를 한 번 새로 받아 조회를 다시 하고, 주문은 거부로 적고 다시 보내지 않음",
+    Retry.RENEW: "접근토큰이나 접속키를 한 번 새로 받아 조회를 다시 하고, 주문은 나가지 않은 것으로 두고 다시 점검한 뒤 냄",
     Retry.MINUTE: "1분을 기다리며 다른 프로세스가 받은 토큰을 찾고, 없으면 한 번 더 요청함",
     Retry.VERIFY: "조회는 다시 묻고, 주문은 결과 불명으로 두고 목록에서 접수 여부를 확인함",
     Retry.NEVER: "다시 보내지 않고 실패로 적음; 주문이면 거부로 적고 그 주문을 끝냄",
