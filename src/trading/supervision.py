@@ -205,6 +205,11 @@ def cancel_all(
             try:
                 session = _session_at_hand(ledger, env, market)
                 done = asyncio.run(_withdraw(installation, env, market, ledger, session, scope))
+            except TradingError as error:
+                # Whoever asked hears of it: the next session is not to come back to it days later.
+                failed = Cancellation(failed=(str(error),))
+                control.answer_cancel_all(*place, asked.request, failed)
+                raise
             finally:
                 ledger.close()
             control.answer_cancel_all(*place, asked.request, done)

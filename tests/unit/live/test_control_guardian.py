@@ -13,17 +13,19 @@ from small_venue import Day
 
 from trading import bootstrap
 from trading.config import Env
+from trading.context import run_dir
 from trading.domain.decision import TradingState
 from trading.domain.instrument import Market
 from trading.domain.order import Side
 from trading.errors import DataError, TransientBrokerError
-from trading.live.control import Cancellation, Scope
+from trading.live import control
+from trading.live.control import By, Cancellation, Scope
 from trading.live.guardian import Silence, heartbeat_mark, is_succeeded, watch
 from trading.live.journal import Journal, read_session
 from trading.live.withdrawal import withdraw
 from trading.store.lake import Lake
 from trading.store.ledger import MemoryLedger
-from trading.supervision import stand_in
+from trading.supervision import cancel_all, stand_in
 
 
 class Life:
@@ -306,3 +308,15 @@ async def test_a_damaged_store_keeps_no_cancel_back(traded, embedded_market, tmp
 
     assert found is not None
     assert (len(found.orders.canceled), found.orders.failed) == (day.count, ())
+
+
+def test_a_request_that_came_to_nothing_waits_for_no_session(tmp_path):
+    """The venue cannot be asked, and that is said; no later session cancels what is placed by then."""
+    installation = bootstrap.open_home(tmp_path, console=False)
+
+    with pytest.raises(TransientBrokerError) as caught:
+        cancel_all(installation, Market.US, by=By.CLI, scope=Scope.EVERYTHING)
+
+    asked = control.read(run_dir(installation.home), "demo", "us").cancel_all
+    assert asked is not None
+    assert asked.answer == Cancellation(failed=(str(caught.value),))
