@@ -239,7 +239,7 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
             for family, version in versions.items()
         }
     else:
-        models, silent = promote.load_champions(
+        models, loaded, silent = promote.load_champions(
             context.home, context.market, context.settings.features
         )
         silent |= silenced(
@@ -247,7 +247,7 @@ def prepare(context: DayContext, evidence: Evidence | None = None) -> Prepared:
             session=context.session, sessions=past.sessions,
         )  # fmt: skip
         models = {family: model for family, model in models.items() if family not in silent}
-        versions = promote.champions(context.home, context.market, models)
+        versions = {family: loaded[family] for family in models}
         for family, reason in silent.items():
             _tell_silent(context, family, reason)
     found = evaluate(

@@ -108,7 +108,7 @@ def test_a_skew_ends_the_asking(opened, morning):
 
 def asked_on(context: DayContext, session: date) -> dict[str, str]:
     """Who is silenced in a session, and why."""
-    models, _ = promote.load_champions(context.home, Market.US, context.settings.features)
+    models, _, _ = promote.load_champions(context.home, Market.US, context.settings.features)
     _, adjusted, row = panels(context)
     return health.silenced(
         context.home,
@@ -133,6 +133,24 @@ def test_an_expired_champion_abstains(opened, morning, monkeypatch):
     assert found.model_versions == {"forest": 1}
     assert not np.isfinite(expired.research.evaluation.votes[:, forest]).any()
     assert expired.model_versions == {}
+
+
+def test_a_promotion_meanwhile_changes_nothing_of_what_is_recorded(opened, morning, monkeypatch):
+    """The version that is recorded is the one that voted, whoever is promoted while it is asked."""
+    folder = promote.family_dir(opened.home, Market.US, "forest")
+    silenced = health.silenced
+
+    def promoted_meanwhile(*args, **named):
+        promote.write_json(folder / "champion.json", {"version": 2})
+        return silenced(*args, **named)
+
+    monkeypatch.setattr(health, "silenced", promoted_meanwhile)
+    try:
+        found = prepare(opened)
+    finally:
+        promote.write_json(folder / "champion.json", {"version": 1})
+
+    assert found.model_versions == {"forest": 1}
 
 
 def test_old_features_are_not_kept(opened, morning, monkeypatch):

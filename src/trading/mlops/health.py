@@ -349,7 +349,7 @@ def weigh(
     One that cannot be loaded, or was taught other features, is not examined: it is not asked either.
     """
     market = bars.panel.market
-    voting, _ = promote.load_champions(home, market, features)
+    voting, versions, _ = promote.load_champions(home, market, features)
     before = last_check(home, market, session)
     refused = dict.fromkeys(before["refused"] if before is not None else ())
     entries = []
@@ -358,7 +358,7 @@ def weigh(
         steps = decide(found, models.drift)
         if any(step.action is Action.DEMOTE for step in steps):
             refused[model.fingerprint] = None
-        entries.append(_entry(home, family, model, found, steps))
+        entries.append(_entry(family, versions[family], model, found, steps))
     body = {
         "market": market.value,
         "session": session.isoformat(),
@@ -371,12 +371,12 @@ def weigh(
 
 
 def _entry(
-    home: "Home", family: str, model: TrainedModel, found: Findings, steps: Sequence[Step]
+    family: str, version: int, model: TrainedModel, found: Findings, steps: Sequence[Step]
 ) -> dict[str, Any]:
     names = found.card.feature_names
     return {
         "family": family,
-        "version": promote.champion_version(home, Market(found.card.market), family),
+        "version": version,
         "fingerprint": model.fingerprint,
         "age": found.age,
         "features": _drift_body(found.features, names),
@@ -519,7 +519,8 @@ def apply(context: "DayContext") -> list[str]:
     home, market = context.home, context.market
     before = last_check(home, market, context.session)
     done = []
-    for family, model in promote.load_champions(home, market, context.settings.features)[0].items():
+    voting, _, _ = promote.load_champions(home, market, context.settings.features)
+    for family, model in voting.items():
         if before is None or model.fingerprint not in before["refused"]:
             continue
         done.append(_take_out(home, market, family, before["refused"]))

@@ -8,7 +8,7 @@ names the version that trades. Reading them needs no MLflow. What a challenger m
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from trading.config import Home
 
 log = get_logger(__name__)
+
+OTHER_FEATURES = "지금 설정의 특성으로 배운 모델이 아님"
 
 _POINTER = "champion.json"
 # Before there were families, the forest's files lay one folder higher.
@@ -56,37 +58,37 @@ class Move:
         return asdict(self)
 
 
-def champions(
-    home: "Home", market: Market, families: Iterable[str] | None = None
-) -> dict[str, int]:
-    """Return the version that trades, of each family (of ``families``) that has one."""
-    asked = FITTED if families is None else families
-    found = {family: champion_version(home, market, family) for family in asked}
+def champions(home: "Home", market: Market) -> dict[str, int]:
+    """Return the version that trades, of each family that has one."""
+    found = {family: champion_version(home, market, family) for family in FITTED}
     return {family: version for family, version in found.items() if version is not None}
 
 
 def load_champions(
     home: "Home", market: Market, features: FeatureSettings
-) -> tuple[dict[str, TrainedModel], dict[str, str]]:
-    """Return the models that vote by family, and why others that should cannot, in Korean.
+) -> tuple[dict[str, TrainedModel], dict[str, int], dict[str, str]]:
+    """Return the models that vote by family, their versions, and why others cannot, in Korean.
 
-    A damaged model, or one of other features, abstains: the day goes on.
+    The versions are those that were loaded: who trades may change at any time. A damaged model,
+    or one of other features, abstains: the day goes on.
     """
     models: dict[str, TrainedModel] = {}
+    versions: dict[str, int] = {}
     silent: dict[str, str] = {}
     for family in FITTED:
         try:
-            model = load_champion(home, market, family)
+            version = champion_version(home, market, family)
+            if version is None:
+                continue
+            model = load_version(home, market, family, version)
         except ModelError as error:
             silent[family] = str(error)
             continue
-        if model is None:
-            continue
         if model.card.feature_fingerprint != fingerprint(features):
-            silent[family] = "지금 설정의 특성으로 배운 모델이 아님"
+            silent[family] = OTHER_FEATURES
         else:
-            models[family] = model
-    return models, silent
+            models[family], versions[family] = model, version
+    return models, versions, silent
 
 
 def champion_version(home: "Home", market: Market, family: str) -> int | None:
@@ -150,7 +152,7 @@ def usable(card: ModelCard, features: FeatureSettings, until: date) -> str | Non
     earlier date), holds no place.
     """
     if card.feature_fingerprint != fingerprint(features):
-        return "지금 설정의 특성으로 배운 모델이 아님"
+        return OTHER_FEATURES
     if card.trained_through > until:
         return f"{until} 뒤의 가격을 본 모델 ({card.trained_through}까지 배움)"
     return None

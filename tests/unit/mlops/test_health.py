@@ -291,7 +291,7 @@ def test_a_refused_champion_makes_way(checked):
     after = date(2008, 12, 26)
 
     def silenced():
-        voting, _ = promote.load_champions(home, Market.US, FEATURES)
+        voting, _, _ = promote.load_champions(home, Market.US, FEATURES)
         return health.silenced(
             home, Market.US, voting, PATIENT.drift, session=after, sessions=bars.panel.sessions
         )

@@ -93,12 +93,12 @@ def test_every_family_has_a_champion_of_its_own(home, register, boosted):
         install(home, registry(home), version, name)
 
     assert champions(home, Market.US) == {"forest": 2, "boosting": 1}
-    models, silent = load_champions(home, Market.US, FEATURES)
+    models, _, silent = load_champions(home, Market.US, FEATURES)
     assert (sorted(models), silent) == (["boosting", "forest"], {})
     assert models["boosting"].fingerprint == boosted.fingerprint
 
     spoil(home.data_dir / "models" / "us" / "forest" / "2" / WEIGHTS)
-    models, silent = load_champions(home, Market.US, FEATURES)
+    models, _, silent = load_champions(home, Market.US, FEATURES)
     assert list(models) == ["boosting"]
     assert "해시" in silent["forest"]
 
@@ -107,7 +107,7 @@ def test_features_of_other_settings_abstain(home, register):
     """A champion that was taught other features than today's is not asked."""
     install(home, registry(home), register(feature_fingerprint="other"), "forest-us")
 
-    models, silent = load_champions(home, Market.US, FEATURES)
+    models, _, silent = load_champions(home, Market.US, FEATURES)
 
     assert models == {}
     assert "특성" in silent["forest"]
@@ -230,7 +230,7 @@ def test_a_broken_pointer_is_a_model_error(bare_home, text):
 
     with pytest.raises(ModelError):
         load_champion(bare_home, Market.US, "boosting")
-    assert "boosting" in load_champions(bare_home, Market.US, FEATURES)[1]
+    assert "boosting" in load_champions(bare_home, Market.US, FEATURES)[2]
 
 
 def test_another_models_files_do_not_trade(home, register, model):
