@@ -7,6 +7,7 @@ from prefect import task
 
 from tasks import carry_out, publish_link, publish_table, worth_repeating
 from trading import day as stages
+from trading.context import report_dir
 from trading.day import StageResult
 from trading.domain.instrument import Currency
 from trading.domain.order import OrderStatus, Side
@@ -26,7 +27,7 @@ async def close_session(day: str) -> StageResult:
 
     result = await carry_out(stages.closing, day)
     context = bootstrap.current_day(day)
-    folder = context.home.data_dir / "reports" / context.market / str(context.session)
+    folder = report_dir(context.home, context.env, context.market, context.session)
     orders = _orders(folder / f"trades_{context.session}.json")
     await publish_table(f"orders-{day}", f"{context.session} 주문 {len(orders)}건", orders)
     await publish_link(f"report-{day}", f"{context.session} 일일 보고서", folder / "report.html")

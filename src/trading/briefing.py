@@ -9,12 +9,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trading.context import DayContext, Prepared
+from trading.context import DayContext, Prepared, reports_dir
 from trading.domain.arrays import FloatArray
 from trading.domain.instrument import Currency, Market
 from trading.domain.wording import MARKET_TEXT, money_text, percent_text
@@ -24,6 +23,9 @@ from trading.sessions import SessionCalendar
 from trading.strategies import calibration, premarket
 from trading.strategies.catalog import AGENTS
 from trading.strategies.screener import screen_body, screen_text
+
+if TYPE_CHECKING:
+    from trading.config import Home
 
 FAMILY_TEXT = {
     "technical": "기술",
@@ -107,20 +109,26 @@ def before_open(context: DayContext, prepared: Prepared) -> dict[str, Any]:
 
 
 def kept(
-    data_dir: Path, market: Market, session: date | None = None, *, symbols: Collection[str] = ()
+    home: "Home",
+    env: str,
+    market: Market,
+    session: date | None = None,
+    *,
+    symbols: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return what the morning of ``session`` kept, of the last one when it is not named.
+    """Return what an account's morning of ``session`` kept, of the last one when it is not named.
 
     Raises
     ------
     MissingDataError
         If nothing was kept of that session, or one of ``symbols`` was not looked at.
     """
-    folder = data_dir / "reports" / market
+    folder = reports_dir(home, env, market)
     found = {path.parent.name: path for path in sorted(folder.glob("*/briefing.json"))}
     if not found:
         raise MissingDataError(
-            f"{MARKET_TEXT[market]} 시장의 장전 분석이 아직 없습니다. trading demo로 하루를 돌리면 남습니다."
+            f"{env} 계좌에 {MARKET_TEXT[market]} 시장의 장전 분석이 아직 없습니다. "
+            f"{'trading demo' if env == 'demo' else 'trading run'} 으로 하루를 돌리면 남습니다."
         )
     day = str(session) if session is not None else max(found)
     if day not in found:

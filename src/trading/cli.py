@@ -385,7 +385,9 @@ def screen(
     installation = bootstrap.open_home(State.root)
     chosen = market_of(market) or installation.settings.app.market
     names = listed(symbols) or []
-    body = briefing.kept(installation.home.data_dir, chosen, session, symbols=names)
+    body = briefing.kept(
+        installation.home, installation.settings.app.env, chosen, session, symbols=names
+    )
     if as_json:
         print_json(body)
     else:

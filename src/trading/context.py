@@ -399,14 +399,22 @@ def session_event(context: DayContext, prepared: Prepared, engine: TradingEngine
 
 def quality_path(context: DayContext) -> Path:
     """Return the file that keeps what the morning's data check found, beside the report."""
-    folder = context.home.data_dir / "reports" / context.market / str(context.session)
-    return folder / "quality.json"
+    return report_dir(context.home, context.env, context.market, context.session) / "quality.json"
 
 
 def briefing_path(context: DayContext) -> Path:
     """Return the file that keeps what was known before the open, beside the report."""
-    folder = context.home.data_dir / "reports" / context.market / str(context.session)
-    return folder / "briefing.json"
+    return report_dir(context.home, context.env, context.market, context.session) / "briefing.json"
+
+
+def report_dir(home: "Home", env: str, market: Market, session: date) -> Path:
+    """Return the folder of what an account keeps of one session for people."""
+    return reports_dir(home, env, market) / session.isoformat()
+
+
+def reports_dir(home: "Home", env: str, market: Market) -> Path:
+    """Return the folder of the reports of one account."""
+    return home.data_dir / "reports" / f"{env}-{market}"
 
 
 def run_dir(home: "Home") -> Path:

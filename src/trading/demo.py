@@ -12,7 +12,7 @@ from trading import bootstrap, day, settlement
 from trading.backtest.runner import decision_hash, orders_hash
 from trading.bootstrap import DemoRequest, Installation
 from trading.config import Env, Home
-from trading.context import DayContext, Run
+from trading.context import DayContext, Run, report_dir
 from trading.domain.instrument import Currency, Market
 from trading.domain.order import OrderStatus
 from trading.domain.wording import MARKET_TEXT, money_text, percent_text
@@ -46,7 +46,7 @@ def run(
                     bootstrap.close_day(context.key)
     ledger = bootstrap.open_ledger(home, Env.DEMO, market, read_only=True)
     try:
-        return add_up(ledger, begun, home.data_dir / "reports")
+        return add_up(ledger, begun, home)
     finally:
         ledger.close()
 
@@ -118,7 +118,7 @@ def _day_by_prefect(home: Home, market: Market) -> dict[str, Any]:
     return run_here(one_day())
 
 
-def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:
+def add_up(ledger: Ledger, begun: Run, home: Home) -> dict[str, Any]:
     """Return the figures of a run over all its closed sessions.
 
     The account may have traded before: the run starts with what the last close left.
@@ -162,7 +162,9 @@ def add_up(ledger: Ledger, begun: Run, reports: Path) -> dict[str, Any]:
             "unexplained": sum(v["unexplained"] for v in verdicts),
         },
         "price_basis": _basis(verdicts),
-        "reports": [str(reports / market / str(session) / "report.html") for session in closed],
+        "reports": [
+            str(report_dir(home, Env.DEMO, market, session) / "report.html") for session in closed
+        ],
     }
 
 

@@ -215,12 +215,11 @@ class ReportPaths:
     trades: Path
 
 
-def write_report(directory: Path, report: SessionReport) -> ReportPaths:
-    """Write the three files of ``report`` under ``directory/<market>/<session>/``.
+def write_report(folder: Path, report: SessionReport) -> ReportPaths:
+    """Write the three files of ``report`` into ``folder``.
 
     Writing the same report again replaces them with the same bytes.
     """
-    folder = directory / report.market.value / report.session.isoformat()
     folder.mkdir(parents=True, exist_ok=True)
     stamp = report.session.isoformat()
     paths = ReportPaths(

@@ -41,6 +41,7 @@ from trading.context import (
     panels,
     prepare,
     quality_path,
+    report_dir,
     session_event,
 )
 from trading.store.intake import admit
@@ -292,9 +293,10 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
         orders_hash=runner.orders_hash(o.intent for o in recorded.orders.values()),
         sessions_per_year=context.policy.sessions_per_year,
     )
-    paths = reporting.write_report(context.home.data_dir / "reports", report)
+    folder = report_dir(context.home, context.env, context.market, context.session)
+    paths = reporting.write_report(folder, report)
     kept = json.dumps(at_risk, ensure_ascii=False, indent=1, allow_nan=False)
-    (paths.html.parent / "risk.json").write_text(kept + "\n", encoding="utf-8")
+    (folder / "risk.json").write_text(kept + "\n", encoding="utf-8")
     return paths
 
 

@@ -84,7 +84,7 @@ def test_every_page_of_an_empty_home(visit, home, page):
 def test_what_the_overview_shows_is_what_the_books_say(visit):
     """Equity, cash and return as the report of the last session has them."""
     root = finished()
-    path = root / "data" / "reports" / "us" / LAST / f"performance_{LAST}.json"
+    path = root / "data" / "reports" / "demo-us" / LAST / f"performance_{LAST}.json"
     body = json.loads(path.read_text())
 
     at = visit(root)
@@ -100,7 +100,7 @@ def test_what_the_overview_shows_is_what_the_books_say(visit):
 def test_every_order_is_listed_with_its_fills(visit):
     """As many as the reports' files of trades, to the share and the unit."""
     root = finished()
-    files = sorted(root.glob("data/reports/us/*/trades_*.json"))
+    files = sorted(root.glob("data/reports/demo-us/*/trades_*.json"))
     told = [order for path in files for order in json.loads(path.read_text())["orders"]]
 
     at = visit(root, "orders")
@@ -152,7 +152,7 @@ def test_logs_are_filtered(visit):
 def test_broken_files_are_said_and_the_rest_is_drawn(visit, tmp_path):
     """A report, a heartbeat and a log cut in half take nothing else with them."""
     root = copy_of(finished(), tmp_path / "home")
-    folder = root / "data" / "reports" / "us" / LAST
+    folder = root / "data" / "reports" / "demo-us" / LAST
     for name in ("risk.json", "briefing.json", "quality.json", f"performance_{LAST}.json"):
         _halve(folder / name)
     _halve(root / "data" / "run" / "demo-us.json")

@@ -79,7 +79,7 @@ def test_from_an_empty_root_the_same(undisturbed, tmp_path):
     assert first["cash_difference"] == 0
     assert first["parity"] == {"orders": first["orders"], "differences": 0, "unexplained": 0}
     assert len(venue_orders(root)) == first["orders"]
-    assert (root / "data" / "reports" / "us" / START / "report.html").is_file()
+    assert (root / "data" / "reports" / "demo-us" / START / "report.html").is_file()
 
 
 def test_the_next_run_trades_the_next_sessions(undisturbed, tmp_path):
@@ -462,7 +462,7 @@ def _drop_a_fill(root: Path) -> str:
 
 
 def _report(root: Path, session: str) -> dict:
-    folder = root / "data" / "reports" / "us" / session
+    folder = root / "data" / "reports" / "demo-us" / session
     return json.loads((folder / f"performance_{session}.json").read_text())
 
 

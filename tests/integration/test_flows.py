@@ -184,6 +184,6 @@ def figures_of(root: Path) -> dict:
     ledger = bootstrap.open_ledger(installation.home, "demo", Market.US, read_only=True)
     try:
         run = bootstrap.Run.latest(ledger)
-        return demo.add_up(ledger, run, installation.home.data_dir / "reports")
+        return demo.add_up(ledger, run, installation.home)
     finally:
         ledger.close()

@@ -62,7 +62,7 @@ def test_a_day_trains_what_is_due_and_follows_the_registry(opened):
     votes = opened.prepared.research.evaluation
     assert "boosting" in votes.agents
     assert len(messages(opened.home.root, Event.PROMOTED)) == 2
-    body = briefing.kept(opened.home.data_dir, Market.US, SESSION)
+    body = briefing.kept(opened.home, opened.env, Market.US, SESSION)
     assert body["model_versions"] == {"forest": 1, "boosting": 1}
     assert last_report(opened.home, Market.US, "boosting").verdict == "not_proven"
     assert aliases(opened.home.mlruns_dir)["boosting-us"] == {"champion": 1}

@@ -107,7 +107,7 @@ STEPS = {
     ),
     Duty.CLOSED: forget(LEDGER, "DELETE FROM journal WHERE kind='session' AND key LIKE '%closed'"),
     Duty.PARITY: forget(LEDGER, "DELETE FROM journal WHERE kind = 'parity'"),
-    Duty.REPORT: remove("data", "reports", "us", str(SESSION), "report.html"),
+    Duty.REPORT: remove("data", "reports", "demo-us", str(SESSION), "report.html"),
     Duty.BACKUP: remove("data", "backup.json"),
 }
 # When each is due, in venue time; what follows the close is due by the wall's clock.

@@ -211,7 +211,7 @@ def words(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> list[st
     if words[:2] == ["trading", "restore"] and len(words) > 2:
         words[2] = str(next((home / "backups").glob("*.zip")))
     if "--session" in words:
-        sessions = sorted(path.name for path in (home / "data" / "reports" / "us").iterdir())
+        sessions = sorted(path.name for path in (home / "data" / "reports" / "demo-us").iterdir())
         words[words.index("--session") + 1] = sessions[-1]
     if "--to" in words and words[1] == "backup":
         words[words.index("--to") + 1] = str(tmp_path / "disk")

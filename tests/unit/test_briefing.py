@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from trading import briefing
+from trading import briefing, config
 from trading.briefing import Voter
 from trading.domain.instrument import Currency, Market
 from trading.errors import MissingDataError
@@ -36,21 +36,26 @@ def test_what_the_account_earned_adds_up():
     assert table.rows[1][3:5] == ("기권", "기록 없음")
 
 
-def test_kept_mornings(tmp_path):
-    """The last one when none is named; what is not there is said in one sentence."""
+def test_kept_mornings(home):
+    """The last of the account when none is named; what is not there is said in one sentence."""
+    installed = config.resolve_root(home)
     for day, symbols in (("2005-03-08", ["AAPL"]), ("2005-03-09", ["AAPL", "IBM"])):
-        folder = tmp_path / "reports" / "us" / day
+        folder = home / "data" / "reports" / "paper-us" / day
         folder.mkdir(parents=True)
         names = [{"symbol": symbol} for symbol in symbols]
         (folder / "briefing.json").write_text(
             json.dumps({"session": day, "screen": {"names": names}})
         )
 
-    assert briefing.kept(tmp_path, Market.US)["session"] == "2005-03-09"
-    assert briefing.kept(tmp_path, Market.US, date(2005, 3, 8))["session"] == "2005-03-08"
+    assert briefing.kept(installed, "paper", Market.US)["session"] == "2005-03-09"
+    assert briefing.kept(installed, "paper", Market.US, date(2005, 3, 8))["session"] == "2005-03-08"
     with pytest.raises(MissingDataError, match="마지막은 2005-03-09"):
-        briefing.kept(tmp_path, Market.US, date(2005, 3, 10))
+        briefing.kept(installed, "paper", Market.US, date(2005, 3, 10))
     with pytest.raises(MissingDataError, match="보지 않은 종목입니다: IBM"):
-        briefing.kept(tmp_path, Market.US, date(2005, 3, 8), symbols=["IBM"])
-    with pytest.raises(MissingDataError, match="한국 시장의 장전 분석이 아직 없습니다"):
-        briefing.kept(tmp_path, Market.KRX)
+        briefing.kept(installed, "paper", Market.US, date(2005, 3, 8), symbols=["IBM"])
+    with pytest.raises(
+        MissingDataError, match=r"한국 시장의 장전 분석이 아직 없습니다.*trading run"
+    ):
+        briefing.kept(installed, "paper", Market.KRX)
+    with pytest.raises(MissingDataError, match=r"demo 계좌에 미국 시장의 .* trading demo"):
+        briefing.kept(installed, "demo", Market.US)

@@ -192,11 +192,12 @@ def test_report_writes_three_files_and_the_same_again(closes, tmp_path):
     """The files are where the documents say, and writing twice changes no byte."""
     report = report_of(closes, sessions=3)
 
-    paths = write_report(tmp_path / "reports", report)
-    before = [path.read_bytes() for path in (paths.html, paths.performance, paths.trades)]
-    write_report(tmp_path / "reports", report)
+    folder = tmp_path / "2006-01-06"
 
-    folder = tmp_path / "reports" / "us" / "2006-01-06"
+    paths = write_report(folder, report)
+    before = [path.read_bytes() for path in (paths.html, paths.performance, paths.trades)]
+    write_report(folder, report)
+
     assert sorted(path.name for path in folder.iterdir()) == [
         "performance_2006-01-06.json",
         "report.html",

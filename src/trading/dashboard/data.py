@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from trading import bootstrap, holdings, overview
-from trading.context import Run, heartbeat_path
+from trading.context import Run, heartbeat_path, report_dir
 from trading.domain.actions import ActionKind, CorporateAction
 from trading.domain.decision import Decision
 from trading.domain.instrument import Market
@@ -383,40 +383,11 @@ def _placed(
 
 def report(home: "Home", account: Account, day: date, name: str) -> Any:
     """Return one of the JSON files beside a session's report: ``risk``, ``briefing``, ``quality``."""
-    if not _is_own(home, account, day):
-        raise MissingDataError(
-            f"{day} 보고서의 폴더에는 같은 날을 거래한 다른 환경 계좌의 것이 있습니다. 설정 파일의 env 가 {account.env} 일 때 "
-            f"trading report --session {day} 를 치면 {account.name} 계좌의 성과와 위험으로 바뀝니다."
-        )
-    return read_json(report_dir(home, account, day) / f"{name}.json", _MADE_BY[name])
+    return read_json(_folder(home, account, day) / f"{name}.json", _MADE_BY[name])
 
 
-def report_dir(home: "Home", account: Account, day: date) -> Path:
-    """Return the folder of a session's report."""
-    return home.data_dir / "reports" / account.market / day.isoformat()
-
-
-def _is_own(home: "Home", account: Account, day: date) -> bool:
-    """Whether a session's report is not that of another account that traded the same day.
-
-    One folder holds the last report of a market's day, whatever the environment.
-    """
-    if not any(one.market is account.market and one != account for one in accounts(home)):
-        return True
-    path = report_dir(home, account, day) / f"performance_{day}.json"
-    try:
-        return _environment(path, stamp(path)) in (None, account.env)
-    except FileNotFoundError:
-        return True
-
-
-@lru_cache(maxsize=4096)
-def _environment(path: Path, _stamp: Stamp) -> str | None:
-    try:
-        found: str | None = json.loads(path.read_text(encoding="utf-8"))["environment"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return found
+def _folder(home: "Home", account: Account, day: date) -> Path:
+    return report_dir(home, account.env, account.market, day)
 
 
 def benchmark(home: "Home", account: Account) -> tuple[str, dict[date, float]]:
@@ -428,8 +399,8 @@ def benchmark(home: "Home", account: Account) -> tuple[str, dict[date, float]]:
         If no session of the account has a report yet.
     """
     for day in reversed(story(home, account).closed):
-        path = report_dir(home, account, day) / f"performance_{day}.json"
-        if path.exists() and _is_own(home, account, day):
+        path = _folder(home, account, day) / f"performance_{day}.json"
+        if path.exists():
             body = read_json(path, _MADE_BY["performance"])
             found = body["benchmark"]
             if found is None:
@@ -447,9 +418,7 @@ def risk_history(home: "Home", account: Account) -> list[RiskPoint]:
     returns = dict(told.returns)
     points = []
     for day in told.closed:
-        path = report_dir(home, account, day) / "risk.json"
-        if not _is_own(home, account, day):
-            continue
+        path = _folder(home, account, day) / "risk.json"
         try:
             var, limit = _var_line(path, stamp(path))
         except FileNotFoundError:
@@ -481,8 +450,8 @@ def quality_history(home: "Home", account: Account) -> list[tuple[date, Mapping[
     """Return what the data check of each session's morning found, oldest first."""
     found = []
     for day in story(home, account).begun:
-        path = report_dir(home, account, day) / "quality.json"
-        if path.exists() and _is_own(home, account, day):
+        path = _folder(home, account, day) / "quality.json"
+        if path.exists():
             found.append((day, read_json(path, _MADE_BY["quality"])))
     return found
 

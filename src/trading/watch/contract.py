@@ -13,6 +13,7 @@ from trading.backup import latest
 from trading.bootstrap import Installation, open_ledger
 from trading.clock import WallClock
 from trading.config import Env
+from trading.context import report_dir
 from trading.domain.instrument import Market
 from trading.domain.wording import MARKET_TEXT
 from trading.errors import ConfigError, MissingDataError
@@ -147,7 +148,7 @@ def read_trace(installation: Installation, env: str, market: Market, session: da
         hours=None,
         closed=None,
         settled=False,
-        reported=(home.data_dir / "reports" / market / str(session) / "report.html").is_file(),
+        reported=(report_dir(home, env, market, session) / "report.html").is_file(),
         wants_backup=settings.app.backup.on_closing,
         backed_up=_backed_up(installation),
         differences=0,

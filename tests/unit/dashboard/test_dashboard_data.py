@@ -116,21 +116,15 @@ def test_missing_and_broken_files_are_told_apart(tmp_path):
 
 
 def test_another_accounts_report_is_not_shown_as_ones_own(empty):
-    """Paper and real traded the same day: the folder holds the last one's report, and says whose."""
+    """Paper and real traded the same day: each has its own folder, as its ledger is its own."""
     day = date(2024, 1, 4)
-    ledgers = empty.data_dir / "ledger"
-    ledgers.mkdir(parents=True)
-    for name in ("paper-us.db", "real-us.db"):
-        (ledgers / name).write_bytes(b"x")
-    folder = empty.data_dir / "reports" / "us" / str(day)
+    paper, real = (Account(env=env, market=Market.US) for env in ("paper", "real"))
+    folder = empty.data_dir / "reports" / "real-us" / str(day)
     folder.mkdir(parents=True)
     (folder / "risk.json").write_text('{"equity": 1}')
-    (folder / f"performance_{day}.json").write_text('{"environment": "real"}')
-
-    paper, real = data.accounts(empty)
 
     assert data.report(empty, real, day, "risk") == {"equity": 1}
-    with pytest.raises(MissingDataError, match="다른 환경 계좌의 것이 있습니다"):
+    with pytest.raises(MissingDataError, match="아직 없습니다"):
         data.report(empty, paper, day, "risk")
 
 

@@ -10,6 +10,7 @@ import yaml
 from trading import bootstrap
 from trading.bootstrap import Installation
 from trading.clock import ManualClock
+from trading.context import report_dir
 from trading.domain.instrument import Market
 from trading.home import shipped_config_dir
 from trading.monitoring import CLOSED, Heartbeat
@@ -102,6 +103,16 @@ def test_what_followed_the_close_at_once_counts(installation, monkeypatch):
         watch.step()
 
     assert told == [None, None, looks[0]]
+
+
+def test_another_accounts_report_is_not_this_ones(installation):
+    """A demo of the same market and day leaves its report in its own folder."""
+    folder = report_dir(installation.home, "demo", Market.KRX, TODAY)
+    folder.mkdir(parents=True)
+    (folder / "report.html").touch()
+
+    assert contract.read_trace(installation, "demo", Market.KRX, TODAY).reported
+    assert not contract.read_trace(installation, "paper", Market.KRX, TODAY).reported
 
 
 def test_a_ledger_that_the_disk_refuses_is_said(installation, monkeypatch):
