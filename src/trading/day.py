@@ -619,7 +619,9 @@ def _condition(
         else SessionCalendar(market, context.settings.markets[market], around=context.session)
         for market in Market
     ]
-    yesterday, began = capital_before(context)
+    yesterday, began = capital_before(
+        context.ledger, context.run, context.calendar, context.session
+    )
 
     def tell(now: datetime) -> Mapping[str, Any]:
         beat = monitor.beat(OPEN)
@@ -667,7 +669,6 @@ def _counters(client: Client) -> dict[str, int]:
 
 def closing(context: DayContext) -> StageResult:
     """Collect the session's bars, prove parity, examine the champions, and write the report."""
-    from trading.mlops import health
     from trading.reporting import daily_message
 
     recorded = read_session(context.ledger, context.session)
@@ -676,7 +677,7 @@ def closing(context: DayContext) -> StageResult:
     watched = context.prepared.view.symbols
     asyncio.run(collect(context, [s for s in watched if s not in untradable]))
     report = parity(context)
-    health.check(context, context.prepared)
+    _examine(context, context.prepared)
     _keep_index(context)
     summary = summarize(context, report)
     paths = write_report(context, report)
@@ -710,6 +711,16 @@ def closing(context: DayContext) -> StageResult:
         message=f"{context.session} 세션을 정리했습니다. 보고서: {paths.html}",
         summary=summary,
     )
+
+
+def _examine(context: DayContext, prepared: Prepared) -> None:
+    """Weigh the evidence on the champions; the session is proven and reported without it, too."""
+    from trading.mlops import health
+
+    try:
+        health.check(context, prepared)
+    except Exception:  # whatever it is: report and record must not be kept back by it
+        log.exception("모델 점검 실패, 점검 없이 정리", session=str(context.session))
 
 
 def _keep_index(context: DayContext) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from program import configure, messages
+from program import EAGER, configure, ledger_rows, messages, trading
 from safetensors.numpy import load_file, save_file
 
 from trading import bootstrap, briefing, day
@@ -184,3 +184,18 @@ def test_what_was_revised_is_no_skew(opened, morning):
 
     assert body["skew"] == "revised"
     assert "abstain" not in {step["action"] for step in body["models"][0]["steps"]}
+
+
+def test_a_check_that_fails_keeps_nothing_else_back(tmp_path):
+    """Where the check cannot be written the error is told, and the day has report and parity."""
+    root = configure(tmp_path, EAGER)
+    (root / "data" / "health" / "us" / f"{SESSION}.json").mkdir(parents=True)
+
+    answer = trading(root, "demo", "--no-prefect", "--start", str(SESSION), "--json")
+
+    assert answer.json["parity"]["unexplained"] == 0, answer.err
+    assert ledger_rows(root, "SELECT key FROM journal WHERE kind = 'parity'") == [
+        (f"{SESSION}:parity",)
+    ]
+    assert messages(root, "daily_report")
+    assert any("모델 점검 실패" in told["message"] for told in messages(root, "error"))
