@@ -52,6 +52,7 @@ from trading.live.journal import (
     accept_differences,
     closed_sessions,
     open_differences,
+    opened_sessions,
 )
 from trading.live.pace import ControlDoor, LockStep, Pace, PortFile, WallPace
 from trading.live.reconcile import Difference
@@ -1091,6 +1092,24 @@ def coming_session(root: Path | None = None, market: Market | None = None) -> da
     today = _today(market)
     _, calendar = rules_and_calendar(settings, market)
     return today if calendar.is_session(today) else calendar.next(today)
+
+
+def next_session(installation: Installation, market: Market) -> date | None:
+    """Return the first session that an account has not begun; ``None`` in a demo without one.
+
+    Whoever is made champion now votes in that one.
+    """
+    env = installation.settings.app.env
+    coming = coming_session(installation.home.root, market)
+    with _read_ledger(installation.home, env, market) as ledger:
+        run = Run.latest(ledger) if ledger is not None else None
+        opened = opened_sessions(ledger) if ledger is not None else []
+    if coming is None and run is not None:
+        coming = run.first_session
+    if coming is not None and opened and opened[-1] >= coming:
+        _, calendar = rules_and_calendar(installation.settings, market)
+        return calendar.next(opened[-1])
+    return coming
 
 
 def drill(installation: Installation, market: Market) -> tuple["DrillReport", bool]:

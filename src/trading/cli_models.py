@@ -1,6 +1,6 @@
 """The commands of models: training, who trades, and how the gate between them is measured."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +26,7 @@ from trading.terminal import (
 if TYPE_CHECKING:
     from trading.bootstrap import Installation
     from trading.domain.instrument import Market
+    from trading.mlops.promote import Move
 
 app = KoreanTyper()
 
@@ -106,17 +107,18 @@ def train(
 def models(market: MarketOption = None, as_json: JsonOption = False) -> None:
     from trading import bootstrap
     from trading.domain.wording import GATE_TEXT, MARKET_TEXT, model_text
-    from trading.mlops import promote
+    from trading.mlops import health, promote
 
     installation = bootstrap.open_home(State.root)
     asked = _market(installation, market)
     found = promote.list_models(installation.home, asked)
     if found:
-        _, calendar = bootstrap.rules_and_calendar(installation.settings, asked)
-        age = installation.settings.models.drift.max_age_sessions
+        rules, calendar = bootstrap.rules_and_calendar(installation.settings, asked)
         for one in found:
-            through = one["trained_through"]
-            one["expires"] = str(calendar.offset(date.fromisoformat(through), age))
+            after = date.fromisoformat(one["trained_through"]) + timedelta(days=1)
+            later = calendar.sessions(after, rules.last)
+            expires = health.last_asked(later, installation.settings.models.drift)
+            one["expires"] = str(expires) if expires is not None else None
     if as_json:
         print_json({"market": str(asked), "models": found})
         return
@@ -134,7 +136,8 @@ def models(market: MarketOption = None, as_json: JsonOption = False) -> None:
             f"{one['rank_ic']:+.4f}",
             f"{one['rank_ic_t']:+.2f}",
             one["trained_through"],
-            one["expires"],
+            # The law of the market, and so its calendar, is stated for so long.
+            one["expires"] or f"{rules.last} 뒤",
         )
         for one in found
     ]
@@ -182,7 +185,7 @@ def promote(
         raise typer.Exit(EXIT_FINDING)
     move = promotion.promote(installation.home, asked, chosen, version, without_proof=without_proof)
     how = "" if found["proven"] else "운영자가 증명 없이 올림. "
-    _tell_move(move.to_json(), f"{how}{name}이(가) 다음 세션부터 거래합니다.", as_json)
+    _tell_move(installation, move, f"{how}{name}을(를) 챔피언으로 올렸습니다.", as_json)
 
 
 @app.command(help="이전 챔피언으로 되돌립니다.")
@@ -196,23 +199,60 @@ def rollback(
     installation = bootstrap.open_home(State.root)
     asked, chosen = _market(installation, market), _family(family or "forest")
     move = promotion.rollback(installation.home, asked, chosen)
-    name = model_text(chosen, move.version)
-    _tell_move(move.to_json(), f"되돌렸습니다. {name}이(가) 다음 세션부터 거래합니다.", as_json)
+    _tell_move(
+        installation, move, f"{model_text(chosen, move.version)}(으)로 되돌렸습니다.", as_json
+    )
 
 
-def _tell_move(move: dict[str, Any], message: str, as_json: bool) -> None:
-    """Say who trades from the next session on, to whoever asked and to whoever is notified."""
+def _tell_move(installation: "Installation", move: "Move", done: str, as_json: bool) -> None:
+    """Say what was done and what follows, to whoever asked and to whoever is notified."""
     from trading import bootstrap
     from trading.domain.wording import model_text
 
-    shown = {name: move[name] for name in ("market", "version", "previous", "verdict", "reason")}
+    objection = _objection(installation, move)
+    message = f"{done} {objection or '다음 세션부터 거래합니다.'}"
+    body = move.to_json()
+    shown = {name: body[name] for name in ("market", "version", "previous", "verdict", "reason")}
     notifier = bootstrap.open_notifier(State.root)
-    notifier.send("promoted", {**shown, "model": model_text(move["family"]), "message": message})
+    notifier.send("promoted", {**shown, "model": model_text(move.family), "message": message})
     notifier.deliver_due()
     if as_json:
-        print_json({"promoted": True, **move})
+        print_json({"promoted": True, **body, "objection": objection})
     else:
         typer.echo(message)
+
+
+def _objection(installation: "Installation", move: "Move") -> str | None:
+    """Return what keeps the new champion from voting next, and what to do; ``None`` if nothing."""
+    from trading import bootstrap
+    from trading.domain.instrument import Market
+    from trading.errors import TradingError
+    from trading.mlops import health, promote
+
+    settings, market = installation.settings, Market(move.market)
+    try:
+        session = bootstrap.next_session(installation, market)
+        if session is None:
+            # A demo that has not begun has no evidence against anybody.
+            return None
+        found = health.objection(
+            installation.home,
+            move.family,
+            promote.load_version(installation.home, market, move.family, move.version),
+            settings.features,
+            settings.models.drift,
+            session=session,
+            calendar=bootstrap.rules_and_calendar(settings, market)[1],
+        )
+    except TradingError as error:
+        # The move is made: whoever made it has to hear of it.
+        return f"다음 세션에 거래하는지는 알아내지 못했습니다: {error}"
+    if found is None:
+        return None
+    return (
+        f"{found} trading models 로 다른 판을 고르거나, "
+        f"trading train --family {move.family} --market {move.market} --force 로 새로 배우십시오."
+    )
 
 
 def _family(name: str) -> str:

@@ -536,6 +536,11 @@ def closed_sessions(ledger: Ledger) -> list[date]:
     return sorted(r.session for r in ledger.read(RecordKind.SESSION) if r.key.endswith(CLOSED))
 
 
+def opened_sessions(ledger: Ledger) -> list[date]:
+    """Return the sessions that were begun, in order."""
+    return sorted(r.session for r in ledger.read(RecordKind.SESSION) if r.key.endswith(OPENED))
+
+
 def decision_body(decision: Decision) -> dict[str, Any]:
     """Return a decision as JSON values."""
     return {

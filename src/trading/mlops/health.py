@@ -26,13 +26,14 @@ from trading.errors import ModelError
 from trading.features import pipeline
 from trading.features.indicators import Bars
 from trading.features.labels import forward_returns
-from trading.features.pipeline import FeatureSettings
+from trading.features.pipeline import FeatureSettings, fingerprint
 from trading.log import get_logger
 from trading.mlops import drift, promote
 from trading.mlops.drift import Drift, Kept, Realized, Reference
 from trading.models.base import DriftSettings, ModelCard, ModelSettings
 from trading.models.inference import TrainedModel
 from trading.models.validation import rank_correlation
+from trading.sessions import SessionCalendar
 from trading.strategies.learned import forecasts
 
 if TYPE_CHECKING:
@@ -456,6 +457,15 @@ def has_expired(card: ModelCard, sessions: DateArray, settings: DriftSettings) -
     return age_of(card, sessions) > settings.max_age_sessions
 
 
+def last_asked(later: Sequence[date], settings: DriftSettings) -> date | None:
+    """Return the last session before a model has expired; ``None`` when that is not in ``later``.
+
+    ``later`` are the sessions after the last one that it has seen.
+    """
+    age = settings.max_age_sessions
+    return later[age] if len(later) > age else None
+
+
 def silenced(
     home: "Home",
     market: Market,
@@ -487,6 +497,39 @@ def silenced(
             if entry["fingerprint"] == model.fingerprint and bars:
                 found.setdefault(family, bars[0])
     return found
+
+
+def objection(
+    home: "Home",
+    family: str,
+    model: TrainedModel,
+    features: FeatureSettings,
+    settings: DriftSettings,
+    *,
+    session: date,
+    calendar: SessionCalendar,
+) -> str | None:
+    """Return in Korean what keeps a champion from voting in ``session``; ``None`` when nothing does.
+
+    Said before that session is prepared, of one that was put in its place by hand.
+    """
+    if model.card.feature_fingerprint != fingerprint(features):
+        return f"다음 세션에 기권합니다: {promote.OTHER_FEATURES}."
+    market, former = calendar.market, calendar.previous(session)
+    sessions = calendar.sessions(min(former, model.card.trained_through), former)
+    reason = silenced(
+        home, market, {family: model}, settings,
+        session=session, sessions=np.array(sessions, dtype="datetime64[D]"),
+    ).get(family)  # fmt: skip
+    if reason is None:
+        return None
+    before = last_check(home, market, session)
+    if before is not None and model.fingerprint in before["refused"]:
+        return (
+            f"다음 세션의 아침에 자동으로 내려옵니다: {reason}. 그 자리에는 이전 챔피언이 돌아오고, "
+            "없거나 그것도 강등됐으면 기권합니다."
+        )
+    return f"다음 세션에 기권합니다: {reason}."
 
 
 def wants_training(

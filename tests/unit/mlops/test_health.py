@@ -419,6 +419,25 @@ def test_age_silences_at_once(home, honest, panel):
     assert "뒤의 가격" in silenced(sessions[: row_of(panel, "2006-06-01")])["forest"]
 
 
+def test_the_last_session_of_a_model(home, honest, panel):
+    """It is asked in that one and in none after it, by its age and by what the check then says."""
+    past = int((panel.sessions <= np.datetime64(honest.card.trained_through)).sum())
+    last = health.last_asked([day.item() for day in panel.sessions[past:]], SETTINGS)
+    row = row_of(panel, last)
+
+    assert panel.sessions[row].item() == last
+    assert not health.has_expired(honest.card, panel.sessions[:row], SETTINGS)
+    assert health.has_expired(honest.card, panel.sessions[: row + 1], SETTINGS)
+
+    def is_too_old(row):
+        found = seen(honest, panel, str(panel.sessions[row]))
+        return any("배운 지" in step.reason for step in decide(found, SETTINGS))
+
+    assert not is_too_old(row - 1)
+    assert is_too_old(row)
+    assert health.last_asked([last], SETTINGS) is None
+
+
 def test_a_skew_silences_one_session(home, honest, panel):
     """A skew silences those who were asked then, and not the model that has taken the place."""
     folder = promote.family_dir(home, Market.US, "forest")
