@@ -164,6 +164,7 @@ def _context(
         source=world.source,
         notifier=_Silent(),
         connect=lambda symbols: _connect(plan, settings, folder, session, symbols, arena, submit),
+        replays=True,
     )
     context.prepared = Prepared(
         raw=world.raw,
