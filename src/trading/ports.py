@@ -229,7 +229,7 @@ class MarketFeed(Protocol):
 
     @property
     def polls_prices(self) -> bool:
-        """Whether the venue streams no prices, so that they must be asked for."""
+        """Whether the venue does not stream all prices, so that the rest must be asked for."""
         ...
 
     async def poll(self, symbols: Sequence[str]) -> int:

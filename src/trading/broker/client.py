@@ -104,10 +104,11 @@ class KisClient:
         self.clock = clock
         self._send_hashkey = settings.send_hashkey
         self._trade_tr = wire_stream.TRADE_TR[market]
-        # KIS streams US prices to real accounts only; see ``poll``.
+        # KIS streams US prices to real accounts only, and 40 symbols at most; see ``subscribe``.
         self.polls_prices = market is Market.US and profile is Profile.PAPER
         # It refuses them with 40570000 before the open; every other venue takes them early.
         self.takes_orders_early = not self.polls_prices
+        self._streamed: set[str] = set()
         self._polled: dict[str, int] = {}
         self._polled_books: dict[str, None] = {}
         rng = random.Random(_JITTER_SEED)  # noqa: S311 (spreads retries, hides nothing)
@@ -292,7 +293,8 @@ class KisClient:
     async def subscribe(self, symbols: Sequence[str]) -> None:
         """Ask for the prints of ``symbols``; notices are registered with the connection.
 
-        Where the venue streams no prices (US on paper), ``poll`` must be called instead.
+        Where the venue streams no prices (US on paper), or not of so many symbols (an account that
+        came with more holdings than one connection carries), ``poll`` must be called as well.
         """
         await self._stream.connect()
         if self.polls_prices:
@@ -302,8 +304,16 @@ class KisClient:
             for symbol in symbols:
                 self._polled.setdefault(symbol, -1)
             return
-        await self._stream.register(self._trade_tr, self._calls.stream_keys(list(symbols)))
+        new = [symbol for symbol in symbols if symbol not in self._streamed]
+        room = self._stream.room
+        await self._stream.register(self._trade_tr, self._calls.stream_keys(new[:room]))
+        self._streamed |= set(new[:room])
         await self._watch_status(symbols)
+        if rest := new[room:]:
+            log.warning("실시간 등록 자리가 모자라 나머지는 현재가를 조회함", symbols=rest)
+            self.polls_prices = True
+            for symbol in rest:
+                self._polled.setdefault(symbol, -1)
 
     async def _watch_status(self, symbols: Sequence[str]) -> None:
         """Have halts and interruptions of ``symbols`` come as events, as far as there is room.
@@ -322,6 +332,7 @@ class KisClient:
         """Give the prints of ``symbols`` back."""
         for symbol in symbols:
             self._polled.pop(symbol, None)
+            self._streamed.discard(symbol)
         await self._stream.unregister(self._trade_tr, self._calls.stream_keys(list(symbols)))
         status_tr = FEED_TR.get((self.market, Feed.STATUS))
         if status_tr is not None:
@@ -330,13 +341,16 @@ class KisClient:
     async def poll(self, symbols: Sequence[str] | None = None) -> int:
         """Ask for the prices of symbols without a stream; returns how many had traded.
 
-        ``symbols`` are some of those subscribed, all when not given. The volume of such a tick
-        is what was traded since the last poll. What is wrong with one symbol is raised once all
-        others were asked for: their stops follow these prices.
+        ``symbols`` are some of those subscribed, all when not given; those whose prints are
+        streamed are left out. The volume of such a tick is what was traded since the last poll.
+        What is wrong with one symbol is raised once all others were asked for: their stops follow
+        these prices.
         """
         count = 0
         trouble: TradingError | None = None
         for symbol in list(self._polled) if symbols is None else symbols:
+            if symbol in self._streamed:
+                continue
             before = self._polled.get(symbol, -1)
             try:
                 quote = await self._calls.quote(symbol)

@@ -204,7 +204,7 @@ class Bookkeeper:
             self._doubts = True
             return False
         if isinstance(event, OrderUpdate):
-            return True
+            return not self._is_unasked_end(event)
         key = (number, event.ts_event, event.quantity, event.amount)
         is_first, listed_at = key not in self._told, self._listed_at.get(number)
         self._told.add(key)
@@ -273,6 +273,23 @@ class Bookkeeper:
             if is_known or self._takes_by_hand(listed):
                 await self._take_listed(listed, now)
         self._give_up_strangers()
+
+    def _is_unasked_end(self, update: OrderUpdate) -> bool:
+        """Whether somebody else ended an order; then the listing is asked.
+
+        A notice does not say how much was ended: by hand a part of an order can be canceled, and
+        the rest works on.
+        """
+        order = self._engine.order_of(update.venue_order_id)
+        if (
+            order is None
+            or update.status.is_open
+            or not order.status.is_open
+            or order.status is OrderStatus.PENDING_CANCEL
+        ):
+            return False
+        self._doubts = True
+        return True
 
     def _is_whole(self, listing: Sequence[VenueOrder]) -> bool:
         """Whether a listing holds at least what is known; else its silence proves no absence."""

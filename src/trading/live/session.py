@@ -383,7 +383,7 @@ class LiveSession:
             await self._pace.advance(final, self._feed, self._pump)
         if self._feed.polls_prices:
             await self._ask_prices()
-        elif not self._pace.waits:
+        if not self._pace.waits:
             await self._feed.heal()
         await self._pump()
         await self._books.settle()

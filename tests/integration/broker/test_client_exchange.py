@@ -15,6 +15,7 @@ from trading.domain.instrument import Market
 from trading.domain.order import Fill, Order, OrderStatus, OrderUpdate, Side
 from trading.errors import OrderRejectedError, OrderUnknownError, UsageError
 from trading.store.datasets import EmbeddedSource
+from trading.wire import stream
 from trading.wire.endpoints import Profile
 
 DAY = date(2005, 2, 25)
@@ -227,6 +228,25 @@ async def test_paper_profile_degrades(start_bench, settings, cache):
     assert account.positions["AAPL"].quantity == 5
     assert [order.venue_order_id for order in listed] == [ack.venue_order_id]
     assert holidays == ()
+
+
+async def test_what_one_connection_does_not_carry_is_polled(bench, settings, cache, monkeypatch):
+    """An account that came with too many holdings sees the prices of all, each once."""
+    monkeypatch.setattr(stream, "MAX_REGISTRATIONS", 2)  # the notices and one symbol
+    bench.control("session", session=DAY.isoformat())
+    client = bench.client(cache, settings=settings, profile=Profile.REAL)
+
+    await client.subscribe(["AAPL", "IBM"])
+    before = await client.poll(["AAPL", "IBM"])
+    _, opened = await bench.advance(client, DAY)
+    traded = await client.poll(["AAPL", "IBM"])
+    polled = ticks(client.drain())
+    await client.close()
+
+    assert client.polls_prices
+    assert {tick.symbol for tick in ticks(opened)} == {"AAPL"}
+    assert (before, traded) == (0, 1)
+    assert [tick.symbol for tick in polled] == ["IBM"]
 
 
 class _Cutter:

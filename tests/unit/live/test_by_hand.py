@@ -8,7 +8,7 @@ from small_venue import QUICK, Day
 
 from trading.domain.account import Position
 from trading.domain.actions import ActionKind, CorporateAction
-from trading.domain.order import Side
+from trading.domain.order import OrderStatus, OrderUpdate, Side
 from trading.errors import ReconciliationError
 from trading.execution.orders import ManualTrades
 from trading.live.journal import accept_differences, open_differences
@@ -79,6 +79,48 @@ async def test_a_trade_by_hand_is_adopted(day, told):
     assert day.recorded.fills == []
     assert [f.fill.quantity for f in day.recorded.booked] == [7]
     assert any("손으로 낸 주문" in message for message in day.told.messages)
+
+
+@pytest.mark.parametrize("part", [1, 0])
+async def test_an_order_of_ours_that_is_canceled_by_hand(day, part):
+    """Canceled in part it works on, and its later fill is booked; as a whole it has ended.
+
+    The notice is the same for both, so the listing says which one it was.
+    """
+    symbol = day.decision.intents[0].symbol
+    limit = day.decision.intents[0].limit
+    seen = []
+
+    def cancel():
+        number = day.venue.number_of(symbol)
+        row = day.venue.rows[number]
+        gone = part or row.open_quantity
+        day.venue.rows[number] = replace(row, canceled_quantity=row.canceled_quantity + gone)
+        now = day.venue.clock.now()
+        day.venue.notices.append(
+            OrderUpdate(
+                venue_order_id=number, symbol=symbol, status=OrderStatus.CANCELED,
+                ts_event=now, ts_recv=now,
+            )
+        )  # fmt: skip
+
+    def look():
+        order = day.engine.order_of(day.venue.number_of(symbol))
+        seen.append(order.status)
+        if part:
+            day.venue.fill(order.venue_order_id, order.intent.quantity - part, limit)
+
+    day.plan(5, cancel)
+    day.plan(30, look)
+
+    outcome = await day.run()
+
+    assert seen == [OrderStatus.ACCEPTED if part else OrderStatus.CANCELED]
+    assert day.statuses()[symbol] == "canceled"
+    filled = day.intents[symbol].quantity - part if part else 0
+    assert sum(f.fill.quantity for f in day.recorded.booked) == filled
+    assert outcome.differences == ()
+    assert day.agrees()
 
 
 async def test_it_is_adopted_once_over_a_restart(day):
