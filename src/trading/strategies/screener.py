@@ -212,13 +212,6 @@ class Screen:
         chosen: BoolArray = self.reason == _SELECTED
         return chosen
 
-    def explain(self, row: int = -1) -> dict[str, ScreenReason]:
-        """Return why each symbol is in or out at ``row`` (the last one by default)."""
-        return {
-            symbol: ScreenReason(int(code))
-            for symbol, code in zip(self.symbols, self.reason[row], strict=True)
-        }
-
     def trace(self, row: int = -1) -> list[ScreenTrace]:
         """Return for each symbol why it is in or out at ``row``, in the order of the columns."""
         return list(_traces(self, range(len(self.reason))[row]))

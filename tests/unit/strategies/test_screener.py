@@ -66,6 +66,11 @@ def look(panels, used: ScreenSettings, *, rows: slice = slice(None), score=None,
     return screen(Bars(panel, facts), raw, used, factors=factors, **arguments)
 
 
+def reasons(screened, row=-1):
+    """Return why each symbol is in or out at a row."""
+    return dict(zip(screened.symbols, map(ScreenReason, screened.reason[row]), strict=True))
+
+
 def cut(panel, rows: slice):
     """Return some rows of a panel."""
     arrays = {
@@ -100,10 +105,10 @@ def halted(panels, cells):
 
 def test_filters_in_order(embedded_panels):
     """Price as traded, age, traded value and tradability each keep a name out, with the reason."""
-    young = look(embedded_panels, of(min_bars=300)).explain()
-    cheap = look(embedded_panels, of(min_price=30.0)).explain()
-    thin = look(embedded_panels, of(min_value=2e9)).explain()
-    absent = look(embedded_panels, of()).explain(1000)
+    young = reasons(look(embedded_panels, of(min_bars=300)))
+    cheap = reasons(look(embedded_panels, of(min_price=30.0)))
+    thin = reasons(look(embedded_panels, of(min_value=2e9)))
+    absent = reasons(look(embedded_panels, of()), 1000)
 
     assert young["FB"] is ScreenReason.TOO_YOUNG
     assert young["IBM"] is ScreenReason.SELECTED
@@ -119,8 +124,8 @@ def test_first_failed_rule_wins(embedded_panels):
     """A name that fails several rules is out for the first: age before price before value."""
     all_three = of(min_bars=300, min_price=1e6, min_value=1e12)
 
-    assert look(embedded_panels, all_three).explain()["FB"] is ScreenReason.TOO_YOUNG
-    assert look(embedded_panels, all_three).explain()["IBM"] is ScreenReason.PRICE_TOO_LOW
+    assert reasons(look(embedded_panels, all_three))["FB"] is ScreenReason.TOO_YOUNG
+    assert reasons(look(embedded_panels, all_three))["IBM"] is ScreenReason.PRICE_TOO_LOW
 
 
 def test_mean_value_is_exact(embedded_panels):
@@ -129,15 +134,15 @@ def test_mean_value_is_exact(embedded_panels):
     value = raw.close[-20:, IBM] * raw.volume[-20:, IBM] // 10_000
     mean = int(value.sum() // 20)
 
-    assert look(embedded_panels, of(min_value=mean)).explain()["IBM"] is ScreenReason.SELECTED
+    assert reasons(look(embedded_panels, of(min_value=mean)))["IBM"] is ScreenReason.SELECTED
     above = look(embedded_panels, of(min_value=mean + 1))
-    assert above.explain()["IBM"] is ScreenReason.VALUE_TOO_LOW
+    assert reasons(above)["IBM"] is ScreenReason.VALUE_TOO_LOW
     assert above.value[-1, IBM] == mean
 
 
 def test_other_exchanges(embedded_panels):
     """A name of an exchange that is not traded is out, and the reason says so."""
-    at = look(embedded_panels, of(), exchanges=(Exchange.NASDAQ,)).explain()
+    at = reasons(look(embedded_panels, of(), exchanges=(Exchange.NASDAQ,)))
 
     assert at["IBM"] is ScreenReason.OTHER_EXCHANGE
     assert at["MSFT"] is ScreenReason.SELECTED
@@ -184,9 +189,9 @@ def test_designations(embedded_panels):
     strict = look(embedded_panels, of(gravest="normal"), standing=standing)
     lenient = look(embedded_panels, of(gravest="administrative"), standing=standing)
 
-    out = [s for s, why in got.explain().items() if why is ScreenReason.DESIGNATED]
+    out = [s for s, why in reasons(got).items() if why is ScreenReason.DESIGNATED]
     assert out == ["AAPL", "IBM"]
-    assert strict.explain()["FB"] is ScreenReason.DESIGNATED
+    assert reasons(strict)["FB"] is ScreenReason.DESIGNATED
     assert lenient.selected[-1].all()
     assert [got.trace()[i].text for i in (AAPL, IBM)] == [
         "시장 조치 종목: 관리종목",
@@ -203,8 +208,8 @@ def test_leaders_then_score(embedded_panels):
     raw = embedded_panels[0]
     used = of(leaders=4, top=2, min_names=3)
 
-    why = look(embedded_panels, used).explain()
-    few = look(embedded_panels, used.model_copy(update={"min_names": 5})).explain()
+    why = reasons(look(embedded_panels, used))
+    few = reasons(look(embedded_panels, used.model_copy(update={"min_names": 5})))
 
     value = (raw.close[-20:] * raw.volume[-20:]).sum(axis=0)
     assert why[raw.symbols[int(np.argmin(value))]] is ScreenReason.NOT_A_LEADER
@@ -236,7 +241,7 @@ def test_no_score_and_below_top(embedded_panels):
     """With enough scored names those without a score and those ranked lower are out."""
     got = look(embedded_panels, of(top=2, min_names=3), score=[3.0, nan, 1.0, 2.0, 0.5])
 
-    assert list(got.explain().values()) == [
+    assert list(reasons(got).values()) == [
         ScreenReason.SELECTED,
         ScreenReason.NO_SCORE,
         ScreenReason.BELOW_TOP,
@@ -274,7 +279,7 @@ def test_sector_cap(embedded_panels):
     free = look(embedded_panels, of(top=3, sector_cap=0), score=score, facts=facts)
 
     assert list(np.flatnonzero(got.selected[-1])) == [AAPL, FB, MSFT]
-    assert got.explain()["GOOG"] is got.explain()["IBM"] is ScreenReason.SECTOR_FULL
+    assert reasons(got)["GOOG"] is reasons(got)["IBM"] is ScreenReason.SECTOR_FULL
     assert got.trace()[GOOG].text == "업종 한도 참: IT 1종목 (팩터 점수 2위)"
     assert list(np.flatnonzero(free.selected[-1])) == [AAPL, GOOG, IBM]
 
@@ -403,9 +408,9 @@ def test_one_name_and_none(embedded_panels):
     one = look(columns(embedded_panels, [IBM]), PATHS)
     none = look(columns(embedded_panels, []), PATHS)
 
-    assert one.explain() == {"IBM": ScreenReason.SELECTED}
+    assert reasons(one) == {"IBM": ScreenReason.SELECTED}
     assert "통과한 종목을 모두 선정" in one.trace()[0].text
-    assert none.explain() == {}
+    assert reasons(none) == {}
     assert none.trace() == []
     assert screen_body(none)["selected"] == 0
 
@@ -429,7 +434,7 @@ def test_no_volume_ever(embedded_panels):
         of(leaders=4, surges=1, min_value=0.0, buffer=0.0),
     )
 
-    assert got.explain()["IBM"] is ScreenReason.NOT_A_LEADER
+    assert reasons(got)["IBM"] is ScreenReason.NOT_A_LEADER
     assert got.trace()[IBM].volume_ratio is None
     assert "거래량 기록 없음" in got.trace()[IBM].text
 
