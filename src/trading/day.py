@@ -403,7 +403,9 @@ def _follow_registry(context: DayContext) -> None:
     for move in moves:
         name = model_text(move.family, move.version)
         if move.refused is None:
-            event, message = "promoted", f"등록소의 champion 별칭을 따라 {name}이(가) 거래합니다."
+            # Whether it votes today is told by whoever asks it.
+            event = "promoted"
+            message = f"등록소의 champion 별칭을 따라 {name}을(를) 챔피언으로 올렸습니다."
         else:
             event = "training_failed"
             message = f"별칭을 옮긴 {name}을(를) 쓸 수 없어 챔피언을 그대로 둡니다: {move.refused}"
