@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from trading.context import DayContext, Prepared, open_engine, panels, prepare, session_event
+from trading.context import DayContext, Prepared, Run, open_engine, panels, prepare, session_event
 from trading.domain.arrays import BoolArray, DateArray, FloatArray, IntArray
 from trading.domain.decision import Decision
 from trading.errors import MissingDataError
@@ -40,6 +40,7 @@ from trading.risk.limits import RiskSettings, cap_weights
 from trading.risk.scenarios import Basis, CrisisWindow, Scenario, ScenarioSettings, replay
 from trading.risk.sums import risk_table
 from trading.risk.var import METHODS, forecast_path, limit_var, portfolio_outcomes, portfolio_vars
+from trading.sessions import SessionCalendar
 from trading.store.panels import build_panels
 
 # Beside the level that limits go by: what a regulator asks for (Basel Committee 1996).
@@ -100,7 +101,7 @@ def risk(context: DayContext, prepared: Prepared | None = None) -> dict[str, Any
     past = _past(context, prepared, held)
     weights = np.array([held.get(symbol, 0.0) for symbol in past.symbols])
     champion = int(prepared.view.morning.var_champion)
-    curve = equity_curve(context)
+    curve = equity_curve(context.ledger, context.run, context.calendar, context.session)
     settings = context.policy.risk
     own = account_returns(context.ledger, curve)
     earned = float(own[-1])
@@ -142,23 +143,26 @@ def risk(context: DayContext, prepared: Prepared | None = None) -> dict[str, Any
     }
 
 
-def equity_curve(context: DayContext) -> list[tuple[date, int]]:
+def equity_curve(
+    ledger: Ledger, run: Run, calendar: SessionCalendar, session: date
+) -> list[tuple[date, int]]:
     """Return (session, equity) after each close, beginning with the capital the day before.
 
-    Of the whole account: a run of one session has a yesterday too.
+    Of the whole account until ``session``: a run of one session has a yesterday too.
     """
     ends = {
         record.session: record.body["equity"]
-        for record in context.ledger.read(RecordKind.SESSION)
-        if record.key.endswith(CLOSED) and record.session <= context.session
+        for record in ledger.read(RecordKind.SESSION)
+        if record.key.endswith(CLOSED) and record.session <= session
     }
     closed = sorted(ends.items())
-    return [(context.calendar.previous(closed[0][0]), context.run.starting_cash), *closed]
+    first = closed[0][0] if closed else session
+    return [(calendar.previous(first), run.starting_cash), *closed]
 
 
 def account_returns(ledger: Ledger, curve: Sequence[tuple[date, int]]) -> FloatArray:
     """Return the account's own returns; what the operator brought or took is none."""
-    moved = _brought(ledger, [session for session, _ in curve])
+    moved = brought(ledger, [session for session, _ in curve])
     bases = [before + moved[session] for (_, before), (session, _) in pairwise(curve)]
     return np.array(
         [
@@ -170,19 +174,22 @@ def account_returns(ledger: Ledger, curve: Sequence[tuple[date, int]]) -> FloatA
     )
 
 
-def _brought(ledger: Ledger, sessions: Sequence[date]) -> dict[date, int]:
+def brought(ledger: Ledger, sessions: Sequence[date]) -> dict[date, int]:
     """Return what each session began with that the one before had not left.
 
     Shares count at the session's last price, those that are all gone at the last one before: what
     the adjustment itself says is what was once paid for them.
     """
     moved = dict.fromkeys(sessions, 0)
+    accepted = list(ledger.read(RecordKind.ADJUSTMENT))
+    if not accepted:
+        return moved
     closes = {
         record.session: record.body["engine"]["last_price"]
         for record in ledger.read(RecordKind.SESSION)
         if record.key.endswith(CLOSED)
     }
-    for record in ledger.read(RecordKind.ADJUSTMENT):
+    for record in accepted:
         # It is taken into the books by the first session from then on that came to its end.
         place = bisect_left(sessions, record.session)
         if place == len(sessions):

@@ -5,7 +5,7 @@ Used by whoever shows it. How a finished session went is ``settlement`` and ``re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from trading.live.journal import RecordedSession, adjustments, closed_sessions, 
 from trading.monitoring import Heartbeat, MarketNow, is_running, market_now, read_heartbeat
 from trading.ports import Ledger, RecordKind
 from trading.sessions import SessionCalendar
+from trading.settlement import capital_before
 from trading.simulation.account import book, lost_right
 from trading.store.lake import Lake
 
@@ -107,8 +108,9 @@ class AccountNow:
 
     ``session`` is the one that runs or ran last, ``None`` before the first. ``is_replay``: the
     session repeats a recorded day, and ``venue_now`` is that day's time. ``total_return`` counts
-    from the account's first money, ``daily_return`` from the last close. ``hours`` are those of
-    the venue's own time. ``is_closed``: the session is over and its books are final.
+    from the account's first money, ``daily_return`` from the last close: what the operator brought
+    or took is in ``starting_equity`` and ``previous_equity``, as it was no gain. ``hours`` are those
+    of the venue's own time. ``is_closed``: the session is over and its books are final.
     """
 
     env: str
@@ -145,7 +147,7 @@ class AccountNow:
 
     @property
     def daily_profit(self) -> int:
-        """Change of equity since the last close, in minor units."""
+        """What was earned since the last close, in minor units."""
         return self.equity - self.previous_equity
 
     @property
@@ -244,16 +246,14 @@ def _read(ledger: Ledger, home: Home, env: str, market: Market, now: datetime) -
         "heartbeat": heartbeat,
         "word": word,
     }
-    if session is None:
+    if session is None or run is None:
         return AccountNow(
             **common, is_closed=False, state=word.state, equity=start, cash=start,
             starting_equity=start, previous_equity=start,
         )  # fmt: skip
     recorded = read_session(ledger, session)
     earlier = [s for s in closed_sessions(ledger) if s < session]
-    before = read_session(ledger, earlier[-1]).closed if earlier else None
-    # What it held already on its first day was not earned on that day.
-    previous = before["equity"] if before is not None else _invested(run, start)
+    previous, starting = capital_before(ledger, run, calendar, session)
     cash, positions = _books(ledger, recorded, earlier)
     prices = _prices(recorded)
     lake = Lake(home.data_dir / "lake")
@@ -279,7 +279,7 @@ def _read(ledger: Ledger, home: Home, env: str, market: Market, now: datetime) -
         state=_state(recorded, word),
         equity=cash + sum(one.value for one in holdings),
         cash=cash,
-        starting_equity=_invested(run, start),
+        starting_equity=starting,
         previous_equity=previous,
         holdings=holdings,
         signals=_signals(recorded, orders, names),
@@ -291,12 +291,6 @@ def _read(ledger: Ledger, home: Home, env: str, market: Market, now: datetime) -
         regime=recorded.decision.regime if recorded.decision is not None else "",
         denied=len(recorded.denied),
     )
-
-
-def _invested(run: Run | None, start: int) -> int:
-    """Return what the account began with: its cash and what it held already, at cost."""
-    held = sum(cost for _, cost in run.positions.values()) if run is not None else 0
-    return start + held
 
 
 def _state(recorded: RecordedSession, word: control.Standing) -> TradingState:
@@ -327,7 +321,7 @@ def _books(
         if action["kind"] == ActionKind.RIGHTS:
             cost -= lost_right(cost, action["numerator"], action["denominator"])
         held[symbol] = (action["quantity_after"], cost if action["quantity_after"] else 0)
-    since = earlier[-1] if earlier else recorded.session
+    since = earlier[-1] + timedelta(days=1) if earlier else recorded.session
     for one in adjustments(ledger, since, recorded.session):
         if one.symbol:
             quantity, cost = held.get(one.symbol, (0, 0))

@@ -5,7 +5,7 @@ How two sessions are compared is ``live.parity``; how a report looks is ``report
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from trading.errors import MissingDataError
 from trading.execution.bars import Ohlcv
 from trading.execution.engine import Halt, SessionStart, TradingEngine
 from trading.live import parity as live_parity
-from trading.live.journal import adjustments, closed_sessions, read_session
+from trading.live.journal import read_session
 from trading.live.parity import ParityReport, history_hashes
 from trading.log import get_logger
 from trading.monitoring import read_heartbeat
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 from trading.context import (
     DayContext,
     Prepared,
+    Run,
     heartbeat_path,
     open_engine,
     panels,
@@ -44,6 +45,7 @@ from trading.context import (
     report_dir,
     session_event,
 )
+from trading.sessions import SessionCalendar
 from trading.store.intake import admit
 from trading.store.universe import survivorship
 
@@ -173,7 +175,7 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
     at_risk = holdings.risk(context, prepared)
     decision = recorded.decision
     names = {i.symbol: i.name for i in context.lake.instruments(context.market)}
-    equity = _curve(context)
+    equity = _curve(context.ledger, context.run, context.calendar, context.session)
     positions = [
         Position(symbol=s, quantity=q, cost=c)
         for s, (q, c) in closed["engine"]["account"]["positions"].items()
@@ -300,33 +302,29 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
     return paths
 
 
-def capital_before(context: DayContext) -> tuple[int, int]:
+def capital_before(
+    ledger: Ledger, run: Run, calendar: SessionCalendar, session: date
+) -> tuple[int, int]:
     """Return what the session begins with, and what would be that without any gain so far.
 
     What the operator brought or took is neither gain nor loss: it was there from the beginning.
     """
-    curve = _curve(context)
-    first = curve[-1][0] + timedelta(days=1)
-    brought = sum(
-        one.amount * (one.price if one.symbol else 1)
-        for one in adjustments(context.ledger, first, context.session)
-    )
-    begins = curve[-1][1] + brought
-    growth = float(np.prod(1.0 + holdings.account_returns(context.ledger, curve)))
+    curve = [one for one in _curve(ledger, run, calendar, session) if one[0] < session]
+    day, equity = curve[-1]
+    begins = equity + holdings.brought(ledger, [day, session])[session]
+    growth = float(np.prod(1.0 + holdings.account_returns(ledger, curve)))
     return begins, round(begins / growth) if growth > 0 else begins
 
 
-def _curve(context: DayContext) -> list[tuple[date, int]]:
+def _curve(
+    ledger: Ledger, run: Run, calendar: SessionCalendar, session: date
+) -> list[tuple[date, int]]:
     """Return (session, equity) after each close, beginning with what the account began with.
 
     What was held when it was taken over was there before the first trade, too: at cost.
     """
-    taken_over = sum(cost for _, cost in context.run.positions.values())
-    if not closed_sessions(context.ledger):
-        begun = context.calendar.previous(context.session)
-        return [(begun, context.run.starting_cash + taken_over)]
-    (begun, cash), *later = holdings.equity_curve(context)
-    return [(begun, cash + taken_over), *later]
+    (begun, cash), *later = holdings.equity_curve(ledger, run, calendar, session)
+    return [(begun, cash + sum(cost for _, cost in run.positions.values())), *later]
 
 
 def _quality(context: DayContext) -> "QualityLine | None":

@@ -58,7 +58,7 @@ def day() -> DayContext:
 
 def test_what_was_held_when_it_was_taken_over_counts(day):
     """Before its first session the account has its cash and, at cost, its shares."""
-    assert capital_before(day) == (1_500, 1_500)
+    assert capital_before(day.ledger, day.run, day.calendar, day.session) == (1_500, 1_500)
 
 
 def test_a_deposit_is_no_gain(day):
@@ -70,4 +70,4 @@ def test_a_deposit_is_no_gain(day):
         brought(SESSIONS[2], -1_100),
     )
 
-    assert capital_before(day) == (1_100, 1_000)
+    assert capital_before(day.ledger, day.run, day.calendar, day.session) == (1_100, 1_000)

@@ -6,7 +6,6 @@ what is broken ``DataError``, each with a sentence that says how to get it.
 
 import contextlib
 import json
-import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,18 +79,6 @@ class Story:
     begun: tuple[date, ...]
     closed: tuple[date, ...]
     returns: tuple[tuple[date, float], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Earned:
-    """What an account earned: ``today`` in its last session, ``whole`` since its beginning.
-
-    Fractions, and today's in minor units as ``profit``.
-    """
-
-    today: float
-    profit: int
-    whole: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,22 +215,6 @@ def account_now(home: "Home", account: Account) -> AccountNow:
     """Return the account as it is now."""
     with _told(home, account):
         return overview.account_now(home, account.env, account.market)
-
-
-def earned(told: Story, now: AccountNow) -> Earned:
-    """Return what the account earned, as its reports tell it: money brought or taken is none.
-
-    What was brought to a session is known once it is over; until then it counts as its profit.
-    """
-    returns = dict(told.returns)
-    if not returns:
-        return Earned(today=now.daily_return, profit=now.daily_profit, whole=now.total_return)
-    today, profit = now.daily_return, now.daily_profit
-    if now.session in returns:
-        today = returns.pop(now.session)
-        profit = now.equity - round(now.equity / (1.0 + today)) if today > -1.0 else profit
-    whole = math.prod(1.0 + one for one in returns.values()) * (1.0 + today) - 1.0
-    return Earned(today=today, profit=profit, whole=whole)
 
 
 def zone_of(market: Market) -> ZoneInfo:

@@ -14,7 +14,7 @@ import streamlit as st
 from trading.charts import Line
 from trading.clock import WallClock
 from trading.dashboard import controls, data, frame
-from trading.dashboard.data import Account, Earned
+from trading.dashboard.data import Account
 from trading.dashboard.frame import Tile
 from trading.domain.decision import TradingState
 from trading.domain.wording import MARKET_TEXT, REGIME_TEXT, STATE_TEXT, money_text
@@ -36,7 +36,7 @@ def show() -> None:
     curves = None
     with contextlib.suppress(MissingDataError):
         curves = _curves(account)
-    _figures(now, data.earned(data.story(home, account), now), curves)
+    _figures(now, curves)
     st.subheader("계좌와 기준 지표")
     with frame.said():
         _curve(account, curves or _curves(account))
@@ -82,17 +82,17 @@ def _standing(now: AccountNow) -> None:
         st.warning(frame.plain(f"상태: {STATE_TEXT[now.state]}.{why}"))
 
 
-def _figures(now: AccountNow, earned: Earned, curves: "_Curves | None") -> None:
+def _figures(now: AccountNow, curves: "_Curves | None") -> None:
     currency = now.currency
     rows = [
         Tile("평가금액", money_text(now.equity, currency)),
         Tile(
             "오늘 손익" if now.is_running else "마지막 세션 손익",
-            frame.signed_money(earned.profit, currency),
-            frame.percent(earned.today),
-            earned.today,
+            frame.signed_money(now.daily_profit, currency),
+            frame.percent(now.daily_return),
+            now.daily_return,
         ),
-        Tile("시작부터", frame.percent(earned.whole)),
+        Tile("시작부터", frame.percent(now.total_return)),
     ]
     if curves is not None and curves.ahead is not None:
         rows.append(Tile(f"{curves.name} 대비", f"{100 * curves.ahead:+.2f} %p"))
@@ -204,12 +204,11 @@ def _others(others: Sequence[Account]) -> None:
         with frame.said():
             home = frame.installation().home
             now = data.account_now(home, one)
-            earned = data.earned(data.story(home, one), now)
             running = "세션 도는 중" if now.is_running else "세션 없음"
             st.markdown(
                 frame.plain(
                     f"{one.name}: {money_text(now.equity, now.currency)}, 시작부터 "
-                    f"{frame.percent(earned.whole)}, {STATE_TEXT[now.state]}, {running} "
+                    f"{frame.percent(now.total_return)}, {STATE_TEXT[now.state]}, {running} "
                     f"(마지막 {now.session or '없음'})"
                 )
             )

@@ -10,12 +10,9 @@ import pytest
 
 from trading import bootstrap, config
 from trading.dashboard import data, frame, server
-from trading.dashboard.data import Account, Story
-from trading.domain.decision import TradingState
+from trading.dashboard.data import Account
 from trading.domain.instrument import Market
 from trading.errors import DataError, MissingDataError
-from trading.live.control import Standing
-from trading.overview import AccountNow
 from trading.ports import Record, RecordKind
 
 US = Account(env="demo", market=Market.US)
@@ -128,51 +125,6 @@ def test_another_accounts_report_is_not_shown_as_ones_own(empty):
         data.report(empty, paper, day, "risk")
 
 
-def test_money_that_was_brought_is_no_gain():
-    """Equity doubled by a deposit: the tiles say what the report says, not +100 %."""
-    days = [date(2024, 1, day) for day in (2, 3, 4)]
-    told = Story(
-        begun=tuple(days),
-        closed=tuple(days),
-        returns=tuple(zip(days, (0.1, -0.1, 0.02), strict=False)),
-    )
-    now = _account(days[-1], equity=2_040_000, previous=990_000)
-
-    found = data.earned(told, now)
-
-    # 1,000,000 × 1.1 × 0.9, then 1,010,000 brought, then 2 %.
-    assert found.today == 0.02
-    assert found.profit == 40_000
-    assert found.whole == pytest.approx(1.1 * 0.9 * 1.02 - 1.0)
-
-
-def test_a_session_that_runs_counts_from_the_last_close():
-    """What is over is the account's own; what runs is what its last check says."""
-    days = [date(2024, 1, day) for day in (2, 3, 4)]
-    told = Story(
-        begun=tuple(days),
-        closed=tuple(days[:2]),
-        returns=tuple(zip(days, (0.1, -0.1), strict=False)),
-    )
-    now = _account(days[-1], equity=1_009_800, previous=990_000)
-
-    found = data.earned(told, now)
-
-    assert found.today == pytest.approx(0.02)
-    assert found.profit == 19_800
-    assert found.whole == pytest.approx(1.1 * 0.9 * 1.02 - 1.0)
-
-
-def test_before_the_first_close_there_is_only_now():
-    """An account in its first session has nothing but its last check."""
-    day = date(2024, 1, 2)
-    now = _account(day, equity=1_020_000, previous=1_000_000)
-
-    found = data.earned(Story(begun=(day,), closed=(), returns=()), now)
-
-    assert (found.today, found.profit, found.whole) == pytest.approx((0.02, 20_000, 0.02))
-
-
 def test_a_broken_heartbeat_is_said(empty):
     """Half a file is no sign of life and no English stack."""
     path = empty.data_dir / "run" / "demo-us.json"
@@ -212,18 +164,3 @@ def test_a_long_log_is_read_from_its_end(tmp_path):
 def test_signs_are_no_markdown():
     """Two dollars in a sentence are no formula, a file name no emphasis."""
     assert frame.plain("$1 · $2 a_b*c") == r"\$1 · \$2 a\_b\*c"
-
-
-def _account(session: date, *, equity: int, previous: int) -> AccountNow:
-    """Return an account that began with a million and is worth ``equity`` in ``session``."""
-    active = TradingState.ACTIVE
-    word = Standing(
-        state=active, word=active, is_given=False, since=None, by=None, reason="", request="",
-        cancel_all=None, obeyed=None,
-    )  # fmt: skip
-    return AccountNow(
-        env="demo", market=Market.US, session=session, is_replay=True, is_running=False,
-        is_closed=False, venue_now=datetime(2024, 1, 4, tzinfo=UTC), hours=None, heartbeat=None,
-        state=active, word=word, equity=equity, cash=equity,
-        starting_equity=1_000_000, previous_equity=previous,
-    )  # fmt: skip
