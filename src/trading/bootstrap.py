@@ -88,6 +88,8 @@ log = get_logger(__name__)
 _DEMO_KEY = "demo-app-key-of-the-local-exchange--"
 _DEMO_ACCOUNT = "7001000101"
 _POLL_SECONDS = 0.05
+# What holds an account for a moment cancels its orders at most: on paper one call a second.
+_BRIEF_SECONDS = 60.0
 # Enough recorded sessions for the traded volume that an order is measured by.
 _DRILL_SESSIONS = 60
 
@@ -698,30 +700,52 @@ def ensure_guardian(installation: Installation, env: Env, market: Market) -> Non
 
 
 def _lease(home: Home, name: str) -> "BaseFileLock":
-    """Take the lease of one account; the operating system frees it when the holder dies."""
-    from filelock import FileLock, Timeout
+    """Take the lease of one account; the operating system frees it when the holder dies.
 
-    path = run_dir(home) / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise SessionBusyError(f"다른 실행이 이 계좌로 거래하는 중입니다: {name}") from None
-    return lock
+    Whoever holds the account for a moment only is waited for: a halt said at the open must not cost
+    the day.
+    """
+    lease, brief = _locks(home, name)
+    with contextlib.suppress(SessionBusyError):
+        return _taken(lease, name, seconds=0)
+    seconds = _BRIEF_SECONDS if is_held(Path(brief.lock_file)) else 0.0
+    return _taken(lease, name, seconds=seconds)
 
 
 @contextlib.contextmanager
 def account_held(home: Home, env: Env, market: Market) -> Iterator[None]:
-    """Keep every other process from trading the account meanwhile.
+    """Keep every other process from trading the account, for a moment.
 
     Raises ``SessionBusyError`` when one does.
     """
-    lease = _lease(home, f"{env}-{market}")
-    try:
+    name = f"{env}-{market}"
+    lease, brief = _locks(home, name)
+    with contextlib.ExitStack() as held:
+        for lock, seconds in ((brief, _BRIEF_SECONDS), (lease, 0.0)):
+            held.callback(_taken(lock, name, seconds=seconds).release)
         yield
-    finally:
-        lease.release()
+
+
+def _locks(home: Home, name: str) -> tuple["BaseFileLock", "BaseFileLock"]:
+    """Return an account's lease, and what is held beside it by those who soon give it back."""
+    from filelock import FileLock
+
+    folder = run_dir(home)
+    folder.mkdir(parents=True, exist_ok=True)
+    lease, brief = (
+        FileLock(folder / f"{name}{kind}.lock", thread_local=False) for kind in ("", ".brief")
+    )
+    return lease, brief
+
+
+def _taken(lock: "BaseFileLock", name: str, *, seconds: float) -> "BaseFileLock":
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        raise SessionBusyError(f"다른 실행이 이 계좌로 거래하는 중입니다: {name}") from None
+    return lock
 
 
 # -- the local exchange as a process -------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -113,3 +114,31 @@ def test_a_dead_holder_leaves_the_account_free(tmp_path):
     for ledger in (first, second):
         ledger.close()
     lease.release()
+
+
+def test_a_day_waits_for_whoever_holds_its_account_for_a_moment(tmp_path):
+    """A halt or the watch's look at the account costs no day; a session that trades is not waited for."""
+    home = resolve_root(tmp_path)
+    begun, taken = threading.Event(), []
+
+    def begin_a_day():
+        begun.set()
+        taken.append(bootstrap._lease(home, "demo-us"))
+
+    day = threading.Thread(target=begin_a_day)
+    with bootstrap.account_held(home, Env.DEMO, Market.US):
+        day.start()
+        begun.wait(10)
+        assert day.is_alive() and taken == []
+    day.join(30)
+
+    (lease,) = taken
+    assert lease.is_locked
+    with (
+        pytest.raises(SessionBusyError, match="다른 실행이 이 계좌로 거래하는 중"),
+        bootstrap.account_held(home, Env.DEMO, Market.US),
+    ):
+        pass
+    lease.release()
+    with bootstrap.account_held(home, Env.DEMO, Market.US):
+        pass

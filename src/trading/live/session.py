@@ -826,7 +826,12 @@ class LiveSession:
         }
         # "ts" of a log line is wall time: the venue's own has a name of its own.
         log.info("시간별 상태", venue_time=now.isoformat(), **fields)
-        told = {"ts": now.isoformat(), **fields, **self._condition(now)}
+        try:
+            told = {"ts": now.isoformat(), **fields, **self._condition(now)}
+        except Exception:
+            # What is told of a session ends none.
+            log.exception("시간별 상태를 다 모으지 못함")
+            told = {"ts": now.isoformat(), **fields}
         self._notifier.send("hourly_status", told)
 
 
