@@ -180,8 +180,8 @@ def test_after_the_last_session(tmp_path):
 @pytest.mark.parametrize(
     ("victims", "kind", "count"),
     [
-        (("session",), "fill", 1),
-        (("exchange",), "update", 1),
+        pytest.param(("session",), "fill", 1, marks=pytest.mark.slow),
+        pytest.param(("exchange",), "update", 1, marks=pytest.mark.slow),
         (("session", "exchange"), "intent", 2),
     ],
 )

@@ -520,11 +520,8 @@ sys.exit(main())
 
 def limited(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program where no file may become larger than ``size`` bytes."""
-    # What counts covered lines would not have the room to write them down either.
-    counted = {"COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"}
     return subprocess.run(
         [sys.executable, "-c", _LIMITED, str(size), *arguments],
-        env={k: v for k, v in os.environ.items() if k not in counted},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
