@@ -9,16 +9,23 @@ from trading.domain.arrays import FloatArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """How fast a figure has grown, an hour, and the standard error of that; ``hours`` watched."""
+    """How fast a figure has grown, an hour, and the standard error of that; ``hours`` watched.
+
+    ``lesser`` is the slope of the half in which it grew less: about 0 for what grew once and stayed.
+    """
 
     slope: float
     error: float
+    lesser: float
     samples: int
     hours: float
 
     def grows(self, *, beyond: float, errors: float) -> bool:
-        """Whether it grows by more than ``beyond`` an hour, and by so many standard errors."""
-        return self.slope > beyond and self.slope > errors * self.error
+        """Whether it grows by more than ``beyond`` an hour, and by so many standard errors.
+
+        What is loaded once, as a market opens, is no leak, however steep the line through it.
+        """
+        return min(self.slope, self.lesser) > beyond and self.slope > errors * self.error
 
 
 def trend(seconds: FloatArray, values: FloatArray) -> Trend:
@@ -47,8 +54,10 @@ def trend(seconds: FloatArray, values: FloatArray) -> Trend:
     for lag in range(1, lags + 1):
         weight = 1.0 - lag / (lags + 1.0)
         variance += 2.0 * weight * float(moments[lag:] @ moments[:-lag])
+    halves = slice(None, n // 2 + 1), slice(n // 2, None)
     return Trend(
         slope=slope,
+        lesser=min(float(np.polyfit(hours[half], values[half], 1)[0]) for half in halves),
         error=float(np.sqrt(max(variance, 0.0))) / spread,
         samples=n,
         hours=float(seconds[-1] - seconds[0]) / 3600.0,

@@ -43,6 +43,23 @@ def test_growth_counts_when_it_is_large_and_certain():
     assert not noisy.grows(beyond=20.0, errors=3.0)
 
 
+def test_what_is_loaded_once_is_no_leak():
+    """A step after which nothing grows is none, wherever it lies; one every ten minutes is."""
+    import statsmodels.api as sm
+
+    seconds = 10.0 * np.arange(492)
+    minutes = seconds / 60.0
+
+    for at in (12.0, 40.0, 70.0):  # the watch of an opening market: 235 MB, then 294
+        once = trend(seconds, np.where(minutes < at, 235.0, 294.0))
+        line = sm.OLS(np.where(minutes < at, 235.0, 294.0), sm.add_constant(seconds / 3600.0)).fit()
+        assert once.slope == pytest.approx(line.params[1]) and once.slope > 20.0
+        assert not once.grows(beyond=20.0, errors=3.0)
+    again = trend(seconds, 235.0 + 10.0 * np.floor(minutes / 10.0))
+    assert again.lesser == pytest.approx(60.0, rel=0.1)
+    assert again.grows(beyond=20.0, errors=3.0)
+
+
 def test_a_slope_needs_time():
     """Two samples, or three at once, tell nothing."""
     with pytest.raises(ValueError):
