@@ -66,9 +66,9 @@ OPEN_TODAY = today_is({"open": "09:30", "close": "16:00"})
 CLOSED_TODAY = today_is({"closed": True})
 
 
-def run_paper(home: Path, **keys: str) -> Answer:
+def run_paper(home: Path, *more: str, **keys: str) -> Answer:
     """Run today's session on paper."""
-    return trading(home, "run", "--env", "paper", timeout=60, **{**KEYS, **keys})
+    return trading(home, "run", "--env", "paper", *more, **{**KEYS, **keys})
 
 
 def intents(home: Path) -> int:
@@ -101,7 +101,7 @@ def test_bad_keys(venue: Venue, tmp_path: Path, keys: dict[str, str], sentence: 
     venue.http.post("/oauth2/tokenP", json=body)  # the right secret is known
     home = home_of(tmp_path / "home", venue.base, venue.ws_base, OPEN_TODAY)
 
-    answer = run_paper(home, **keys)
+    answer = run_paper(home, "--no-prefect", **keys)
 
     assert (answer.code, answer.out) == (FAILURE, "")
     assert sentence in answer.err
@@ -121,7 +121,7 @@ def test_a_dead_token_is_replaced(venue: Venue, tmp_path: Path) -> None:
     later = dict.fromkeys(("expires_at", "renew_at"), "2099-01-01T00:00:00+00:00")
     path.write_text(json.dumps(dead | later))
 
-    answer = trading(home, "check", "--env", "paper", "--json", timeout=60, **KEYS)
+    answer = trading(home, "check", "--env", "paper", "--json", **KEYS)
 
     found = {f["code"]: f["severity"] for f in answer.json["findings"]}
     assert (found["KIS_TOKEN"], found["KIS_BALANCE"]) == ("ok", "ok")
@@ -133,7 +133,7 @@ def test_a_malformed_account_number(tmp_path: Path) -> None:
     """An account number that cannot be one is a mistake of the configuration."""
     home = home_of(tmp_path / "home", "http://127.0.0.1:1", "ws://127.0.0.1:1", OPEN_TODAY)
 
-    answer = run_paper(home, KIS_PAPER_ACCOUNT="1234-5")
+    answer = run_paper(home, "--no-prefect", KIS_PAPER_ACCOUNT="1234-5")
 
     assert answer.code == USAGE
     assert "계좌번호는 숫자 10자리" in answer.err
@@ -143,12 +143,11 @@ def test_a_malformed_account_number(tmp_path: Path) -> None:
 def test_an_account_of_somebody_else(venue: Venue, tmp_path: Path) -> None:
     """Another customer's account is refused by the venue, and the run ends before anything."""
     mine = home_of(tmp_path / "mine", venue.base, venue.ws_base, OPEN_TODAY)
-    trading(
-        mine, "check", "--env", "paper", timeout=60, **{**KEYS, "KIS_PAPER_ACCOUNT": "59990000"}
-    )
+    trading(mine, "check", "--env", "paper", **{**KEYS, "KIS_PAPER_ACCOUNT": "59990000"})
     home = home_of(tmp_path / "home", venue.base, venue.ws_base, OPEN_TODAY)
+    account = {"KIS_PAPER_ACCOUNT": "59990000", "KIS_PAPER_APP_KEY": "another-key-of-test"}
 
-    answer = run_paper(home, KIS_PAPER_ACCOUNT="59990000", KIS_PAPER_APP_KEY="another-key-of-test")
+    answer = run_paper(home, "--no-prefect", **account)
 
     assert answer.code == FAILURE
     assert "[OPSQ2000]" in answer.err
@@ -160,7 +159,7 @@ def test_a_paper_account_at_the_real_address(real_venue: Venue, tmp_path: Path) 
     """Mixed up addresses are told apart from other faults (EGW02004)."""
     home = home_of(tmp_path / "home", real_venue.base, real_venue.ws_base, OPEN_TODAY)
 
-    answer = run_paper(home)
+    answer = run_paper(home, "--no-prefect")
 
     assert answer.code == FAILURE
     assert "[EGW02004]" in answer.err
@@ -203,8 +202,8 @@ def test_a_second_instance(venue: Venue, tmp_path: Path) -> None:
     lock.parent.mkdir(parents=True)
 
     with FileLock(lock):
-        answer = run_paper(home)
-        checked = trading(home, "check", "--env", "paper", "--json", timeout=60, **KEYS)
+        answer = run_paper(home, "--no-prefect")
+        checked = trading(home, "check", "--env", "paper", "--json", **KEYS)
 
     stream = next(f for f in checked.json["findings"] if f["code"] == "KIS_STREAM")
     assert answer.code == FINDING
@@ -240,7 +239,7 @@ def test_the_wrong_environment(tmp_path: Path) -> None:
     """``--env`` may narrow what the configuration says, never widen it."""
     home = home_of(tmp_path / "home", "http://127.0.0.1:1", "ws://127.0.0.1:1", OPEN_TODAY)
 
-    answer = trading(home, "run", "--env", "real", timeout=60, **KEYS)
+    answer = trading(home, "run", "--env", "real", **KEYS)
 
     assert answer.code == USAGE
     assert "env를 real로 바꿔야 합니다" in answer.err
