@@ -2,10 +2,12 @@
 
 import sqlite3
 
+import pytest
 import yaml
 from program import EAGER, configure, trading
 
 
+@pytest.mark.slow
 def test_no_print_of_a_holding_came(tmp_path):
     """It is said and told, the books agree, and nothing is left unexplained."""
     root = tmp_path / "home"

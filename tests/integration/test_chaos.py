@@ -10,7 +10,8 @@ from trading.chaos.plants import Plant
 from trading.chaos.points import Point
 from trading.exchange.faults import NUMBERS
 
-SEEDS = 25
+# ``make chaos`` plays a thousand.
+SEEDS = 6
 JOBS = ("--jobs", "2")
 
 
@@ -63,6 +64,7 @@ def test_the_same_command_goes_on(home, played):
     assert [json.loads(line)["seed"] for line in found[SEEDS:]] == [json.loads(lines[-1])["seed"]]
 
 
+@pytest.mark.slow
 def test_one_seed_again_keeps_its_files(home):
     """A single seed is played anew, and everything it wrote stays to be looked at."""
     answer = trading(home, "chaos", "--seed", "3", "--json", timeout=120)
@@ -74,14 +76,8 @@ def test_one_seed_again_keeps_its_files(home):
     assert (folder / "journal.db").exists()
 
 
-@pytest.mark.parametrize(
-    "plant",
-    [
-        Plant.RETRY,
-        pytest.param(Plant.DROP_INTENT, marks=pytest.mark.slow),
-        pytest.param(Plant.LATE_JOURNAL, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", [Plant.RETRY, Plant.DROP_INTENT, Plant.LATE_JOURNAL])
 def test_a_planted_bug_is_found(tmp_path, plant):
     """The harness can see: each classic mistake ends with exit code 1 and the seeds that show it."""
     answer = trading(

@@ -163,6 +163,7 @@ def test_over_a_split_the_money_stays(tmp_path):
     assert _body(root, "decision", "2005-02-28")["equity"] == _parsed(closed)["equity"]
 
 
+@pytest.mark.slow
 def test_after_the_last_session(tmp_path):
     """When all recorded sessions are traded, a sentence says so, and that is a finding."""
     (tmp_path / "home").mkdir()
