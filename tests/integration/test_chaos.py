@@ -48,6 +48,7 @@ def test_every_fault_and_boundary_is_counted(played):
     assert sum(played["faults"].values()) > SEEDS
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on(home, played):
     """Seeds that were played are not played again; the figures are those of all of them."""
     (results,) = (home / "data" / "chaos").glob("as-built-*.jsonl")

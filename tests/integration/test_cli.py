@@ -254,6 +254,7 @@ def test_import_status_and_check(home):
     assert all(f["severity"] != "error" for f in check.json["findings"])
 
 
+@pytest.mark.slow
 def test_a_study_and_a_walk_forward_as_typed(home):
     """One JSON object each, what they keep under the home, and a study that goes on."""
     span = ("--symbols", "AAPL,IBM,MSFT", "--from", "2005-06-01", "--to", "2006-03-01", "--json")
@@ -301,6 +302,7 @@ def test_sweep_equals_backtest_as_typed(home):
 OWN_EXITS = {"exits": {"stop_loss": 0.01, "cooldown_sessions": 10}}
 
 
+@pytest.mark.slow
 def test_exits_are_part_of_the_search(home):
     """A stop in the sweep is the stop of a strategy's own block; a misspelt one is told."""
     asked = (

@@ -27,7 +27,7 @@ def served():
         yield f"http://127.0.0.1:{port}", process
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.slow), 1280])
 def test_every_page_in_a_browser(browser, served, tmp_path, width):
     """Korean, without an error, nothing beyond the edge; on a phone and on a desk."""
     address, _ = served

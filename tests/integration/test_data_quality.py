@@ -47,6 +47,7 @@ def test_a_clean_lake(filled):
     assert month.json["page"].endswith("quality-us-daily.html")
 
 
+@pytest.mark.slow
 def test_what_is_wrong_ends_with_one(filled):
     """A row set aside and a row that should have been are findings, in the table and as JSON."""
     bars = EmbeddedSource().daily(

@@ -82,6 +82,7 @@ def test_from_an_empty_root_the_same(undisturbed, tmp_path):
     assert (root / "data" / "reports" / "demo-us" / START / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_next_run_trades_the_next_sessions(undisturbed, tmp_path):
     """After a finished run the same command goes on where it ended, with the same account.
 
@@ -122,6 +123,7 @@ def test_the_next_run_trades_the_next_sessions(undisturbed, tmp_path):
     assert told["daily_profit"] == body["final_equity"] - before
 
 
+@pytest.mark.slow
 def test_a_report_made_again_says_the_same(undisturbed, tmp_path):
     """Made from ledger and lake after another day was traded, it has the same figures."""
     root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
@@ -137,6 +139,7 @@ def test_a_report_made_again_says_the_same(undisturbed, tmp_path):
     assert again["quality"]["rows"] > 0
 
 
+@pytest.mark.slow
 def test_over_a_split_the_money_stays(tmp_path):
     """Held over AAPL's 2:1 split of 2005-02-28, the shares double and no cent is lost."""
     (tmp_path / "home").mkdir()

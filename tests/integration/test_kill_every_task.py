@@ -49,7 +49,7 @@ def test_every_task_killed_once(undisturbed, tmp_path, words):
     assert len(ledger_rows(root, "SELECT key FROM journal WHERE kind = 'intent'")) > 2
     assert answer.json["parity"]["differences"] == answer.json["cash_difference"] == 0
     told = {line["stage"]: line["message"] for line in lines(root, "단계 완료")}
-    assert told["market_data"] == "새로 받을 시세가 없습니다."
+    assert told["market_data"] == "새로 받은 시세가 없습니다."
     assert told["intraday"] == "이미 끝난 세션입니다."
     assert not left_behind(root)
 

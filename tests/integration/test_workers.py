@@ -121,6 +121,7 @@ def without_counts(result):
     return {k: v for k, v in result.items() if k not in ("trials", "path", "mlflow_run")}
 
 
+@pytest.mark.slow
 def test_sweep_walk_forward_and_study_are_the_same(cluster, tmp_path):
     """Orders, equity, choices and the trials of a study, to the bit."""
     made = []

@@ -292,6 +292,7 @@ def test_a_cut_record_knows_nothing_later(whole: Record):
 
 
 @pytest.mark.compiled_only
+@pytest.mark.slow
 def test_the_command(
     installation: bootstrap.Installation,
     record: Record,
