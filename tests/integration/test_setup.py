@@ -364,7 +364,7 @@ def test_the_modes_on_a_terminal(home: Path) -> None:
     real = Terminal(home)
     real.answer("번호 (그냥 Enter: 끝냄):", "3")
     assert real.end() == 2
-    assert "모의투자에서 차이 없이 마친 세션이 20회" in real.shown
+    assert "차이 없이 마친 세션이 20회" in real.shown
 
     nothing = Terminal(home)
     nothing.answer("번호 (그냥 Enter: 끝냄):", "")
