@@ -104,10 +104,10 @@ class KisClient:
         self.clock = clock
         self._send_hashkey = settings.send_hashkey
         self._trade_tr = wire_stream.TRADE_TR[market]
-        # KIS streams US prices to real accounts only, and 40 symbols at most; see ``subscribe``.
-        self.polls_prices = market is Market.US and profile is Profile.PAPER
+        # KIS streams US prices to real accounts only.
+        self._streams_prices = market is not Market.US or profile is not Profile.PAPER
         # It refuses them with 40570000 before the open; every other venue takes them early.
-        self.takes_orders_early = not self.polls_prices
+        self.takes_orders_early = self._streams_prices
         self._streamed: set[str] = set()
         self._polled: dict[str, int] = {}
         self._polled_books: dict[str, None] = {}
@@ -297,23 +297,21 @@ class KisClient:
         came with more holdings than one connection carries), ``poll`` must be called as well.
         """
         await self._stream.connect()
-        if self.polls_prices:
-            log.warning(
-                "모의투자에는 해외 실시간 시세가 없어 현재가를 조회함", symbols=len(symbols)
-            )
-            for symbol in symbols:
-                self._polled.setdefault(symbol, -1)
-            return
         new = [symbol for symbol in symbols if symbol not in self._streamed]
-        room = self._stream.room
-        await self._stream.register(self._trade_tr, self._calls.stream_keys(new[:room]))
-        self._streamed |= set(new[:room])
+        room = self._stream.room if self._streams_prices else 0
+        streamed, polled = new[:room], new[room:]
+        await self._stream.register(self._trade_tr, self._calls.stream_keys(streamed))
+        self._streamed |= set(streamed)
+        if polled:
+            reason = "실시간 등록 자리가 모자람" if streamed else "실시간으로 받을 수 없음"
+            log.warning("일부 종목은 현재가를 조회함", symbols=polled, reason=reason)
+            self._polled = dict.fromkeys(polled, -1) | self._polled
         await self._watch_status(symbols)
-        if rest := new[room:]:
-            log.warning("실시간 등록 자리가 모자라 나머지는 현재가를 조회함", symbols=rest)
-            self.polls_prices = True
-            for symbol in rest:
-                self._polled.setdefault(symbol, -1)
+
+    @property
+    def polls_prices(self) -> bool:
+        """Whether the prices of some symbols must be asked for, see ``poll``."""
+        return not self._streams_prices or bool(self._polled)
 
     async def _watch_status(self, symbols: Sequence[str]) -> None:
         """Have halts and interruptions of ``symbols`` come as events, as far as there is room.
