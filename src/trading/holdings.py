@@ -104,9 +104,8 @@ def risk(context: DayContext, prepared: Prepared | None = None) -> dict[str, Any
     curve = equity_curve(context.ledger, context.run, context.calendar, context.session)
     settings = context.policy.risk
     own = account_returns(context.ledger, curve)
-    earned = float(own[-1])
     if context.run.positions:
-        # Of an account that held something when it was taken over the first point is its cash.
+        # What was held when the account was taken over began at cost: that is no day's return.
         own = own[1:]
     decision, wished, allowed = _decided(context, prepared, recorded, past)
     names = _names(context, past, weights, wished, allowed)
@@ -126,7 +125,7 @@ def risk(context: DayContext, prepared: Prepared | None = None) -> dict[str, Any
             sectors,
             var,
             equity=equity,
-            earned=earned,
+            earned=float(own[-1]) if len(own) else 0.0,
             peak=closed["engine"]["risk"]["peak"],
             settings=settings,
         ),
@@ -148,7 +147,8 @@ def equity_curve(
 ) -> list[tuple[date, int]]:
     """Return (session, equity) after each close, beginning with the capital the day before.
 
-    Of the whole account until ``session``: a run of one session has a yesterday too.
+    Of the whole account until ``session``: a run of one session has a yesterday too. What was held
+    when it was taken over was there before the first trade, at cost.
     """
     ends = {
         record.session: record.body["equity"]
@@ -157,7 +157,8 @@ def equity_curve(
     }
     closed = sorted(ends.items())
     first = closed[0][0] if closed else session
-    return [(calendar.previous(first), run.starting_cash), *closed]
+    began = run.starting_cash + sum(cost for _, cost in run.positions.values())
+    return [(calendar.previous(first), began), *closed]
 
 
 def account_returns(ledger: Ledger, curve: Sequence[tuple[date, int]]) -> FloatArray:

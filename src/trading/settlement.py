@@ -175,7 +175,7 @@ def write_report(context: DayContext, parity_report: ParityReport) -> "ReportPat
     at_risk = holdings.risk(context, prepared)
     decision = recorded.decision
     names = {i.symbol: i.name for i in context.lake.instruments(context.market)}
-    equity = _curve(context.ledger, context.run, context.calendar, context.session)
+    equity = holdings.equity_curve(context.ledger, context.run, context.calendar, context.session)
     positions = [
         Position(symbol=s, quantity=q, cost=c)
         for s, (q, c) in closed["engine"]["account"]["positions"].items()
@@ -309,22 +309,13 @@ def capital_before(
 
     What the operator brought or took is neither gain nor loss: it was there from the beginning.
     """
-    curve = [one for one in _curve(ledger, run, calendar, session) if one[0] < session]
+    curve = [
+        one for one in holdings.equity_curve(ledger, run, calendar, session) if one[0] < session
+    ]
     day, equity = curve[-1]
     begins = equity + holdings.brought(ledger, [day, session])[session]
     growth = float(np.prod(1.0 + holdings.account_returns(ledger, curve)))
     return begins, round(begins / growth) if growth > 0 else begins
-
-
-def _curve(
-    ledger: Ledger, run: Run, calendar: SessionCalendar, session: date
-) -> list[tuple[date, int]]:
-    """Return (session, equity) after each close, beginning with what the account began with.
-
-    What was held when it was taken over was there before the first trade, too: at cost.
-    """
-    (begun, cash), *later = holdings.equity_curve(ledger, run, calendar, session)
-    return [(begun, cash + sum(cost for _, cost in run.positions.values())), *later]
 
 
 def _quality(context: DayContext) -> "QualityLine | None":
