@@ -198,13 +198,14 @@ class Bookkeeper:
         """
         number = event.venue_order_id
         self.moved = True
-        if self._engine.order_of(number) is None:
+        order = self._engine.order_of(number)
+        if order is None:
             if (self._session, number) not in self._set_aside:
                 self._strange.setdefault(number, 0)
             self._doubts = True
             return False
         if isinstance(event, OrderUpdate):
-            return not self._is_unasked_end(event)
+            return not self._is_unasked_end(order, event.status)
         key = (number, event.ts_event, event.quantity, event.amount)
         is_first, listed_at = key not in self._told, self._listed_at.get(number)
         self._told.add(key)
@@ -274,19 +275,14 @@ class Bookkeeper:
                 await self._take_listed(listed, now)
         self._give_up_strangers()
 
-    def _is_unasked_end(self, update: OrderUpdate) -> bool:
+    def _is_unasked_end(self, order: Order, status: OrderStatus) -> bool:
         """Whether somebody else ended an order; then the listing is asked.
 
         A notice does not say how much was ended: by hand a part of an order can be canceled, and
         the rest works on.
         """
-        order = self._engine.order_of(update.venue_order_id)
-        if (
-            order is None
-            or update.status.is_open
-            or not order.status.is_open
-            or order.status is OrderStatus.PENDING_CANCEL
-        ):
+        is_asked = order.status is OrderStatus.PENDING_CANCEL
+        if status.is_open or not order.status.is_open or is_asked:
             return False
         self._doubts = True
         return True

@@ -531,8 +531,10 @@ def _champions_json(
         version = promote.champion_version(home, market, family)
     except ModelError:
         return None
+    if version is None:
+        return None
     path = promote.family_dir(home, market, family) / str(version) / Path(name).name
-    if version is None or not path.exists():
+    if not path.exists():
         return None
     try:
         body: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))

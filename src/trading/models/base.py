@@ -472,7 +472,8 @@ class Learner(Protocol):
     def fit(self, data: Dataset, at: IntArray, *, seed: int) -> Fitted:
         """Return what the rows ``at`` of ``data`` teach; everything it needs is fitted on them.
 
-        All of them have a label. The same rows and seed give the same numbers, to the bit, whatever ran before.
+        All of them have a label. The same rows and seed give the same numbers, to the bit, whatever
+        ran before.
         """
         ...
 
