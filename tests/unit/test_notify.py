@@ -14,6 +14,7 @@ from trading.clock import ManualClock
 from trading.domain.decision import Verdict
 from trading.domain.order import Side
 from trading.notify import Event, NotifySettings, OutboxNotifier, open_notifier, render
+from trading.notify.settings import MailSettings
 
 START = datetime(2012, 6, 1, 13, 30, tzinfo=UTC)
 
@@ -345,3 +346,12 @@ def test_thread_delivers_by_itself(mailbox, tmp_path):
     assert mailbox.arrived.wait(20)
     out.close()
     assert out.pending() == 0
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", None])
+def test_mail_goes_in_clear_to_this_computer_alone(host):
+    """``none`` is for a server of this computer; to another one password and figures would be open."""
+    assert MailSettings(host=host, security="none").security == "none"
+    assert MailSettings(host="smtp.example.com", security="tls").security == "tls"
+    with pytest.raises(ValueError, match="이 컴퓨터 안의 서버에만"):
+        MailSettings(host="smtp.example.com", security="none")

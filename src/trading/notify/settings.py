@@ -35,6 +35,10 @@ class Event(StrEnum):
     EVENT_MISSED = "event_missed"
 
 
+# What of the network is this computer itself.
+_OWN_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,6 +53,15 @@ class MailSettings(_Settings):
     sender: str | None = None
     sender_name: str = "AI 매매"
     timeout_seconds: float = Field(default=20.0, gt=0)
+
+    @model_validator(mode="after")
+    def _goes_in_clear_to_this_computer_alone(self) -> "MailSettings":
+        if self.security == "none" and self.host not in (None, *_OWN_HOSTS):
+            raise ValueError(
+                "security: none은 이 컴퓨터 안의 서버에만 쓸 수 있습니다(비밀번호와 잔고가 평문으로 나갑니다). "
+                "starttls나 tls로 바꾸세요"
+            )
+        return self
 
 
 class WebhookSettings(_Settings):
