@@ -58,7 +58,8 @@ def round_lots(
     error : float
         Distance to the scaled wishes, in minor units.
     gap : float
-        Proven: no allowed lots are nearer by more than this. 0 when the search ended by itself.
+        Proven: no allowed lots are nearer by more than this. 0 when the search ended by itself: then
+        none are nearer by half a minor unit, which is no difference in money.
 
     Notes
     -----
