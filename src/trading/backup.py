@@ -106,6 +106,11 @@ class Contents:
         return datetime.fromisoformat(self.manifest["created"])
 
     @property
+    def root(self) -> str:
+        """The folder of the installation that it was made of."""
+        return str(self.manifest["root"])
+
+    @property
     def accounts(self) -> Sequence[Mapping[str, Any]]:
         """Of each ledger: name, closed sessions, the last of them, its datasets."""
         return list(self.manifest["accounts"])
@@ -145,7 +150,7 @@ def back_up(
     """Write one archive into ``target`` (``backup.folder`` by default), prove it, and return it.
 
     Sessions may trade meanwhile: every database is copied as it is at one instant. The archive
-    appears under its name when it is whole and was read again; then the oldest beyond
+    appears under its name when it is whole and was read again; then the oldest of this home beyond
     ``backup.keep`` go, and ``data/backup.json`` is written.
 
     Raises
@@ -182,7 +187,7 @@ def back_up(
         )  # fmt: skip
         _record_path(home).parent.mkdir(parents=True, exist_ok=True)
         write_durably(_record_path(home), json.dumps(done.to_json()).encode())
-        for old in archives(folder)[: -settings.app.backup.keep]:
+        for old in _archives_of(home, folder)[: -settings.app.backup.keep]:
             # Where a clock was ahead once, the new name is not the last.
             if old != done.path:
                 old.unlink()
@@ -210,6 +215,17 @@ def latest(home: "Home") -> Backup | None:
 def archives(folder: Path) -> list[Path]:
     """Return the archives in a folder, oldest first."""
     return sorted(path for path in folder.glob("trading-*.zip") if _NAME.fullmatch(path.name))
+
+
+def _archives_of(home: "Home", folder: Path) -> list[Path]:
+    """Return the archives that this home has made, oldest first; a folder may serve several."""
+    made = []
+    for path in archives(folder):
+        # What cannot be read is nobody's to delete.
+        with suppress(DataError, UsageError):
+            if contents_of(path).root == str(home.root):
+                made.append(path)
+    return made
 
 
 def _record_path(home: "Home") -> Path:
@@ -466,7 +482,7 @@ def _contents(file: zipfile.ZipFile, archive: Path) -> Contents:
         form, known = int(manifest["format"]), int(manifest["ledger_schema"])
         contents = Contents(manifest)
         names = [(name, int(size), str(sha)) for name, (size, sha) in manifest["files"].items()]
-        _ = contents.created, contents.accounts, contents.left_out, contents.has_lake
+        _ = contents.created, contents.root, contents.accounts, contents.left_out, contents.has_lake
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"이 프로그램의 백업이 아님: {archive}") from error
     if form > _FORMAT or known > SCHEMA_VERSION:
@@ -662,7 +678,7 @@ def _staged(
     moves.insert(1, mlruns)
     tracking.relocate(
         mlruns.source,
-        {manifest["mlruns"]: str(mlruns.target), manifest["root"]: str(root)},
+        {manifest["mlruns"]: str(mlruns.target), contents.root: str(root)},
     )
     for move in moves:
         _sync_tree(move.source)

@@ -289,20 +289,15 @@ def stand_in(root: Path | None, env: Env, market: Market, silence: Silence) -> O
                 state = stricter(said.state, TradingState.REDUCING)
                 said = replace(said, state=state, word=TradingState.REDUCING,
                                by=By.DEAD_MAN, reason=reason)  # fmt: skip
-        with contextlib.ExitStack() as stack:
-            # A cancel takes no risk: it is not kept back because nobody can write it down.
-            ledger: Ledger = MemoryLedger()
-            pen = ledger
-            try:
-                books = bootstrap.open_ledger(installation.home, env, market)
-                stack.callback(books.close)
-                ledger = books
-                books.claim()
-                _append_word(books, silence.session, said)
-                pen = books
-            except (LedgerError, DataError) as error:
-                failed.append(f"장부를 넘겨받지 못함: {error}")
-            done = _withdrawn(installation, env, market, ledger, silence.session, pen)
+        try:
+            done = _taken_over(installation, env, market, silence.session, said, failed)
+        except Exception as error:
+            # Whatever it was: somebody has to hear that nobody watches the account.
+            log.exception("대신 멈추는 일을 마치지 못함", told=True)
+            done = Cancellation()
+            failed.append(
+                f"미체결 주문 취소를 마치지 못함({type(error).__name__}: {error}) — 증권사 앱에서 미체결 주문을 확인하십시오"
+            )
         done = replace(done, failed=(*done.failed, *failed))
         # A halt that stood before stands on.
         text = (
@@ -325,6 +320,31 @@ def stand_in(root: Path | None, env: Env, market: Market, silence: Silence) -> O
         market=market, env=env, state=said.state, standing=said, has_session=False,
         is_done=not done.failed, orders=done,
     )  # fmt: skip
+
+
+def _taken_over(
+    installation: Installation,
+    env: Env,
+    market: Market,
+    session: date,
+    said: Standing,
+    failed: list[str],
+) -> Cancellation:
+    """Take the ledger from a session without life and cancel its orders; add to ``failed``."""
+    with contextlib.ExitStack() as stack:
+        # A cancel takes no risk: it is not kept back because nobody can write it down.
+        ledger: Ledger = MemoryLedger()
+        pen = ledger
+        try:
+            books = bootstrap.open_ledger(installation.home, env, market)
+            stack.callback(books.close)
+            ledger = books
+            books.claim()
+            _append_word(books, session, said)
+            pen = books
+        except (LedgerError, DataError) as error:
+            failed.append(f"장부를 넘겨받지 못함: {error}")
+        return _withdrawn(installation, env, market, ledger, session, pen)
 
 
 def _account(installation: Installation, market: Market) -> tuple[Env, tuple[Path, str, str]]:

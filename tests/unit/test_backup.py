@@ -216,6 +216,24 @@ def test_the_oldest_go(lived_in):
     assert (lived_in / "backups" / "trading-mine.zip").exists()
 
 
+def test_two_homes_share_a_folder(lived_in, tmp_path):
+    """Each counts and deletes its own; an archive that cannot be read is nobody's."""
+    other = tmp_path / "other"
+    shutil.copytree(lived_in, other)
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    broken = folder / "trading-20050101T000000000000Z.zip"
+    broken.write_bytes(b"no archive")
+    made = []
+    for root in (lived_in, other):
+        configure(root, "app.yaml", "keep: 14", "keep: 1")
+        made.append(backup.back_up(*parts(root), folder).path)
+
+    last = backup.back_up(*parts(lived_in), folder).path
+
+    assert backup.archives(folder) == [broken, made[1], last]
+
+
 def test_the_new_one_stays(lived_in):
     """Also where a clock that was ahead has left archives of days to come."""
     configure(lived_in, "app.yaml", "keep: 14", "keep: 1")

@@ -393,16 +393,6 @@ class KisClient:
         tr_id = FEED_TR[self.market, Feed.BOOK]
         await self._stream.unregister(tr_id, self._calls.stream_keys(list(symbols)))
 
-    async def watch(self, feed: Feed, keys: Sequence[str]) -> None:
-        """Register for indices (by code), expected matches or market status (by symbol).
-
-        ``UsageError`` where market or account have no such stream.
-        """
-        tr_id = FEED_TR.get((self.market, feed))
-        if tr_id is None or not self._is_streamed(tr_id):
-            raise UsageError(f"이 시장이나 계좌에는 없는 실시간 자료: {feed}")
-        await self._stream.register(tr_id, keys)
-
     async def heal(self) -> None:
         """Find prints that were missed and that no later print has shown; see ``KisStream.heal``."""
         await self._stream.heal()

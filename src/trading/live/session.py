@@ -16,7 +16,7 @@ from trading.allocation.rounding import small_account
 from trading.clock import monotonic_seconds
 from trading.domain.decision import Decision, TradingState, Verdict
 from trading.domain.instrument import Exchange
-from trading.domain.market import MarketStatus, Tick
+from trading.domain.market import MarketStatus, Quote, Tick
 from trading.domain.order import (
     Fill,
     Order,
@@ -36,6 +36,7 @@ from trading.errors import (
     OrderStateError,
     OrderUnknownError,
     ReconciliationError,
+    TradingError,
     TransientBrokerError,
     UsageError,
 )
@@ -496,7 +497,13 @@ class LiveSession:
     async def _catch_up(self, view: View) -> None:
         """Look at today's prices again: a print may have come while nobody was there."""
         looked_at = {*self._engine.account.positions, *self._engine.waits_for}
-        quotes = {s: await self._broker.quote(s) for s in sorted(looked_at & set(view.symbols))}
+        quotes: dict[str, Quote] = {}
+        for symbol in sorted(looked_at & set(view.symbols)):
+            try:
+                quotes[symbol] = await self._broker.quote(symbol)
+            except TradingError as error:
+                # Its next print says the same; the others are not left alone until then.
+                log.error("재시작한 뒤 시세를 다시 보지 못함", symbol=symbol, reason=str(error))
         self._engine.opened_at({symbol: quote.open for symbol, quote in quotes.items()})
         # Of what was bought or sold today nobody knows whether the high came before.
         traded = {one.fill.symbol for one in self._engine.booked}

@@ -95,19 +95,25 @@ def _render_holding(account: str, holding: Holding) -> dict[str, str]:
 
 
 def parse_holdings(body: Mapping[str, Any]) -> tuple[Holding, ...]:
-    """Read holdings; blank rows and sold-out positions are dropped."""
+    """Read holdings; blank rows and sold-out positions are dropped.
+
+    Of a holding that was bought in fractions the whole shares count, with their part of the cost:
+    no order of ours can sell the rest.
+    """
     held = []
     for row in values.rows(body.get("output1")):
         values.required(row, "ovrs_pdno", "ovrs_cblc_qty", "frcr_pchs_amt1")
-        quantity = values.integer(row.get("ovrs_cblc_qty"))
+        shares = values.decimal(row.get("ovrs_cblc_qty"))
+        quantity = int(shares)
         if not quantity or not row["ovrs_pdno"]:
             continue
+        paid = values.to_minor_rounded(row.get("frcr_pchs_amt1"), _US)
         held.append(
             Holding(
                 symbol=str(row["ovrs_pdno"]).strip(),
                 quantity=quantity,
-                sellable=values.integer(row.get("ord_psbl_qty")),
-                cost=values.to_minor_rounded(row.get("frcr_pchs_amt1"), _US),
+                sellable=int(values.decimal(row.get("ord_psbl_qty"))),
+                cost=paid if quantity == shares else round(paid * quantity / shares),
                 price=values.to_minor_rounded(row.get("now_pric2"), _US),
                 name=str(row.get("ovrs_item_name", "")),
                 exchange=find_exchange(str(row.get("ovrs_excg_cd", "")).strip()),

@@ -17,6 +17,7 @@ from trading.errors import OrderRejectedError, OrderUnknownError, UsageError
 from trading.store.datasets import EmbeddedSource
 from trading.wire import stream
 from trading.wire.endpoints import Profile
+from trading.wire.records import Book
 
 DAY = date(2005, 2, 25)
 # AAPL opened at 89.62 that day (bokeh_sampledata), the standard US commission is 0.25 %.
@@ -228,6 +229,26 @@ async def test_paper_profile_degrades(start_bench, settings, cache):
     assert account.positions["AAPL"].quantity == 5
     assert [order.venue_order_id for order in listed] == [ack.venue_order_id]
     assert holidays == ()
+
+
+async def test_books_come_for_as_long_as_an_order_works(bench, settings, cache, monkeypatch):
+    """They are streamed while a registration is left, and polled beyond; given back, nothing comes."""
+    monkeypatch.setattr(stream, "MAX_REGISTRATIONS", 2)  # the notices and one book
+    bench.control("session", session=DAY.isoformat())
+    client = bench.client(cache, settings=settings, profile=Profile.REAL)
+
+    await client.watch_books(["AAPL", "IBM"])
+    await client.poll()
+    polled = client.drain()
+    await client.unwatch_books(["AAPL", "IBM"])
+    await client.poll()
+    after = client.drain()
+    await client.subscribe(["AAPL"])
+    await client.close()
+
+    assert [(type(event), event.symbol) for event in polled] == [(Book, "IBM")]
+    assert after == []
+    assert not client.polls_prices  # the registration of the book was given back
 
 
 async def test_what_one_connection_does_not_carry_is_polled(bench, settings, cache, monkeypatch):

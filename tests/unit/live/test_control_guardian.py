@@ -310,6 +310,31 @@ async def test_a_damaged_store_keeps_no_cancel_back(traded, embedded_market, tmp
     assert (len(found.orders.canceled), found.orders.failed) == (day.count, ())
 
 
+def test_whatever_stops_who_stands_in_is_told(traded, embedded_market, tmp_path, monkeypatch):
+    """A fault that nobody thought of does not end in silence: orders are open, nobody watches."""
+    home = bootstrap.open_home(tmp_path, console=False).home
+    ledger = bootstrap.open_ledger(home, Env.PAPER, Market.US)
+    day = Day(traded, embedded_market, ledger)
+    day.plan(35, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(day.run())
+    ledger.close()
+
+    def no_files_left(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(bootstrap, "account_client", no_files_left)
+    silence = Silence(session=day.start.session, pid=1, phase="open", seconds=181.0)
+
+    found = stand_in(tmp_path, Env.PAPER, Market.US, silence)
+
+    assert found is not None and not found.is_done
+    with sqlite3.connect(home.data_dir / "outbox.db") as db:
+        (told,) = db.execute("SELECT body FROM outbox WHERE event = 'risk_event'").fetchall()
+    message = json.loads(told[0])["message"]
+    assert "Too many open files" in message and "증권사 앱" in message
+
+
 def test_a_request_that_came_to_nothing_waits_for_no_session(tmp_path):
     """The venue cannot be asked, and that is said; no later session cancels what is placed by then."""
     installation = bootstrap.open_home(tmp_path, console=False)

@@ -11,6 +11,7 @@ from trading.clock import ManualClock
 from trading.domain.account import VenueAccount
 from trading.domain.market import Quote
 from trading.domain.order import Fill, OrderAck, VenueOrder
+from trading.errors import TransientBrokerError
 from trading.execution.engine import TradingEngine
 from trading.live.journal import Evidence, Journal, read_session
 from trading.live.session import LiveSession, Supervision
@@ -220,6 +221,39 @@ async def test_a_trailing_stop_knows_the_high_of_hours_that_nobody_saw(traded, e
     await day.run()
 
     assert day.engine.snapshot()["peaks"][held.symbol] == high
+
+
+async def test_a_name_without_a_quote_leaves_the_others_not_alone(traded, embedded_market):
+    """What the venue tells of the rest is taken over, and the day goes on."""
+    day = Day(traded, embedded_market, MemoryLedger())
+    names = sorted(day.decision.intents, key=lambda intent: intent.symbol)[:2]
+    (dumb, held), fresh = names, day.new_engine
+    high = held.limit * 104 // 100
+
+    def holding():
+        engine = fresh()
+        for one in names:
+            engine.account.adjust(symbol=one.symbol, quantity=10, price=one.limit)
+            engine.last_price[one.symbol] = one.limit
+        return engine
+
+    day.new_engine = holding
+    for one in names:
+        day.venue.book.adjust(symbol=one.symbol, quantity=10, price=one.limit)
+    day.venue.clock.set(day.at(60))
+    answer = _quoting(day, held.symbol, price=held.limit, high=high)
+
+    async def quote(asked):
+        if asked == dumb.symbol:
+            raise TransientBrokerError("시세 서버 오류")
+        return await answer(asked)
+
+    day.venue.quote = quote
+
+    await day.run()
+
+    assert day.engine.snapshot()["peaks"][held.symbol] == high
+    assert day.recorded.closed is not None
 
 
 def _quoting(day, symbol, *, price, high):

@@ -446,6 +446,20 @@ def test_balances_come_back():
     ) == (HOLDING,)
 
 
+def test_of_a_fractional_holding_the_whole_shares_count():
+    """They alone can be sold here; a holding of less than one share is none."""
+    body = overseas_account.render_holdings("1234567801", [HOLDING])
+    (row,) = body["output1"]
+    part = row | {
+        "ovrs_cblc_qty": "2.50000000", "ord_psbl_qty": "2.5", "frcr_pchs_amt1": "250.00000",
+    }  # fmt: skip
+    crumb = part | {"ovrs_pdno": "IBM", "ovrs_cblc_qty": "0.25", "ord_psbl_qty": "0"}
+
+    (held,) = overseas_account.parse_holdings(body | {"output1": [part, crumb]})
+
+    assert (held.quantity, held.sellable, held.cost) == (2, 2, 2_000_000)
+
+
 def test_unknown_symbols_are_missing():
     """KIS answers an unknown symbol without an error; we do not."""
     with pytest.raises(MissingDataError):
