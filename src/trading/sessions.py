@@ -16,6 +16,7 @@ from trading.errors import ConfigError
 
 # Longer than any market has ever been closed.
 _ABOUT = timedelta(days=30)
+_ABOUT_A_YEAR = timedelta(days=400)
 
 
 class SessionCalendar:
@@ -113,12 +114,22 @@ def _library_hours(
     # Building XKRX takes two seconds; each process does it once. The library takes the last
     # session of any range for the first of a year (10:00), so ask for more than is used.
     import exchange_calendars
+    import pandas as pd
+    from pandas.tseries.holiday import AbstractHolidayCalendar
 
-    schedule = exchange_calendars.get_calendar(
-        market.calendar_name,
-        start=first.isoformat(),
-        end=(last + timedelta(days=45)).isoformat(),
-    ).schedule
+    # The holidays of 230 years by default, those of the moon among them: most of the time. This is
+    # how pandas wants the range to be named, for every calendar; it is the old one afterwards.
+    known = AbstractHolidayCalendar.start_date, AbstractHolidayCalendar.end_date
+    AbstractHolidayCalendar.start_date = pd.Timestamp(first - _ABOUT_A_YEAR)
+    AbstractHolidayCalendar.end_date = pd.Timestamp(last + _ABOUT_A_YEAR)
+    try:
+        schedule = exchange_calendars.get_calendar(
+            market.calendar_name,
+            start=first.isoformat(),
+            end=(last + timedelta(days=45)).isoformat(),
+        ).schedule
+    finally:
+        AbstractHolidayCalendar.start_date, AbstractHolidayCalendar.end_date = known
     return {
         session.date(): (
             opened.to_pydatetime().astimezone(UTC),

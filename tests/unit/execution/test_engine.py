@@ -30,6 +30,8 @@ from trading.execution.engine import (
 from trading.risk.guards import GuardCode
 from trading.simulation.account import Account
 
+# Nothing here looks at a compiled line, and the recorded sessions take a minute without compilation.
+pytestmark = pytest.mark.compiled_only
 CASH = 1_000_000_000
 # The shipped policy buys AAPL before this open; that day it opened at 40.64 and fell to 39.96.
 ENTRY = date(2005, 5, 27)

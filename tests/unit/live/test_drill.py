@@ -546,7 +546,7 @@ def test_where_only_the_drill_is_missing_it_is_done(home, monkeypatch):
 def test_a_drill_beside_a_running_session_writes_nothing(home):
     """The ledger is the session's: who wrote beside it would take its lease."""
     installation = real_home(home)
-    with bootstrap.account_held(installation.home, Env.REAL, Market.US):
+    with bootstrap._lease(installation.home, "real-us"):
         report, is_recorded = bootstrap.drill(installation, Market.US)
 
     assert (report.passed, is_recorded) == (True, False)

@@ -1,8 +1,10 @@
 """The history that comes with the program: five US stocks and two US indices."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from trading.domain.actions import CorporateAction
 from trading.domain.instrument import Instrument, Market
 from trading.domain.market import PriceBasis
+from trading.errors import MissingDataError
 from trading.store import schema
 from trading.store.adjust import infer_actions
 from trading.store.datasets.base import (
@@ -105,16 +108,16 @@ class EmbeddedSource(TableSource):
 
     @cached_property
     def _index(self) -> "pa.Table":
+        import pandas as pd
         import pyarrow as pa
-        from arch.data import nasdaq, sp500
 
         parts = []
-        for name, package in (("NASDAQ", nasdaq), (self.universe.benchmark[Market.US], sp500)):
-            rows = package.load()
+        for name, folder in (("NASDAQ", "nasdaq"), (self.universe.benchmark[Market.US], "sp500")):
+            rows = pd.read_csv(_arch_data() / folder / f"{folder}.csv.gz", parse_dates=["Date"])
             parts.append(
                 pa.table(
                     {
-                        "session": pa.array(rows.index.to_numpy().astype("datetime64[D]")),
+                        "session": pa.array(rows["Date"].to_numpy().astype("datetime64[D]")),
                         "name": same_word(name, len(rows)),
                         **{
                             column: rows[column.capitalize()].to_numpy(dtype=np.float64)
@@ -134,3 +137,11 @@ class EmbeddedSource(TableSource):
             minor_per_unit=Market.US.currency.minor_per_unit,
             source=_STOCKS,
         )
+
+
+def _arch_data() -> Path:
+    # Its own loader imports the whole package, matplotlib and scipy.stats with it: two seconds.
+    found = importlib.util.find_spec(_INDICES)
+    if found is None or not found.submodule_search_locations:
+        raise MissingDataError(f"지수의 기록이 든 패키지가 없음: {_INDICES}")
+    return Path(found.submodule_search_locations[0]) / "data"
