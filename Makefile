@@ -87,9 +87,15 @@ lint: setup
 	@echo '[3/4] 타입';      $(BIN)/mypy
 	@echo '[4/4] 구조';      $(BIN)/lint-imports
 
-# The short run without compilation comes first, so that pytest's summary is the last line.
-test: lint
+# Numba compiles with one core, once for all that follows, while the sources are looked at with another.
+# The short run without compilation comes next, so that pytest's summary is the last line.
+test: setup
 	@rm -f .coverage .coverage.*
+	@folder=$$(mktemp -d); \
+	$(BIN)/trading --root "$$folder" backtest ensemble --from 2004-01-02 --to 2004-03-31 \
+	  > "$$folder/said" 2>&1 & compiler=$$!; \
+	$(MAKE) --no-print-directory lint || { kill $$compiler; rm -rf "$$folder"; exit 2; }; \
+	wait $$compiler || { cat "$$folder/said"; rm -rf "$$folder"; exit 2; }; rm -rf "$$folder"
 	@if [ -n "$(strip $(COMPILED_TESTS))" ]; then \
 	  echo '[5/6] 컴파일되는 함수의 테스트 (컴파일 없이)'; \
 	  NUMBA_DISABLE_JIT=1 $(BIN)/pytest $(COMPILED_TESTS) -n 2 --cov --cov-report= --cov-fail-under=0; fi

@@ -167,6 +167,7 @@ def test_a_paper_account_at_the_real_address(real_venue: Venue, tmp_path: Path) 
     assert intents(home) == 0
 
 
+@pytest.mark.slow
 def test_a_holiday(venue: Venue, tmp_path: Path) -> None:
     """On a day without a session nobody is asked for anything."""
     home = home_of(tmp_path / "home", venue.base, venue.ws_base, CLOSED_TODAY)

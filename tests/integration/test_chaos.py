@@ -11,7 +11,7 @@ from trading.chaos.points import Point
 from trading.exchange.faults import NUMBERS
 
 # ``make chaos`` plays a thousand.
-SEEDS = 6
+SEEDS = 3
 JOBS = ("--jobs", "2")
 
 

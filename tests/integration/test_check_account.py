@@ -147,6 +147,7 @@ def test_a_calendar_that_differs_from_the_venue(
     assert "markets/krx.yaml" in found["KIS_CALENDAR"]["action"]
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_high_is_found(start: Callable[..., Venue], tmp_path: Path) -> None:
     """When the venue allows less than configured, the setting is named; the day remembers it."""
     venue = start(profile=Profile.REAL, calls_per_second=3)

@@ -274,6 +274,7 @@ def test_a_study_and_a_walk_forward_as_typed(home):
         assert Path(path).is_relative_to(home / "data" / "research")
 
 
+@pytest.mark.slow
 def test_sweep_equals_backtest_as_typed(home):
     """One parameter set in the sweep ends as the backtest does, to the unit.
 

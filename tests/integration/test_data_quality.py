@@ -20,6 +20,7 @@ def filled(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_nothing_to_judge(tmp_path):
     """An empty lake is said to be empty, and is no finding."""
     (tmp_path / "home").mkdir()
@@ -71,6 +72,7 @@ def test_what_is_wrong_ends_with_one(filled):
     assert json.loads((filled / "data/reports/quality/quality-us-daily.json").read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_one_page_for_one_set_of_kinds(filled):
     """The back-fill judges the index first; its page is that of the audit all the same."""
     from trading.domain.instrument import Market

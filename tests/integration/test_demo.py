@@ -64,6 +64,7 @@ def undisturbed(imported, tmp_path_factory) -> tuple[Path, Answer]:
     return root, answer
 
 
+@pytest.mark.slow
 def test_from_an_empty_root_the_same(undisturbed, tmp_path):
     """From an empty root the same command gives the same decisions, orders and money."""
     (tmp_path / "home").mkdir()
@@ -245,7 +246,7 @@ def test_a_second_demo_at_once(undisturbed, ready):
 @pytest.mark.parametrize(
     ("ask", "by_flow"),
     [
-        pytest.param(signal.SIGTERM, False, id="plain-SIGTERM"),
+        pytest.param(signal.SIGTERM, False, id="plain-SIGTERM", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, True, id="flow-SIGTERM"),
         pytest.param(signal.SIGINT, True, id="flow-SIGINT", marks=pytest.mark.slow),
     ],
@@ -306,6 +307,7 @@ def test_stopped_while_its_exchange_starts(ready, monkeypatch):
     assert alive == []
 
 
+@pytest.mark.slow
 def test_the_venue_forgot(undisturbed, tmp_path):
     """When the exchange's memory was deleted, nothing is traded before somebody has looked."""
     root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))
@@ -332,6 +334,7 @@ def test_the_ledger_was_deleted(undisturbed, tmp_path):
     assert len(venue_orders(root)) == orders
 
 
+@pytest.mark.slow
 def test_an_unreadable_ledger(undisturbed, tmp_path):
     """A broken ledger is said and kept; a new account may begin beside it."""
     root = Path(shutil.copytree(undisturbed[0], tmp_path / "home"))

@@ -186,6 +186,7 @@ def test_what_was_revised_is_no_skew(opened, morning):
     assert "abstain" not in {step["action"] for step in body["models"][0]["steps"]}
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_keeps_nothing_else_back(tmp_path):
     """Where the check cannot be written the error is told, and the day has report and parity."""
     root = configure(tmp_path, EAGER)

@@ -75,6 +75,7 @@ def test_every_thing_in_data_was_decided_upon(traded):
     assert {name.removesuffix("-wal").removesuffix("-shm") for name in there} <= {*KEPT, *LEFT_OUT}
 
 
+@pytest.mark.slow
 def test_the_account_trades_on_at_another_place(traded, tmp_path):
     """Champion, books and the next session are what they would have been; the checks find no fault."""
     (archive,) = (traded / "backups").glob("trading-*.zip")

@@ -204,6 +204,7 @@ def test_a_whole_day_writes_no_secret(tmp_path, outside):
     assert_clean(root, answers, secrets)
 
 
+@pytest.mark.slow
 def test_paper_trading_writes_no_secret(tmp_path, outside):
     """The commands that speak with KIS, with keys that it takes and with such that it refuses."""
     mailbox, _, secrets = outside

@@ -118,11 +118,11 @@ def test_what_proves_nothing_is_said(clean: Report):
     ("plant", "kind", "name"),
     [
         (Plant.CENTRED, Kind.FEATURE, "moving_average_gap"),
-        (Plant.FULLSAMPLE_SCALER, Kind.FEATURE, "rsi"),
-        (Plant.SMOOTHED_HMM, Kind.REGIME, "probability"),
+        pytest.param(Plant.FULLSAMPLE_SCALER, Kind.FEATURE, "rsi", marks=pytest.mark.slow),
+        pytest.param(Plant.SMOOTHED_HMM, Kind.REGIME, "probability", marks=pytest.mark.slow),
         (Plant.SAME_BAR_FILL, Kind.DECISION, "view"),
         (Plant.RESTATED_FUNDAMENTALS, Kind.FUNDAMENTAL, "restatement.net_income"),
-        (Plant.SURVIVORS, Kind.UNIVERSE, "members"),
+        pytest.param(Plant.SURVIVORS, Kind.UNIVERSE, "members", marks=pytest.mark.slow),
     ],
 )
 def test_planted_leaks_are_found(record: Record, terms: Terms, plant: Plant, kind: Kind, name: str):

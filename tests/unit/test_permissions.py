@@ -7,8 +7,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,42 +106,43 @@ def test_a_file_of_secrets_that_others_read_is_told(home, capsys):
 # -- what is read can only be data ------------------------------------------------------------
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                yield f"{path.relative_to(CHECKOUT)}:{node.lineno}", node
-
-
-def name_of(call: ast.Call) -> str:
-    return ast.unparse(call.func)
+@cache
+def calls() -> list[tuple[str, str, ast.Call]]:
+    """Return place, name and node of every call in the program."""
+    return [
+        (f"{path.relative_to(CHECKOUT)}:{node.lineno}", ast.unparse(node.func), node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
 
 
 def test_yaml_is_only_data():
     """YAML is read by a safe loader everywhere: a file cannot name an object to be made."""
     found = {
-        place: name_of(call)
-        for place, call in calls()
-        if name_of(call).startswith("yaml.")
-        and name_of(call).rpartition(".")[2] in ("load", "load_all", "unsafe_load", "full_load")
+        place: name
+        for place, name, _ in calls()
+        if name.startswith("yaml.")
+        and name.rpartition(".")[2] in ("load", "load_all", "unsafe_load", "full_load")
     }
 
     assert list(found.values()) == ["yaml.load"]
     (place,) = found
     assert place.startswith("src/trading/config.py")
-    from yaml import SafeLoader
+    from yaml.constructor import FullConstructor, SafeConstructor
 
     from trading.config import _UniqueKeyLoader
 
-    assert issubclass(_UniqueKeyLoader, SafeLoader)
+    assert issubclass(_UniqueKeyLoader, SafeConstructor)
+    assert not issubclass(_UniqueKeyLoader, FullConstructor)
 
 
 def test_nothing_is_unpickled_but_our_own_bytes():
     """No model, cache or archive is read by pickle; a worker reads what its parent hands it."""
     found = [
         place
-        for place, call in calls()
-        if name_of(call) in ("pickle.load", "pickle.loads", "torch.load", "joblib.load", "np.load")
+        for place, name, _ in calls()
+        if name in ("pickle.load", "pickle.loads", "torch.load", "joblib.load", "np.load")
     ]
 
     assert [place.partition(":")[0] for place in found] == ["src/trading/backtest/workers.py"]
@@ -151,8 +152,8 @@ def test_no_shell():
     """Programs are started from lists of arguments; no text is ever given to a shell."""
     found = [
         place
-        for place, call in calls()
-        if name_of(call) in ("os.system", "os.popen", "subprocess.getoutput")
+        for place, name, call in calls()
+        if name in ("os.system", "os.popen", "subprocess.getoutput")
         or any(
             word.arg == "shell"
             and not (isinstance(word.value, ast.Constant) and not word.value.value)

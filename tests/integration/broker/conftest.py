@@ -15,7 +15,7 @@ from trading.clock import ManualClock
 from trading.config import load_settings
 from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
-from trading.exchange.server import ExchangeOptions, ExchangeServer
+from trading.exchange.server import CALLS_PER_SECOND, ExchangeOptions, ExchangeServer
 from trading.ports import BarSource
 from trading.sessions import SessionCalendar
 from trading.store.datasets import EmbeddedSource
@@ -24,8 +24,14 @@ from trading.wire.endpoints import Profile
 
 @pytest.fixture
 def settings(tmp_path: Path) -> KisSettings:
-    """Return the shipped ``kis.yaml``."""
-    return load_settings(tmp_path).kis
+    """Return the shipped ``kis.yaml``, paper accounts as quick as real ones.
+
+    Their pace, one call a second, is kept elsewhere; here it would only be waited for.
+    """
+    kis = load_settings(tmp_path).kis
+    pace = kis.profiles[Profile.REAL].calls_per_second
+    paper = kis.profiles[Profile.PAPER].model_copy(update={"calls_per_second": pace})
+    return kis.model_copy(update={"profiles": {**kis.profiles, Profile.PAPER: paper}})
 
 
 @pytest.fixture
@@ -53,6 +59,7 @@ def start_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
                 participation_bps=participation_bps,
                 profile=profile,
                 port=port,
+                calls_per_second=CALLS_PER_SECOND[Profile.REAL],
             ),
         )
         thread = threading.Thread(target=lambda: asyncio.run(server.run()), daemon=True)

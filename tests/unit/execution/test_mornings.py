@@ -1,6 +1,7 @@
 """What is known before many opens at once: prices of orders, means, and who is in view."""
 
 import numpy as np
+import pytest
 
 from trading.execution.mornings import MAX_VIEW_SYMBOLS, columns_of, limit_prices
 
@@ -22,6 +23,7 @@ def test_limit_prices():
     assert prices.tolist() == [[1_080, 1_089, 0, 1_050]]
 
 
+@pytest.mark.compiled_only
 def test_a_block_is_its_sessions_one_by_one(embedded_market):
     """Many mornings made at once are those that are made alone, to the bit."""
     _, views = embedded_market.views()
@@ -37,6 +39,7 @@ def test_a_block_is_its_sessions_one_by_one(embedded_market):
             )
 
 
+@pytest.mark.compiled_only
 def test_the_mean_volume_is_that_of_the_sessions_before(embedded_market):
     """What may be bought follows from the days before the session, fewer at the beginning."""
     policy, views = embedded_market.views()
@@ -49,6 +52,7 @@ def test_the_mean_volume_is_that_of_the_sessions_before(embedded_market):
         np.testing.assert_array_equal(known.volume[row - 1], before.sum(axis=0) // len(before))
 
 
+@pytest.mark.compiled_only
 def test_a_narrow_universe_is_seen_whole(embedded_market):
     """Up to the number of names a feed carries, everybody is in view."""
     _, views = embedded_market.views()

@@ -14,6 +14,8 @@ from trading.domain.order import OrderStatus, Side
 from trading.execution.engine import Breach, Cancel, Deny, Halt, SessionEnd, Submit, Timer
 from trading.risk.guards import GuardCode
 
+# As in ``test_engine``.
+pytestmark = pytest.mark.compiled_only
 HELD = {"AAPL": [100, 45_000_000]}
 STOP = {"stop_loss": 0.08}
 # Bought at 45.00 and printed at 40.64 and below: every print of the day is under the stop.
@@ -275,7 +277,6 @@ def test_what_was_canceled_counts_no_more(desk):
     assert isinstance(d.engine.guarded(replace(whole, intent_id="third"), d.open_ts), Submit)
 
 
-@pytest.mark.compiled_only
 @pytest.mark.parametrize("eager", [False, True])
 def test_in_a_backtest_no_guard_fires(embedded_market, eager):
     """A decision only makes orders that pass: every order of a year leaves, as in the sweep."""

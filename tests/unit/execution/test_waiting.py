@@ -14,6 +14,8 @@ from trading.execution.engine import Halt, SessionEnd, Submit, Timer
 from trading.strategies.base import ExitRules
 
 # AAPL opened at 40.64, its reference was 40.74.
+# As in ``test_engine``.
+pytestmark = pytest.mark.compiled_only
 ENTRY = date(2005, 5, 27)
 OPEN = 406_400
 

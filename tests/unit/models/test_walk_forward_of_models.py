@@ -154,6 +154,7 @@ def test_the_forest_says_how_sure_it_is(data):
     assert found.error <= 0.05
 
 
+@pytest.mark.compiled_only
 def test_credit_is_of_what_was_known(recorded, data):
     """The reliability diagram, view by view, from nothing but what was known at its session."""
     walk, _ = recorded
