@@ -94,7 +94,7 @@ test: setup
 	@folder=$$(mktemp -d); \
 	$(BIN)/trading --root "$$folder" backtest ensemble --from 2004-01-02 --to 2004-03-31 \
 	  > "$$folder/said" 2>&1 & compiler=$$!; \
-	$(MAKE) --no-print-directory lint || { kill $$compiler; rm -rf "$$folder"; exit 2; }; \
+	$(MAKE) --no-print-directory lint || { kill $$compiler 2> /dev/null; rm -rf "$$folder"; exit 2; }; \
 	wait $$compiler || { cat "$$folder/said"; rm -rf "$$folder"; exit 2; }; rm -rf "$$folder"
 	@if [ -n "$(strip $(COMPILED_TESTS))" ]; then \
 	  echo '[5/6] 컴파일되는 함수의 테스트 (컴파일 없이)'; \
