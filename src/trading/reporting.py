@@ -170,10 +170,11 @@ class SessionReport:
     its first point is the capital before the first trade. ``returns`` are the account's own of each
     later point, in which what was brought or taken counts for nothing; those of ``equity`` when not
     given. ``benchmark`` are (session, level) of the same dates, empty when none was recorded.
-    ``cash_difference`` is ledger cash minus venue cash in minor units. ``quality`` and ``parity`` are ``None`` when they were not run; ``labels``
-    name what makes the evidence biased or special, by Korean name. ``tables`` are those of
-    ``holdings`` and ``briefing``; ``reliability`` holds, of each bin of each voter's hit rates, the
-    voter, the rate it was credited with, the share that came true, and how many views those were.
+    ``cash_difference`` is ledger cash minus venue cash in minor units. ``quality`` and ``parity``
+    are ``None`` when they were not run; ``labels`` name what makes the evidence biased or special,
+    by Korean name. ``tables`` are those of ``holdings`` and ``briefing``; ``reliability`` holds, of
+    each bin of each voter's hit rates, the voter, the rate it was credited with, the share that came
+    true, and how many views those were.
     """
 
     market: Market

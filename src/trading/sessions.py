@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from threading import Lock
 from zoneinfo import ZoneInfo
 
 from trading.domain.instrument import Market
@@ -17,6 +18,7 @@ from trading.errors import ConfigError
 # Longer than any market has ever been closed.
 _ABOUT = timedelta(days=30)
 _ABOUT_A_YEAR = timedelta(days=400)
+_MAKING = Lock()
 
 
 class SessionCalendar:
@@ -111,25 +113,27 @@ class SessionCalendar:
 def _library_hours(
     market: Market, first: date, last: date
 ) -> Mapping[date, tuple[datetime, datetime]]:
-    # Building XKRX takes two seconds; each process does it once. The library takes the last
-    # session of any range for the first of a year (10:00), so ask for more than is used.
+    # Each process does it once. The library takes the last session of any range for the first of a
+    # year (10:00), so ask for more than is used.
     import exchange_calendars
     import pandas as pd
     from pandas.tseries.holiday import AbstractHolidayCalendar
 
     # The holidays of 230 years by default, those of the moon among them: most of the time. This is
-    # how pandas wants the range to be named, for every calendar; it is the old one afterwards.
-    known = AbstractHolidayCalendar.start_date, AbstractHolidayCalendar.end_date
-    AbstractHolidayCalendar.start_date = pd.Timestamp(first - _ABOUT_A_YEAR)
-    AbstractHolidayCalendar.end_date = pd.Timestamp(last + _ABOUT_A_YEAR)
-    try:
-        schedule = exchange_calendars.get_calendar(
-            market.calendar_name,
-            start=first.isoformat(),
-            end=(last + timedelta(days=45)).isoformat(),
-        ).schedule
-    finally:
-        AbstractHolidayCalendar.start_date, AbstractHolidayCalendar.end_date = known
+    # how pandas wants the range to be named, for every calendar of the process: one is made at a
+    # time, or it would have the holidays of another's range, and it is the old one afterwards.
+    with _MAKING:
+        known = AbstractHolidayCalendar.start_date, AbstractHolidayCalendar.end_date
+        AbstractHolidayCalendar.start_date = pd.Timestamp(first - _ABOUT_A_YEAR)
+        AbstractHolidayCalendar.end_date = pd.Timestamp(last + _ABOUT_A_YEAR)
+        try:
+            schedule = exchange_calendars.get_calendar(
+                market.calendar_name,
+                start=first.isoformat(),
+                end=(last + timedelta(days=45)).isoformat(),
+            ).schedule
+        finally:
+            AbstractHolidayCalendar.start_date, AbstractHolidayCalendar.end_date = known
     return {
         session.date(): (
             opened.to_pydatetime().astimezone(UTC),

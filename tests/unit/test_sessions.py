@@ -1,8 +1,13 @@
 """Sessions and their hours, on days that are known to be special."""
 
-from datetime import UTC, date, datetime
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from threading import Barrier, BrokenBarrierError
 
+import exchange_calendars
 import pytest
+from pandas.tseries.holiday import AbstractHolidayCalendar as Holidays
 
 from trading.domain.instrument import Market
 from trading.domain.rules import shipped_rules
@@ -101,6 +106,33 @@ def test_recorded_days_are_exactly_the_sessions(shared_data):
         days = pd.read_parquet(shared_data / f"{name}.parquet", columns=["date"])["date"]
         traded = sorted(set(pd.to_datetime(days).dt.date))
         assert calendar.sessions(traded[0], traded[-1]) == traded
+
+
+def test_one_calendar_is_made_at_a_time(monkeypatch):
+    """Pages ask for several at once, and pandas knows one range of holidays for all."""
+    met, make, undisturbed = Barrier(2), exchange_calendars.get_calendar, []
+    known = Holidays.start_date, Holidays.end_date
+
+    def making(*asked, **more):
+        begun = Holidays.start_date, Holidays.end_date
+        with suppress(BrokenBarrierError):
+            met.wait(timeout=0.3)  # for the other one, which must not come
+        undisturbed.append((Holidays.start_date, Holidays.end_date) == begun)
+        return make(*asked, **more)
+
+    monkeypatch.setattr(exchange_calendars, "get_calendar", making)
+    middles = [date(2011, 9, 12), date(2014, 9, 8)]  # Chuseok of both years
+
+    with ThreadPoolExecutor(2) as threads:
+        made = list(threads.map(lambda day: SessionCalendar(Market.KRX, around=day), middles))
+
+    assert undisturbed == [True, True]
+    assert (Holidays.start_date, Holidays.end_date) == known
+    month = timedelta(days=30)
+    for middle, calendar in zip(middles, made, strict=True):
+        assert not calendar.is_session(middle)
+        sessions = KRX.sessions(middle - month, middle + month)
+        assert calendar.sessions(middle - month, middle + month) == sessions
 
 
 def test_unknown_days_are_errors():

@@ -68,15 +68,15 @@ class History:
     names: Mapping[str, str]
 
 
-def load_history(installation: Installation, scope: Scope) -> History:
-    """Return the recorded history that ``scope`` asks for.
+def load_history(installation: Installation, scope: Scope, strategy: str | None = None) -> History:
+    """Return the recorded history that ``scope`` asks for, to trade ``strategy`` in.
 
     Raises
     ------
     MissingDataError
         If nothing was recorded of it, or no prices as traded.
     UsageError
-        If a symbol is not recorded, or the dates are the wrong way round.
+        If there is no such strategy, a symbol is not recorded, or the dates are the wrong way round.
     """
     from trading.store.datasets import forget_tables
     from trading.store.facts import facts_from, rows_of
@@ -84,6 +84,9 @@ def load_history(installation: Installation, scope: Scope) -> History:
     from trading.store.universe import standings, survivorship
 
     settings = installation.settings
+    if strategy is not None:
+        # Before seconds of reading.
+        agents_of(strategy, settings.strategies)
     market = scope.market or settings.app.market
     # In the order of a live panel, once each: how they were typed decides nothing.
     symbols = sorted(set(scope.symbols)) if scope.symbols is not None else None

@@ -20,7 +20,7 @@ from trading.bootstrap import Installation, research_dir
 from trading.domain.arrays import FloatArray, IntArray
 from trading.errors import UsageError
 from trading.research.evidence import overfitting
-from trading.research.history import Scope, agents_of, evidence_lines, load_history
+from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.parameters import Params, key_of
 from trading.research.studies import OBJECTIVE_TEXT, STATE_TEXT, publish
 from trading.research.trader import Trader, open_trials, trials_line
@@ -48,9 +48,7 @@ def optimize(
     on others is what ``walk_forward`` says.
     """
     settings = installation.settings.research.optimize
-    # Before the history is read: a name that there is not is told at once.
-    agents_of(strategy, installation.settings.strategies)
-    trader = Trader.of(installation, load_history(installation, scope), strategy)
+    trader = Trader.of(installation, load_history(installation, scope, strategy), strategy)
     space = space_of(trader, installation.settings.research.spaces)
     wanted = tuple(objectives or settings.objectives)
     spans = _spans(trader, settings.folds)

@@ -20,7 +20,6 @@ from trading.research import records, robustness
 from trading.research.evidence import choice_lines, evidence_of_choice
 from trading.research.history import (
     Scope,
-    agents_of,
     evidence_lines,
     evidence_of,
     load_history,
@@ -63,9 +62,7 @@ def backtest(
     other conditions (``research.robustness``), on daily bars.
     """
     strategies = installation.settings.strategies
-    # Before the history is read: a name that there is not is told at once.
-    agents_of(strategy, installation.settings.strategies)
-    history = with_slippage(load_history(installation, scope), slippage_bps, impact)
+    history = with_slippage(load_history(installation, scope, strategy), slippage_bps, impact)
     tapes = replay_of(history, replay)
     trader = Trader.of(installation, history, strategy)
     evaluation = trader.evaluation_of(strategies)
@@ -126,9 +123,7 @@ def sweep(
 
     Whoever does the work (``backtest.workers``), the result is the same.
     """
-    # Before the history is read: a name that there is not is told at once.
-    agents_of(strategy, installation.settings.strategies)
-    history = with_slippage(load_history(installation, scope), slippage_bps, impact)
+    history = with_slippage(load_history(installation, scope, strategy), slippage_bps, impact)
     trader = Trader.of(installation, history, strategy)
     runs: list[dict[str, Any]] = []
     returns: list[FloatArray] = []

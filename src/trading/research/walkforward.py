@@ -23,7 +23,7 @@ from trading.bootstrap import Installation, research_dir
 from trading.errors import UsageError
 from trading.models.inference import TrainedModel
 from trading.research.evidence import against_universe, dispersion, overfitting
-from trading.research.history import Scope, agents_of, evidence_lines, load_history
+from trading.research.history import Scope, evidence_lines, load_history
 from trading.research.optimize import refusal_of, space_of
 from trading.research.parameters import Params, key_of
 from trading.research.runs import Progress, performance
@@ -65,9 +65,7 @@ def walk_forward(
     """
     research = installation.settings.research
     settings = research.walk_forward
-    # Before the history is read: a name that there is not is told at once.
-    agents_of(strategy, installation.settings.strategies)
-    trader = Trader.of(installation, load_history(installation, scope), strategy)
+    trader = Trader.of(installation, load_history(installation, scope, strategy), strategy)
     objective, scheme = plan.objective or settings.objective, plan.scheme or settings.scheme
     parts = walkforward.folds(
         len(trader.sessions),
